@@ -1,0 +1,2 @@
+//! davit
+fn main() {}

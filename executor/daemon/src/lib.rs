@@ -1,0 +1,1 @@
+//! davit-executor

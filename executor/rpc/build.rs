@@ -1,0 +1,8 @@
+//! Generates the local API; needs `protoc` on PATH.
+
+fn main() -> std::io::Result<()> {
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR").map_err(std::io::Error::other)?);
+    tonic_prost_build::configure()
+        .file_descriptor_set_path(out.join("local_descriptor.bin"))
+        .compile_protos(&["proto/davit/local/v1/local.proto"], &["proto"])
+}

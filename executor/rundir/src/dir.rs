@@ -1,0 +1,136 @@
+//! One run directory: its paths and its records.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use davit_types::RunKey;
+
+use crate::atomic::{read_record, sync_dir, write_record};
+use crate::{EndRecord, ExitRecord, LaunchRecord, RunDirError, SpecRecord, StateRecord};
+
+/// A handle on `<runs>/<key>`; cheap to clone, holds no file open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+    key: RunKey,
+}
+
+impl RunDir {
+    /// Makes the directory of a new execution below `runs` and accepts it: on return `spec` is
+    /// durable.
+    ///
+    /// # Errors
+    /// [`RunDirError::Exists`] if this execution was accepted before; then nothing is touched.
+    pub fn create(runs: &Path, record: &SpecRecord) -> Result<Self, RunDirError> {
+        let dir = Self::at(runs, record.spec.key());
+        match fs::DirBuilder::new().mode(0o700).create(&dir.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(RunDirError::Exists(dir.path));
+            }
+            Err(error) => return Err(RunDirError::io("create", &dir.path)(error)),
+        }
+        // A directory without a spec was never accepted; `list` skips it and `reap` sweeps it.
+        write_record(&dir.path.join("spec.json"), record)?;
+        sync_dir(runs)?;
+        Ok(dir)
+    }
+
+    /// The directory of `key` below `runs`, whether it exists or not.
+    #[must_use]
+    pub fn at(runs: &Path, key: RunKey) -> Self {
+        Self {
+            path: runs.join(key.to_string()),
+            key,
+        }
+    }
+
+    /// The directory at `path`, whose last part must be a run key.
+    #[must_use]
+    pub fn from_path(path: &Path) -> Option<Self> {
+        let key = path.file_name()?.to_str()?.parse().ok()?;
+        Some(Self {
+            path: path.to_owned(),
+            key,
+        })
+    }
+
+    /// All run directories below `runs`, oldest run first. Other names are ignored.
+    ///
+    /// # Errors
+    /// When `runs` cannot be read.
+    pub fn list(runs: &Path) -> Result<Vec<Self>, RunDirError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(runs).map_err(RunDirError::io("list", runs))? {
+            let entry = entry.map_err(RunDirError::io("list", runs))?;
+            found.extend(Self::from_path(&entry.path()));
+        }
+        found.sort_by_key(|dir| dir.key);
+        Ok(found)
+    }
+
+    /// Which execution this is.
+    #[must_use]
+    pub const fn key(&self) -> RunKey {
+        self.key
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The shim's control socket.
+    #[must_use]
+    pub fn socket_path(&self) -> PathBuf {
+        self.path.join("shim.sock")
+    }
+
+    /// Removes the directory and all in it; fine if it is gone.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn remove(&self) -> Result<(), RunDirError> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(RunDirError::io("remove", &self.path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+macro_rules! records {
+    ($($file:literal $record:ident $read:ident $write:ident;)*) => {
+        impl RunDir {
+            $(
+                #[doc = concat!("Reads `", $file, "`; `None` if it is not there yet.")]
+                ///
+                /// # Errors
+                /// When it cannot be read, is malformed, or of a newer format.
+                pub fn $read(&self) -> Result<Option<$record>, RunDirError> {
+                    read_record(&self.path.join($file))
+                }
+
+                #[doc = concat!("Replaces `", $file, "`; durable on return.")]
+                ///
+                /// # Errors
+                /// When it cannot be written; then the former record stands.
+                pub fn $write(&self, record: &$record) -> Result<(), RunDirError> {
+                    write_record(&self.path.join($file), record)
+                }
+            )*
+        }
+    };
+}
+
+records! {
+    "spec.json" SpecRecord read_spec write_spec;
+    "launch.json" LaunchRecord read_launch write_launch;
+    "state.json" StateRecord read_state write_state;
+    "exit.json" ExitRecord read_exit write_exit;
+    "end.json" EndRecord read_end write_end;
+}

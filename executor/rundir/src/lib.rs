@@ -1,0 +1,38 @@
+//! The on-disk run directory: the only thing executor and shim share besides a socket.
+//!
+//! ```text
+//!  /var/lib/davit/runs/<run-id>.<attempt>/          0700, on a real disk
+//!    spec.json    executor   what was accepted; fsynced before anything is created (invariant 2)
+//!    launch.json  executor   what the shim needs: cgroup, timeout, log cap, runtime binary
+//!    state.json   shim       created / started / pauses / deadline / kill reason, as they happen
+//!    log.NNN      shim       framed, checksummed records; a torn tail is cut off cleanly
+//!    exit.json    shim       the durable exit record; fsynced before TaskExit is sent
+//!    end.json     executor   the verdict told to the world; fsynced before it is told
+//!    shim.sock    shim       control: pause, resume, stop, cancel, extend, wait
+//! ```
+//!
+//! Invariants:
+//! - one writer a file, named above; readers may come and go at any time, in any process;
+//! - a record appears whole or not at all (temporary file, fsync, rename, fsync of the directory);
+//! - every record carries the version of its format; a reader of version N reads N − 1;
+//! - no secret is ever written here.
+//!
+//! Absent on purpose: async (callers decide where to block), containerd, deleting other people's
+//! directories, and any lock: the single-writer rule replaces it.
+
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod control;
+mod dir;
+mod error;
+pub mod log;
+mod records;
+
+pub use control::{ControlError, ControlErrorCode, ControlReply, ControlRequest, FRAME_BYTES_MAX};
+pub use dir::RunDir;
+pub use error::RunDirError;
+pub use records::{
+    EndRecord, ExitRecord, FORMAT_VERSION, KillReason, LaunchRecord, LogTotals, PAUSES_MAX, Pause,
+    SpecRecord, Stamp, StateRecord,
+};

@@ -1,0 +1,1 @@
+//! Framed, checksummed log segments.

@@ -1,0 +1,194 @@
+//! The JSON records of a run directory. All times are nanoseconds: `boot` ones on CLOCK_BOOTTIME
+//! (meters and deadlines; meaningless across a reboot, hence the boot id), `unix` ones for people.
+
+use std::path::PathBuf;
+
+use davit_types::{EndReason, ExitStatus, RunKey, RunSpec, RunStatus, StopSignal, Usage};
+use serde::{Deserialize, Serialize};
+
+/// The format this code writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Pauses recorded per run; a run paused this often refuses to be paused again.
+pub const PAUSES_MAX: usize = 1_000;
+
+/// One instant on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub boot_ns: u64,
+    /// CLOCK_REALTIME, nanoseconds since 1970.
+    pub unix_ns: u64,
+}
+
+impl Stamp {
+    /// Reads both clocks.
+    #[must_use]
+    pub fn now() -> Self {
+        use rustix::time::{ClockId, clock_gettime};
+        let nanoseconds = |clock| {
+            let time = clock_gettime(clock);
+            // Both clocks are past their zero and before the year 2554.
+            u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+                + u64::try_from(time.tv_nsec).unwrap_or(0)
+        };
+        Self {
+            boot_ns: nanoseconds(ClockId::Boottime),
+            unix_ns: nanoseconds(ClockId::Realtime),
+        }
+    }
+}
+
+/// `spec.json`: what the executor accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecRecord {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub version: u32,
+    /// When it was accepted.
+    pub accepted: Stamp,
+    /// The run as accepted.
+    pub spec: RunSpec,
+}
+
+/// `launch.json`: what the executor resolved, for the shim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchRecord {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub version: u32,
+    /// Whose.
+    pub key: RunKey,
+    /// Manifest digest the tag resolved to, `sha256:…`.
+    pub image_digest: String,
+    /// Cgroup of the run, from the root of the cgroup v2 file system, e.g. `/davit/<key>`.
+    pub cgroup: String,
+    /// Absolute path of the OCI runtime.
+    pub runtime_binary: PathBuf,
+    /// Time the job may run, paused time not counted, milliseconds.
+    pub timeout_ms: u64,
+    /// Time it may stay paused at a stretch, milliseconds.
+    pub max_pause_ms: u64,
+    /// Log bytes kept.
+    pub log_bytes_max: u64,
+    /// The image's own stop signal; SIGTERM when it names none.
+    pub stop_signal: StopSignal,
+}
+
+/// Why somebody asked for the kill; recorded durably before the kill is sent, so that a 137 is never
+/// misread (invariant 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KillReason {
+    /// The deadline passed.
+    TimedOut,
+    /// It stayed paused longer than allowed.
+    PausedTooLong,
+    /// A user stopped or cancelled it.
+    Canceled,
+}
+
+/// One time the job was frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When `cgroup.events` said frozen.
+    pub begin: Stamp,
+    /// When it was thawed; absent while it is paused.
+    pub end: Option<Stamp>,
+}
+
+/// `state.json`: what the shim knows, rewritten at every change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRecord {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub version: u32,
+    /// Whose.
+    pub key: RunKey,
+    /// `/proc/sys/kernel/random/boot_id` of the boot all `boot_ns` belong to.
+    pub boot_id: String,
+    /// The shim's process.
+    pub shim_pid: u32,
+    /// The job's first process, in the host's pid namespace.
+    pub init_pid: u32,
+    /// When the container was created.
+    pub created: Stamp,
+    /// When the job was let go.
+    pub started: Option<Stamp>,
+    /// Time it may run, milliseconds, extensions included.
+    pub timeout_ms: u64,
+    /// When the kill is due while it is not paused, CLOCK_BOOTTIME.
+    pub deadline_boot_ns: Option<u64>,
+    /// All pauses so far, at most [`PAUSES_MAX`].
+    pub pauses: Vec<Pause>,
+    /// Set before any kill is sent.
+    pub kill: Option<KillReason>,
+}
+
+impl StateRecord {
+    /// Whether the last pause is still on.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.pauses.last().is_some_and(|pause| pause.end.is_none())
+    }
+}
+
+/// What the log holds and what the cap kept out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTotals {
+    /// Records written.
+    pub records: u64,
+    /// Bytes of job output written.
+    pub bytes: u64,
+    /// Bytes of job output beyond the cap, read and dropped.
+    pub dropped_bytes: u64,
+}
+
+/// `exit.json`: what the kernel said, before anybody else was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub version: u32,
+    /// Whose.
+    pub key: RunKey,
+    /// The boot it happened in.
+    pub boot_id: String,
+    /// From wait(2).
+    pub status: ExitStatus,
+    /// Derived by the shim from status, kill reason and cgroup events.
+    pub end_reason: EndReason,
+    /// When the job was let go; absent when it never was.
+    pub started: Option<Stamp>,
+    /// When its first process ended.
+    pub ended: Stamp,
+    /// All pauses, each closed.
+    pub pauses: Vec<Pause>,
+    /// The time it was allowed, milliseconds, extensions included.
+    pub timeout_ms: u64,
+    /// From the cgroup, after it was empty and before it was removed.
+    pub usage: Usage,
+    /// What was logged.
+    pub log: LogTotals,
+}
+
+/// `end.json`: the executor's verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndRecord {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub version: u32,
+    /// Whose.
+    pub key: RunKey,
+    /// One of the three terminal statuses.
+    pub status: RunStatus,
+    /// Absent when no exit was recorded: never invented.
+    pub exit_code: Option<u8>,
+    /// Why it ended.
+    pub end_reason: EndReason,
+    /// A sentence for people.
+    pub message: String,
+    /// When the job began, if it did.
+    pub started: Option<Stamp>,
+    /// When the job ended, or the run was given up.
+    pub ended: Stamp,
+    /// What it used; zero when it never started, absent figures when it was lost.
+    pub usage: Usage,
+    /// What was logged.
+    pub log: LogTotals,
+}

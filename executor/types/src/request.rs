@@ -1,0 +1,499 @@
+//! The border: a request as it came in, and the one place that says what is wrong with it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::limits as max;
+use crate::{
+    Attempt, Bytes, Command, EnvVar, FieldError, FieldErrors, InstanceType, Labels, NetworkMode,
+    OciRuntime, PullPolicy, RunId, RunSpec, Tenant,
+};
+
+/// A run as asked for. Nothing in it has been checked; absent means "the default".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunRequest {
+    /// Image reference.
+    pub image: String,
+    /// Shell form; excludes `argv`.
+    pub command: Option<String>,
+    /// Exec form; excludes `command`. Empty means absent.
+    pub argv: Vec<String>,
+    /// Overrides the image's entrypoint.
+    pub entrypoint: Option<String>,
+    /// Environment.
+    pub env: Vec<EnvVar>,
+    /// Name for people.
+    pub name: Option<String>,
+    /// Labels.
+    pub labels: Labels,
+    /// Slug of an instance type; the operator's default when absent.
+    pub instance_type: Option<String>,
+    /// Overrides the type's CPU, thousandths.
+    pub cpu_millis: Option<u32>,
+    /// Overrides the type's memory.
+    pub memory_bytes_max: Option<Bytes>,
+    /// Overrides the type's pids.
+    pub pids_max: Option<u32>,
+    /// Wall seconds.
+    pub timeout_seconds: Option<u64>,
+    /// Longest pause, seconds.
+    pub max_pause_seconds: Option<u64>,
+    /// Log cap.
+    pub log_bytes_max: Option<Bytes>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// User.
+    pub user: Option<String>,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// Network.
+    pub network: NetworkMode,
+    /// Pull policy.
+    pub pull_policy: PullPolicy,
+    /// OCI runtime; the operator's default when absent.
+    pub runtime: Option<OciRuntime>,
+    /// Read-only root.
+    pub read_only_root: bool,
+}
+
+/// Collects errors while fields are checked, so that a user sees all of them at once.
+#[derive(Default)]
+struct Check(Vec<FieldError>);
+
+impl Check {
+    fn fail(&mut self, field: &str, value: impl std::fmt::Display, problem: impl Into<String>) {
+        self.0.push(FieldError::new(field, value, problem));
+    }
+
+    fn text(&mut self, field: &str, value: Option<&str>, chars_max: usize) {
+        let Some(value) = value else { return };
+        let chars = value.chars().count();
+        if value.is_empty() {
+            self.fail(field, value, "is empty; leave it out instead");
+        } else if chars > chars_max {
+            self.fail(
+                field,
+                value,
+                format!("has {chars} characters, at most {chars_max} allowed"),
+            );
+        }
+        self.no_nul(field, value);
+    }
+
+    fn no_nul(&mut self, field: &str, value: &str) {
+        if value.contains('\0') {
+            self.fail(field, value, "contains a NUL byte");
+        }
+    }
+
+    fn range<T: PartialOrd + std::fmt::Display>(&mut self, field: &str, value: T, min: T, max: T) {
+        if value < min || value > max {
+            let problem = format!("must be {min} to {max}");
+            self.fail(field, value, problem);
+        }
+    }
+}
+
+impl RunRequest {
+    /// The specification this asks for.
+    ///
+    /// `instance_types` is what the operator offers, the first being the default;
+    /// `default_runtime` serves a request that names none.
+    ///
+    /// # Errors
+    /// Every field that is wrong, in one list.
+    pub fn parse(
+        self,
+        run_id: RunId,
+        tenant: Tenant,
+        instance_types: &[InstanceType],
+        default_runtime: OciRuntime,
+    ) -> Result<RunSpec, FieldErrors> {
+        let mut check = Check::default();
+        self.check_texts(&mut check);
+        self.check_command(&mut check);
+        self.check_env(&mut check);
+        self.check_labels(&mut check);
+        let instance_type = self.choose_instance_type(&mut check, instance_types);
+        let timeout_seconds = self.timeout_seconds.unwrap_or(max::TIMEOUT_SECONDS_DEFAULT);
+        check.range(
+            "timeout_seconds",
+            timeout_seconds,
+            1,
+            max::TIMEOUT_SECONDS_MAX,
+        );
+        let max_pause_seconds = self.max_pause_seconds.unwrap_or(max::PAUSE_SECONDS_DEFAULT);
+        check.range(
+            "max_pause_seconds",
+            max_pause_seconds,
+            1,
+            max::PAUSE_SECONDS_MAX,
+        );
+        let log_bytes_max = self.log_bytes_max.unwrap_or(Bytes(max::LOG_BYTES_DEFAULT));
+        check.range("log_bytes_max", log_bytes_max, Bytes(4096), Bytes::gib(64));
+        let (true, Some(instance_type)) = (check.0.is_empty(), instance_type) else {
+            return Err(FieldErrors(check.0));
+        };
+        let command = match (self.command, self.argv) {
+            (Some(line), _) => Command::Shell(line),
+            (None, argv) if argv.is_empty() => Command::Image,
+            (None, argv) => Command::Argv(argv),
+        };
+        Ok(RunSpec {
+            run_id,
+            attempt: Attempt::FIRST,
+            tenant,
+            name: self.name,
+            labels: self.labels,
+            image: self.image,
+            pull_policy: self.pull_policy,
+            command,
+            entrypoint: self.entrypoint,
+            env: self.env,
+            workdir: self.workdir,
+            user: self.user,
+            hostname: self.hostname,
+            instance_type,
+            timeout_seconds,
+            max_pause_seconds,
+            log_bytes_max,
+            network: self.network,
+            runtime: self.runtime.unwrap_or(default_runtime),
+            read_only_root: self.read_only_root,
+        })
+    }
+
+    fn check_texts(&self, check: &mut Check) {
+        check.text("image", Some(&self.image), max::IMAGE_CHARS_MAX);
+        check.text(
+            "entrypoint",
+            self.entrypoint.as_deref(),
+            max::ENTRYPOINT_CHARS_MAX,
+        );
+        check.text("name", self.name.as_deref(), max::NAME_CHARS_MAX);
+        check.text("user", self.user.as_deref(), max::NAME_CHARS_MAX);
+        check.text("workdir", self.workdir.as_deref(), max::PATH_CHARS_MAX);
+        check.text("hostname", self.hostname.as_deref(), max::NAME_CHARS_MAX);
+        for (field, value) in [("name", &self.name), ("hostname", &self.hostname)] {
+            let Some(value) = value else { continue };
+            let fits = value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+                && value
+                    .bytes()
+                    .next()
+                    .is_some_and(|b| b.is_ascii_alphanumeric());
+            if !fits && !value.is_empty() {
+                check.fail(
+                    field,
+                    value,
+                    "may hold letters, digits, - _ . and begins with one of the first two",
+                );
+            }
+        }
+        if let Some(dir) = self.workdir.as_deref().filter(|dir| !dir.starts_with('/')) {
+            check.fail("workdir", dir, "is not an absolute path");
+        }
+    }
+
+    fn check_command(&self, check: &mut Check) {
+        if let Some(line) = self.command.as_deref() {
+            check.text("command", Some(line), max::COMMAND_CHARS_MAX);
+            if !self.argv.is_empty() {
+                check.fail("command", line, "excludes argv: give one of the two");
+            }
+        }
+        let elements = self.argv.len();
+        if elements > max::ARGV_ELEMENTS_MAX {
+            let problem = format!(
+                "has {elements} elements, at most {} allowed",
+                max::ARGV_ELEMENTS_MAX
+            );
+            check.fail("argv", &self.argv[0], problem);
+        }
+        let chars: usize = self.argv.iter().map(|arg| arg.chars().count()).sum();
+        if chars > max::ARGV_CHARS_MAX {
+            let problem = format!(
+                "has {chars} characters in total, at most {} allowed",
+                max::ARGV_CHARS_MAX
+            );
+            check.fail("argv", &self.argv[0], problem);
+        }
+        if self.argv.first().is_some_and(String::is_empty) && self.entrypoint.is_none() {
+            check.fail("argv[0]", "", "is empty: there is no program to run");
+        }
+        for (at, arg) in self.argv.iter().enumerate() {
+            check.no_nul(&format!("argv[{at}]"), arg);
+        }
+    }
+
+    fn check_env(&self, check: &mut Check) {
+        if self.env.len() > max::ENV_VARIABLES_MAX {
+            check.fail(
+                "env",
+                self.env.len(),
+                format!("at most {} variables allowed", max::ENV_VARIABLES_MAX),
+            );
+        }
+        let bytes: usize = self
+            .env
+            .iter()
+            .map(|var| var.key.len() + var.value.len())
+            .sum();
+        if bytes > max::ENV_BYTES_MAX {
+            check.fail(
+                "env",
+                format!("{bytes} bytes"),
+                format!("at most {} bytes allowed", max::ENV_BYTES_MAX),
+            );
+        }
+        for (at, EnvVar { key, value }) in self.env.iter().enumerate() {
+            let mut letters = key.bytes();
+            let fits = letters
+                .next()
+                .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+                && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if !fits {
+                check.fail(
+                    &format!("env[{at}].key"),
+                    key,
+                    "must match [a-zA-Z_][a-zA-Z0-9_]*",
+                );
+            }
+            if value.contains('\0') {
+                // The value itself may be confidential: name the key only.
+                check.fail(&format!("env[{at}].value"), key, "contains a NUL byte");
+            }
+        }
+    }
+
+    fn check_labels(&self, check: &mut Check) {
+        if self.labels.len() > max::LABELS_MAX {
+            check.fail(
+                "labels",
+                self.labels.len(),
+                format!("at most {} labels allowed", max::LABELS_MAX),
+            );
+        }
+        for (key, value) in &self.labels {
+            check.text("labels", Some(key), max::LABEL_CHARS_MAX);
+            if value.chars().count() > max::LABEL_CHARS_MAX {
+                check.fail(
+                    &format!("labels.{key}"),
+                    value,
+                    format!("at most {} characters allowed", max::LABEL_CHARS_MAX),
+                );
+            }
+            check.no_nul(&format!("labels.{key}"), value);
+        }
+    }
+
+    fn choose_instance_type(
+        &self,
+        check: &mut Check,
+        offered: &[InstanceType],
+    ) -> Option<InstanceType> {
+        let chosen = match &self.instance_type {
+            None => offered.first(),
+            Some(slug) => offered.iter().find(|offer| offer.slug == *slug),
+        };
+        let Some(mut chosen) = chosen.cloned() else {
+            let known: Vec<&str> = offered.iter().map(|offer| offer.slug.as_str()).collect();
+            let asked = self.instance_type.as_deref().unwrap_or("");
+            check.fail(
+                "instance_type",
+                asked,
+                format!("is not offered here; choose one of: {}", known.join(", ")),
+            );
+            return None;
+        };
+        if self.cpu_millis.is_some() || self.memory_bytes_max.is_some() || self.pids_max.is_some() {
+            chosen.slug = "custom".to_owned();
+        }
+        let resources = &mut chosen.resources;
+        if let Some(cpu_millis) = self.cpu_millis {
+            check.range("cpu_millis", cpu_millis, 10, 1_024_000);
+            resources.cpu_millis = cpu_millis;
+        }
+        if let Some(memory) = self.memory_bytes_max {
+            check.range(
+                "memory_bytes_max",
+                memory,
+                Bytes::mib(4),
+                Bytes::gib(16 * 1024),
+            );
+            resources.memory_bytes_max = memory;
+        }
+        if let Some(pids_max) = self.pids_max {
+            check.range("pids_max", pids_max, 1, 1_000_000);
+            resources.pids_max = pids_max;
+        }
+        Some(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Resources;
+    use proptest::prelude::*;
+
+    fn offered() -> Vec<InstanceType> {
+        vec![InstanceType {
+            slug: "small".into(),
+            name: "Small".into(),
+            resources: Resources {
+                cpu_millis: 500,
+                memory_bytes_max: Bytes::mib(256),
+                pids_max: 64,
+            },
+            price_second_micros: 3,
+        }]
+    }
+
+    fn parse(request: RunRequest) -> Result<RunSpec, FieldErrors> {
+        request.parse(
+            RunId::generate(),
+            Tenant::local(),
+            &offered(),
+            OciRuntime::Crun,
+        )
+    }
+
+    fn plain() -> RunRequest {
+        RunRequest {
+            image: "localhost:5000/busybox:1".into(),
+            ..RunRequest::default()
+        }
+    }
+
+    /// The fields complained about.
+    fn wrong(request: RunRequest) -> Vec<String> {
+        parse(request)
+            .unwrap_err()
+            .0
+            .into_iter()
+            .map(|e| e.field)
+            .collect()
+    }
+
+    #[test]
+    fn a_bare_image_gets_the_defaults() {
+        let spec = parse(plain()).unwrap();
+        assert_eq!(spec.timeout_seconds, 3600);
+        assert_eq!(spec.command, Command::Image);
+        assert_eq!(spec.instance_type.slug, "small");
+        assert_eq!(spec.network, NetworkMode::None);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let request = RunRequest {
+            command: Some("x".repeat(4001)),
+            argv: vec!["a\0b".into()],
+            env: vec![EnvVar {
+                key: "1A".into(),
+                value: String::new(),
+            }],
+            instance_type: Some("huge".into()),
+            timeout_seconds: Some(0),
+            workdir: Some("relative".into()),
+            ..plain()
+        };
+        assert_eq!(
+            wrong(request),
+            [
+                "workdir",
+                "command",
+                "command",
+                "argv[0]",
+                "env[0].key",
+                "instance_type",
+                "timeout_seconds"
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        for timeout in [1, 86_400] {
+            assert!(
+                parse(RunRequest {
+                    timeout_seconds: Some(timeout),
+                    ..plain()
+                })
+                .is_ok()
+            );
+        }
+        assert_eq!(
+            wrong(RunRequest {
+                timeout_seconds: Some(86_401),
+                ..plain()
+            }),
+            ["timeout_seconds"]
+        );
+        assert!(
+            parse(RunRequest {
+                argv: vec!["x".repeat(40); 200],
+                ..plain()
+            })
+            .is_ok()
+        );
+        assert_eq!(
+            wrong(RunRequest {
+                argv: vec!["x".into(); 201],
+                ..plain()
+            }),
+            ["argv"]
+        );
+        assert_eq!(
+            wrong(RunRequest {
+                argv: vec!["x".repeat(8001)],
+                ..plain()
+            }),
+            ["argv"]
+        );
+    }
+
+    #[test]
+    fn an_env_value_is_never_repeated_in_an_error() {
+        let request = RunRequest {
+            env: vec![EnvVar {
+                key: "K".into(),
+                value: "hush\0".into(),
+            }],
+            ..plain()
+        };
+        assert!(!parse(request).unwrap_err().to_string().contains("hush"));
+    }
+
+    #[test]
+    fn own_numbers_make_a_custom_type() {
+        let spec = parse(RunRequest {
+            cpu_millis: Some(1500),
+            ..plain()
+        })
+        .unwrap();
+        assert_eq!(spec.instance_type.slug, "custom");
+        assert_eq!(spec.instance_type.resources.cpu_millis, 1500);
+        assert_eq!(spec.instance_type.resources.pids_max, 64);
+    }
+
+    proptest! {
+        #[test]
+        fn parse_never_panics_and_keeps_what_it_accepts(
+            argv in proptest::collection::vec(any::<String>(), 0..8),
+            env in proptest::collection::vec((any::<String>(), any::<String>()), 0..4),
+            timeout: u64,
+        ) {
+            let env: Vec<EnvVar> = env.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
+            let request = RunRequest { argv: argv.clone(), env: env.clone(), timeout_seconds: Some(timeout), ..plain() };
+            if let Ok(spec) = parse(request) {
+                prop_assert!((1..=86_400).contains(&spec.timeout_seconds));
+                prop_assert_eq!(&spec.env, &env);
+                prop_assert!(argv.iter().all(|a| !a.contains('\0')));
+                if !argv.is_empty() { prop_assert_eq!(spec.command, Command::Argv(argv)); }
+            }
+        }
+    }
+}
