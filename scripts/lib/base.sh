@@ -91,7 +91,7 @@ apt_mirror() {
 }
 
 apt_quietly() {
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -o "DPkg::Lock::Timeout=$APT_LOCK_WAIT_SECONDS" "$@" >&2
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -o "DPkg::Lock::Timeout=$APT_LOCK_WAIT_SECONDS" "$@" >/dev/null
 }
 
 is_installed() {

@@ -24,5 +24,5 @@ build_disk() {
   cp "$rootfs"/boot/vmlinuz-* "$dir/vmlinuz" &&
     cp "$rootfs"/boot/initrd.img-* "$dir/initrd.img" &&
     mke2fs -q -t ext4 -L davit-root -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
-      -d "$rootfs" "$dir/disk.img" "$DISK_SIZE" >&2
+      -d "$rootfs" "$dir/disk.img" "$DISK_SIZE" >/dev/null
 }
