@@ -1,1 +1,4 @@
 //! davit-executor
+
+pub mod containerd;
+pub mod settings;

@@ -1,0 +1,184 @@
+//! Connecting: the socket, the version floor, the namespace and the snapshotter are checked once, so
+//! that a wrong host is refused at start with a sentence and not at the first run with a code.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use containerd_client::services::v1::snapshots::StatSnapshotRequest;
+use containerd_client::services::v1::version_client::VersionClient;
+use containerd_client::tonic::metadata::{Ascii, MetadataValue};
+use containerd_client::tonic::transport::{Channel, Endpoint};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::{Call, Containerd, ContainerdError, Inner};
+
+/// Oldest containerd davit works with: 1.7, for task API v2 and the sandbox-aware shim manager.
+const OLDEST: (u32, u32) = (1, 7);
+const OLDEST_TEXT: &str = "1.7";
+/// Longest namespace containerd accepts, characters.
+const NAMESPACE_CHARS_MAX: usize = 76;
+
+impl Containerd {
+    /// Connects to the containerd at `socket`; all calls go to `namespace` and `snapshotter`.
+    /// Later losses of the connection are repaired by the next call.
+    ///
+    /// # Errors
+    /// Says whether the socket is absent, forbidden or silent, containerd too old (with the version
+    /// found), or namespace or snapshotter not usable.
+    pub async fn connect(
+        socket: &Path,
+        namespace: &str,
+        snapshotter: &str,
+    ) -> Result<Self, ContainerdError> {
+        let namespace = parse_namespace(namespace)?;
+        // The transport's own error says only "transport error": ask the kernel first.
+        drop(
+            UnixStream::connect(socket)
+                .await
+                .map_err(|error| socket_error(socket, error))?,
+        );
+        let channel = channel(socket);
+        let version = Call::metadata("ask the version of", "containerd")
+            .bound(VersionClient::new(channel.clone()).version(()))
+            .await?
+            .version;
+        check_version(&version)?;
+        let this = Self {
+            inner: Arc::new(Inner {
+                channel,
+                socket: socket.to_owned(),
+                namespace,
+                snapshotter: snapshotter.to_owned(),
+                version,
+            }),
+        };
+        this.check_snapshotter().await?;
+        Ok(this)
+    }
+
+    /// A snapshotter that is not loaded answers "invalid argument", a loaded one "not found".
+    async fn check_snapshotter(&self) -> Result<(), ContainerdError> {
+        let snapshotter = &self.inner.snapshotter;
+        let probe = self.request(StatSnapshotRequest {
+            snapshotter: snapshotter.clone(),
+            key: "davit-probe".to_owned(),
+        });
+        let answer = Call::metadata("ask the snapshotter", snapshotter)
+            .bound(self.snapshots().stat(probe))
+            .await;
+        match answer {
+            Err(ContainerdError::Refused { source, .. }) => Err(ContainerdError::Setting {
+                setting: "snapshotter",
+                value: snapshotter.clone(),
+                problem: source.message().to_owned(),
+            }),
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn channel(socket: &Path) -> Channel {
+    let path = socket.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
+    });
+    // The address is a formality: the connector ignores it.
+    Endpoint::from_static("http://containerd").connect_with_connector_lazy(connector)
+}
+
+fn parse_namespace(namespace: &str) -> Result<MetadataValue<Ascii>, ContainerdError> {
+    let fits = !namespace.is_empty()
+        && namespace.len() <= NAMESPACE_CHARS_MAX
+        && namespace
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let wrong = || ContainerdError::Setting {
+        setting: "namespace",
+        value: namespace.to_owned(),
+        problem: format!("it must be 1 to {NAMESPACE_CHARS_MAX} letters, digits, - _ ."),
+    };
+    if !fits {
+        return Err(wrong());
+    }
+    namespace.parse().map_err(|_| wrong())
+}
+
+fn socket_error(socket: &Path, error: io::Error) -> ContainerdError {
+    let path = socket.to_owned();
+    match error.kind() {
+        io::ErrorKind::NotFound => ContainerdError::NoSocket { path },
+        io::ErrorKind::PermissionDenied => ContainerdError::Permission { path },
+        _ => ContainerdError::Unreachable {
+            path,
+            source: error,
+        },
+    }
+}
+
+/// The first two numbers of a version such as `v2.1.9` or `1.7.24~ds1`.
+fn major_minor(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.strip_prefix('v').unwrap_or(version).split('.');
+    let major = parts.next()?.parse().ok()?;
+    let digits: String = parts
+        .next()?
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    Some((major, digits.parse().ok()?))
+}
+
+fn check_version(version: &str) -> Result<(), ContainerdError> {
+    match major_minor(version) {
+        Some(found) if found < OLDEST => Err(ContainerdError::TooOld {
+            found: version.to_owned(),
+            oldest: OLDEST_TEXT,
+        }),
+        Some(_) => Ok(()),
+        None => {
+            tracing::warn!(
+                version,
+                "containerd's version is not a number; assuming it is new"
+            );
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_below_the_floor_are_refused_by_name() {
+        for fine in ["1.7.24~ds1", "v2.1.9", "2.3.0-rc.1", "2.0", "unknown"] {
+            assert!(check_version(fine).is_ok(), "{fine}");
+        }
+        for old in ["1.6.20~ds1-1+b1", "v1.5.9", "0.2.0"] {
+            let error = check_version(old).unwrap_err().to_string();
+            assert!(error.contains(old) && error.contains("1.7"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_is_no_header_is_an_error_not_a_panic() {
+        assert!(parse_namespace("davit").is_ok());
+        for wrong in ["", "a b", "ä", "a\nb", &"x".repeat(77)] {
+            assert!(parse_namespace(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_absent_and_a_silent_socket_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = Containerd::connect(&dir.path().join("no.sock"), "davit", "overlayfs").await;
+        assert!(matches!(absent, Err(ContainerdError::NoSocket { .. })));
+        let path = dir.path().join("dead.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let dead = Containerd::connect(&path, "davit", "overlayfs").await;
+        assert!(matches!(dead, Err(ContainerdError::Unreachable { .. })));
+    }
+}

@@ -1,0 +1,123 @@
+//! Container records.
+
+use containerd_client::services::v1::container::Runtime;
+use containerd_client::services::v1::containers_client::ContainersClient;
+use containerd_client::services::v1::{
+    Container, CreateContainerRequest, DeleteContainerRequest, ListContainersRequest,
+};
+use containerd_client::tonic::transport::Channel;
+use davit_types::RunKey;
+use oci_spec::runtime::Spec;
+use prost_types::Any;
+
+use super::error::gone_is_fine;
+use super::labels::{IMAGE_DIGEST, of_run};
+use super::{Call, Containerd, ContainerdError, REPLY_BYTES_MAX, RuncOptions};
+
+/// The runtime name of davit's own shim.
+pub const DAVIT_RUNTIME: &str = "io.containerd.davit.v1";
+
+/// How containerd types an OCI runtime spec.
+const SPEC_TYPE_URL: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
+/// A container record to be made. Labels are not in it: they follow from the key.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec<'a> {
+    /// The execution; names record and snapshot.
+    pub key: RunKey,
+    /// Normalised image reference.
+    pub image: &'a str,
+    /// Digest the reference resolved to.
+    pub image_digest: &'a str,
+    /// The whole OCI runtime spec.
+    pub spec: &'a Spec,
+    /// Runtime name, normally [`DAVIT_RUNTIME`].
+    pub runtime: &'a str,
+    /// Options for the shim.
+    pub options: Option<RuncOptions>,
+}
+
+impl Containerd {
+    fn containers(&self) -> ContainersClient<Channel> {
+        ContainersClient::new(self.channel()).max_decoding_message_size(REPLY_BYTES_MAX)
+    }
+
+    /// Makes the container record of an execution, upon the snapshot of the same name.
+    ///
+    /// # Errors
+    /// [`ContainerdError::AlreadyExists`] when this execution has one.
+    pub async fn container_create(&self, spec: ContainerSpec<'_>) -> Result<(), ContainerdError> {
+        let id = spec.key.to_string();
+        let call = Call::metadata("create container", &id);
+        let value = serde_json::to_vec(spec.spec)
+            .map_err(|_| call.malformed("was not reached: the spec is no JSON"))?;
+        let mut labels = of_run(spec.key);
+        labels.insert(IMAGE_DIGEST.to_owned(), spec.image_digest.to_owned());
+        let container = Container {
+            id: id.clone(),
+            labels,
+            image: spec.image.to_owned(),
+            runtime: Some(Runtime {
+                name: spec.runtime.to_owned(),
+                options: spec.options.as_ref().map(RuncOptions::to_any),
+            }),
+            spec: Some(Any {
+                type_url: SPEC_TYPE_URL.to_owned(),
+                value,
+            }),
+            snapshotter: self.snapshotter().to_owned(),
+            snapshot_key: id.clone(),
+            ..Container::default()
+        };
+        let request = self.request(CreateContainerRequest {
+            container: Some(container),
+        });
+        call.bound(self.containers().create(request))
+            .await
+            .map(drop)
+    }
+
+    /// Removes the record of `key`; fine if it is gone. Snapshot and task are not touched.
+    ///
+    /// # Errors
+    /// When it still has a task, or containerd fails.
+    pub async fn container_delete(&self, key: RunKey) -> Result<(), ContainerdError> {
+        let id = key.to_string();
+        let request = self.request(DeleteContainerRequest { id: id.clone() });
+        gone_is_fine(
+            Call::metadata("delete container", &id)
+                .bound(self.containers().delete(request))
+                .await,
+        )
+    }
+
+    /// Digests and names of the images that containers here were made from.
+    pub(crate) async fn images_of_containers(&self) -> Result<Vec<ImageUse>, ContainerdError> {
+        let found = self.list_containers(Vec::new()).await?;
+        Ok(found
+            .into_iter()
+            .map(|mut container| ImageUse {
+                name: container.image,
+                digest: container.labels.remove(IMAGE_DIGEST),
+            })
+            .collect())
+    }
+
+    pub(super) async fn list_containers(
+        &self,
+        filters: Vec<String>,
+    ) -> Result<Vec<Container>, ContainerdError> {
+        let request = self.request(ListContainersRequest { filters });
+        Call::metadata("list", "containers")
+            .bound(self.containers().list(request))
+            .await
+            .map(|reply| reply.containers)
+    }
+}
+
+/// Which image a container was made from.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageUse {
+    pub(crate) name: String,
+    pub(crate) digest: Option<String>,
+}

@@ -1,0 +1,165 @@
+//! What can go wrong with containerd, each with what was tried on what.
+
+use std::io;
+use std::path::PathBuf;
+
+use containerd_client::tonic::{Code, Status};
+
+/// A failed call to containerd.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerdError {
+    /// There is no socket.
+    #[error(
+        "no containerd socket at {}: install and start containerd, or set its socket in davit's settings",
+        path.display()
+    )]
+    NoSocket {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The socket is not ours to use.
+    #[error("not allowed to open the containerd socket {}: run davit as root", path.display())]
+    Permission {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The socket exists, nobody answers.
+    #[error("containerd does not answer on {}: is it running?", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// containerd is older than davit can work with.
+    #[error("containerd {found} is too old: davit needs {oldest} or newer")]
+    TooOld {
+        /// What it said.
+        found: String,
+        /// What is needed.
+        oldest: &'static str,
+    },
+    /// A setting containerd cannot accept.
+    #[error("containerd cannot use the {setting} `{value}`: {problem}")]
+    Setting {
+        /// `namespace` or `snapshotter`.
+        setting: &'static str,
+        /// What was set.
+        value: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The object does not exist.
+    #[error("cannot {operation} {object}: containerd has no such object ({message})")]
+    NotFound {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// containerd's words.
+        message: String,
+    },
+    /// The object exists already.
+    #[error("cannot {operation} {object}: it exists already")]
+    AlreadyExists {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+    },
+    /// containerd went away or is not there.
+    #[error("cannot {operation} {object}: containerd is not reachable")]
+    Unavailable {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// The transport's words.
+        #[source]
+        source: Box<Status>,
+    },
+    /// containerd took too long.
+    #[error("cannot {operation} {object}: containerd did not answer within {deadline_ms} ms")]
+    Deadline {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// How long was waited.
+        deadline_ms: u64,
+    },
+    /// containerd refused.
+    #[error("cannot {operation} {object}: {}", source.message())]
+    Refused {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// Code and message.
+        #[source]
+        source: Box<Status>,
+    },
+    /// An answer that breaks containerd's own contract.
+    #[error("cannot {operation} {object}: containerd's answer {problem}")]
+    Malformed {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+impl ContainerdError {
+    pub(super) fn from_status(operation: &'static str, object: &str, status: Status) -> Self {
+        let object = object.to_owned();
+        match status.code() {
+            Code::NotFound => Self::NotFound {
+                operation,
+                object,
+                message: status.message().to_owned(),
+            },
+            Code::AlreadyExists => Self::AlreadyExists { operation, object },
+            Code::Unavailable => Self::Unavailable {
+                operation,
+                object,
+                source: Box::new(status),
+            },
+            _ => Self::Refused {
+                operation,
+                object,
+                source: Box::new(status),
+            },
+        }
+    }
+
+    /// Whether the object does not exist.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether the object exists already.
+    #[must_use]
+    pub const fn is_already_exists(&self) -> bool {
+        matches!(self, Self::AlreadyExists { .. })
+    }
+
+    /// Whether trying again later may help: containerd restarts or is overloaded.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Deadline { .. })
+    }
+}
+
+/// Success for a removal of what is gone already.
+pub(super) fn gone_is_fine<T: Default>(
+    result: Result<T, ContainerdError>,
+) -> Result<T, ContainerdError> {
+    match result {
+        Err(error) if error.is_not_found() => Ok(T::default()),
+        other => other,
+    }
+}

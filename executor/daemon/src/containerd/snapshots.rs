@@ -1,0 +1,216 @@
+//! Snapshots: the root file systems of runs, and the unpacked layers of images.
+
+use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use containerd_client::services::v1::snapshots::{
+    CommitSnapshotRequest, Kind, ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest,
+    RemoveSnapshotRequest, StatSnapshotRequest, UsageRequest,
+};
+use containerd_client::tonic::transport::Channel;
+use davit_types::RunKey;
+
+use super::error::gone_is_fine;
+use super::labels::{LabelMap, MANAGED, of_run};
+use super::{
+    Call, Containerd, ContainerdError, LISTED_ITEMS_MAX, LeaseName, Mount, REPLY_BYTES_MAX,
+};
+
+/// What a snapshot takes on disk, its parents not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotUsage {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files and directories.
+    pub inodes: u64,
+}
+
+impl Containerd {
+    pub(super) fn snapshots(&self) -> SnapshotsClient<Channel> {
+        SnapshotsClient::new(self.channel()).max_decoding_message_size(REPLY_BYTES_MAX)
+    }
+
+    /// Makes the root file system of `key` upon the unpacked image `chain_id` and returns how to
+    /// mount it; one that exists is returned as it is. It is held by the lease of `key` until a
+    /// container record refers to it.
+    ///
+    /// # Errors
+    /// [`ContainerdError::NotFound`] when the image was removed meanwhile.
+    pub async fn snapshot_prepare(
+        &self,
+        key: RunKey,
+        chain_id: &str,
+    ) -> Result<Vec<Mount>, ContainerdError> {
+        let name = key.to_string();
+        let lease = Self::run_lease(key);
+        match self.prepare(&lease, &name, chain_id, of_run(key)).await {
+            Err(error) if error.is_already_exists() => self.snapshot_mounts(key).await,
+            other => other,
+        }
+    }
+
+    /// How to mount the root file system of `key`.
+    ///
+    /// # Errors
+    /// [`ContainerdError::NotFound`] when it was never prepared.
+    pub async fn snapshot_mounts(&self, key: RunKey) -> Result<Vec<Mount>, ContainerdError> {
+        let name = key.to_string();
+        let request = self.request(MountsRequest {
+            snapshotter: self.snapshotter().to_owned(),
+            key: name.clone(),
+        });
+        Call::files("find the mounts of snapshot", &name)
+            .bound(self.snapshots().mounts(request))
+            .await
+            .map(|reply| reply.mounts)
+    }
+
+    /// Removes the root file system of `key`; fine if it is gone.
+    ///
+    /// # Errors
+    /// When it is in use, or containerd fails.
+    pub async fn snapshot_remove(&self, key: RunKey) -> Result<(), ContainerdError> {
+        self.remove_snapshot(&key.to_string()).await
+    }
+
+    /// What the run itself wrote to its root file system.
+    ///
+    /// # Errors
+    /// [`ContainerdError::NotFound`] when it does not exist.
+    pub async fn snapshot_usage(&self, key: RunKey) -> Result<SnapshotUsage, ContainerdError> {
+        self.usage_of(&key.to_string()).await
+    }
+
+    /// Makes a snapshot to unpack a layer into, upon `parent` (empty for the first layer).
+    pub(crate) async fn extract_prepare(
+        &self,
+        lease: &LeaseName,
+        name: &str,
+        parent: &str,
+    ) -> Result<Vec<Mount>, ContainerdError> {
+        let labels = LabelMap::from([(MANAGED.to_owned(), "true".to_owned())]);
+        self.prepare(lease, name, parent, labels).await
+    }
+
+    /// Turns the unpacked `extract` into the committed layer `chain_id`; fine if another pull was
+    /// first, the extract is removed then.
+    pub(crate) async fn extract_commit(
+        &self,
+        lease: &LeaseName,
+        extract: &str,
+        chain_id: &str,
+    ) -> Result<(), ContainerdError> {
+        let request = self.leased(
+            lease,
+            CommitSnapshotRequest {
+                snapshotter: self.snapshotter().to_owned(),
+                name: chain_id.to_owned(),
+                key: extract.to_owned(),
+                labels: LabelMap::from([(MANAGED.to_owned(), "true".to_owned())]),
+            },
+        );
+        let committed = Call::files("commit layer", chain_id)
+            .bound(self.snapshots().commit(request))
+            .await;
+        match committed {
+            Err(error) if error.is_already_exists() => {
+                self.lease_snapshot(lease, chain_id).await?;
+                self.remove_snapshot(extract).await
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the snapshot `name` exists.
+    pub(crate) async fn snapshot_exists(&self, name: &str) -> Result<bool, ContainerdError> {
+        let request = self.request(StatSnapshotRequest {
+            snapshotter: self.snapshotter().to_owned(),
+            key: name.to_owned(),
+        });
+        let found = Call::metadata("look for snapshot", name)
+            .bound(self.snapshots().stat(request))
+            .await;
+        match found {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What one snapshot takes; of a snapshot being written, what is there now.
+    pub(crate) async fn usage_of(&self, name: &str) -> Result<SnapshotUsage, ContainerdError> {
+        let request = self.request(UsageRequest {
+            snapshotter: self.snapshotter().to_owned(),
+            key: name.to_owned(),
+        });
+        let usage = Call::files("measure snapshot", name)
+            .bound(self.snapshots().usage(request))
+            .await?;
+        Ok(SnapshotUsage {
+            bytes: u64::try_from(usage.size).unwrap_or(0),
+            inodes: u64::try_from(usage.inodes).unwrap_or(0),
+        })
+    }
+
+    /// Names of all committed snapshots: the unpacked layers of images.
+    pub(crate) async fn committed_snapshots(&self) -> Result<Vec<String>, ContainerdError> {
+        let found = self.list_snapshots(Vec::new()).await?;
+        Ok(found
+            .into_iter()
+            .filter(|info| info.kind() == Kind::Committed)
+            .map(|info| info.name)
+            .collect())
+    }
+
+    pub(super) async fn list_snapshots(
+        &self,
+        filters: Vec<String>,
+    ) -> Result<Vec<containerd_client::services::v1::snapshots::Info>, ContainerdError> {
+        let call = Call::files("list", "snapshots");
+        let request = self.request(ListSnapshotsRequest {
+            snapshotter: self.snapshotter().to_owned(),
+            filters,
+        });
+        let mut found = Vec::new();
+        let mut pages = call.bound(self.snapshots().list(request)).await?;
+        while let Some(page) = call.next(&mut pages).await? {
+            found.extend(page.info);
+            if found.len() > LISTED_ITEMS_MAX {
+                return Err(call.malformed("lists more than davit handles"));
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) async fn remove_snapshot(&self, name: &str) -> Result<(), ContainerdError> {
+        let request = self.request(RemoveSnapshotRequest {
+            snapshotter: self.snapshotter().to_owned(),
+            key: name.to_owned(),
+        });
+        gone_is_fine(
+            Call::files("remove snapshot", name)
+                .bound(self.snapshots().remove(request))
+                .await,
+        )
+    }
+
+    async fn prepare(
+        &self,
+        lease: &LeaseName,
+        name: &str,
+        parent: &str,
+        labels: LabelMap,
+    ) -> Result<Vec<Mount>, ContainerdError> {
+        let request = self.leased(
+            lease,
+            PrepareSnapshotRequest {
+                snapshotter: self.snapshotter().to_owned(),
+                key: name.to_owned(),
+                parent: parent.to_owned(),
+                labels,
+            },
+        );
+        Call::files("prepare snapshot", name)
+            .bound(self.snapshots().prepare(request))
+            .await
+            .map(|reply| reply.mounts)
+    }
+}
