@@ -1,13 +1,41 @@
 //! The executor's wire: generated gRPC code and its conversions to davit's own types.
 //!
-//! Invariant: generated types stop here and in the two places that serve or call the API; nothing
-//! behind them sees a proto type.
+//! ```text
+//!  SubmitRequest ⇄ RunRequest          request.rs
+//!  Usage, LogTotals, LogRecord →       records.rs
+//!  FieldErrors ⇄ Status + BadRequest   errors.rs
+//! ```
+//!
+//! Invariants:
+//! - generated types stop here and in the two places that serve or call the API; nothing behind them
+//!   sees a proto type;
+//! - an unknown word in an enumerated text field is a [`davit_types::FieldError`], never a default.
+//!
+//! Absent on purpose: field checks (they are [`davit_types::RunRequest::parse`]'s), transport, tokens.
 
 #![forbid(unsafe_code)]
 
+mod errors;
+mod records;
+mod request;
+
+pub use errors::{field_errors, invalid};
+pub use records::log_record;
+pub use request::{run_request, submit_request};
+
 /// `davit.local.v1`: the API on the host's unix socket.
-#[expect(missing_docs, clippy::all, clippy::pedantic, reason = "generated; documented in the .proto")]
-#[allow(unreachable_pub, unused_qualifications, clippy::allow_attributes, reason = "generated")]
+#[expect(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; documented in the .proto"
+)]
+#[allow(
+    unreachable_pub,
+    unused_qualifications,
+    clippy::allow_attributes,
+    reason = "generated"
+)]
 pub mod local {
     tonic::include_proto!("davit.local.v1");
 

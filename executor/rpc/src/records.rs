@@ -1,0 +1,50 @@
+//! What was measured and logged, as it goes out.
+
+use davit_rundir::LogTotals;
+use davit_types::Usage;
+
+use crate::local;
+
+impl From<&Usage> for local::Usage {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            wall_ms: usage.wall_ms,
+            paused_ms: usage.paused_ms,
+            billable_ms: usage.billable_ms(),
+            cpu_us: usage.cpu_us,
+            cpu_user_us: usage.cpu_user_us,
+            cpu_system_us: usage.cpu_system_us,
+            cpu_throttled_us: usage.cpu_throttled_us,
+            memory_peak_bytes: usage.memory_peak_bytes,
+            io_read_bytes: usage.io_read_bytes,
+            io_write_bytes: usage.io_write_bytes,
+            pids_peak: usage.pids_peak,
+            oom_kills: usage.oom_kills,
+            pids_refused: usage.pids_refused,
+        }
+    }
+}
+
+impl From<LogTotals> for local::LogTotals {
+    fn from(totals: LogTotals) -> Self {
+        Self {
+            records: totals.records,
+            bytes: totals.bytes,
+            dropped_bytes: totals.dropped_bytes,
+        }
+    }
+}
+
+/// A log record as it goes out.
+#[must_use]
+pub fn log_record(record: davit_rundir::log::LogRecord) -> local::LogRecord {
+    local::LogRecord {
+        id: record.id,
+        unix_ns: record.unix_ns,
+        stream: record.stream.as_str().to_owned(),
+        partial: record.partial,
+        truncated: record.truncated,
+        line: record.line,
+        newline: record.newline,
+    }
+}
