@@ -1,0 +1,231 @@
+//! The settings as the executor uses them: every value is within its documented range.
+//!
+//! The serialised form is the *canonical* one (bytes and thousandths as integers); what people write
+//! (`memory = "512MiB"`, `cpu = 0.5`) is translated by `super::check`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use davit_types::{Bytes, OciRuntime, Resources};
+use serde::{Deserialize, Serialize};
+
+/// Everything an operator can set. Build it with `Settings::load` or take
+/// [`Settings::default`], which is what an empty file gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Root of all that must survive a restart; run directories are in `runs/` below it.
+    pub state_dir: PathBuf,
+    /// Unix socket of the local API (0600).
+    pub socket: PathBuf,
+    /// Cgroup of all runs, from the root of the cgroup v2 file system.
+    pub cgroup_parent: String,
+    /// Serve on a host without cpu, memory or pids controller: runs are then unlimited.
+    pub allow_missing_controllers: bool,
+    /// Runs that may be live at once.
+    pub live_runs_max: usize,
+    /// Directories searched for runtimes and shims after `PATH`.
+    pub additional_binary_paths: Vec<PathBuf>,
+    /// Runtime of a run that names none.
+    pub default_runtime: OciRuntime,
+    /// Where and how containerd is reached.
+    pub containerd: ContainerdSettings,
+    /// Image cache and pulls.
+    pub images: ImageSettings,
+    /// By registry host (`registry.example.com`, `127.0.0.1:5000`).
+    pub registries: BTreeMap<String, RegistrySettings>,
+    /// What runs may ask of the network.
+    pub network: NetworkSettings,
+    /// The sizes offered, the first being the default; never empty, slugs unique.
+    pub instance_types: Vec<InstanceTypeSettings>,
+    /// Sweeping of what is left over.
+    pub reap: ReapSettings,
+    /// How long ended runs are kept.
+    pub retention: RetentionSettings,
+    /// The executor's own log.
+    pub log: LogSettings,
+}
+
+/// Where and how containerd is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerdSettings {
+    /// Its gRPC socket.
+    pub socket: PathBuf,
+    /// containerd namespace of everything davit makes.
+    pub namespace: String,
+    /// Snapshotter plugin.
+    pub snapshotter: String,
+    /// Runtime name; containerd derives the shim's binary from it.
+    pub runtime: String,
+}
+
+/// Image cache and pulls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSettings {
+    /// Size above which images unused for longest are evicted.
+    pub cache_bytes_max: Bytes,
+    /// Longest a pull may take.
+    pub pull_deadline_seconds: u64,
+    /// Longest a pull may go without progress.
+    pub pull_stall_seconds: u64,
+    /// Digests (`sha256:…`) or repositories that may run; empty allows all.
+    pub allow: Vec<String>,
+}
+
+/// Access to one registry. A password is never kept: see `RegistrySettings::password`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrySettings {
+    /// User name; absent means anonymous.
+    pub username: Option<String>,
+    /// File holding the password, one trailing newline ignored. Excludes `password_command`.
+    pub password_file: Option<PathBuf>,
+    /// Program and arguments that print the password. Excludes `password_file`.
+    pub password_command: Option<Vec<String>>,
+    /// Speak http without TLS.
+    pub plain_http: bool,
+}
+
+/// What runs may ask of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// Whether `--network host` is allowed.
+    pub allow_host: bool,
+}
+
+/// A size runs can ask for (A7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceTypeSettings {
+    /// Name in requests.
+    pub slug: String,
+    /// Name for people.
+    pub name: String,
+    /// Thousandths of a CPU.
+    pub cpu: u32,
+    /// `memory.max`.
+    pub memory: Bytes,
+    /// `pids.max`.
+    pub pids: u32,
+    /// Price of a second, millionths of the currency unit.
+    pub price_second_micros: u64,
+}
+
+/// Sweeping of what is left over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReapSettings {
+    /// Only what is older is swept.
+    pub age_seconds: u64,
+}
+
+/// How long ended runs are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Seconds after its end that a run's directory is removed; absent keeps it until `davit rm`.
+    pub finished_seconds: Option<u64>,
+}
+
+/// The executor's own log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// A tracing filter, e.g. `info` or `davit_executor=debug,info`.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How lines of the executor's log look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            state_dir: "/var/lib/davit".into(),
+            socket: "/run/davit/executor.sock".into(),
+            cgroup_parent: "/davit".to_owned(),
+            allow_missing_controllers: false,
+            live_runs_max: 1_000,
+            additional_binary_paths: Vec::new(),
+            default_runtime: OciRuntime::Crun,
+            containerd: ContainerdSettings {
+                socket: "/run/containerd/containerd.sock".into(),
+                namespace: "davit".to_owned(),
+                snapshotter: "overlayfs".to_owned(),
+                runtime: "io.containerd.davit.v1".to_owned(),
+            },
+            images: ImageSettings {
+                cache_bytes_max: Bytes::gib(20),
+                pull_deadline_seconds: 900,
+                pull_stall_seconds: 60,
+                allow: Vec::new(),
+            },
+            registries: BTreeMap::new(),
+            network: NetworkSettings::default(),
+            instance_types: InstanceTypeSettings::built_in(),
+            reap: ReapSettings { age_seconds: 300 },
+            retention: RetentionSettings::default(),
+            log: LogSettings {
+                filter: "info".to_owned(),
+                format: LogFormat::Human,
+            },
+        }
+    }
+}
+
+impl InstanceTypeSettings {
+    /// The sizes offered where the operator names none.
+    #[must_use]
+    pub fn built_in() -> Vec<Self> {
+        let size = |slug: &str, name: &str, cpu, mebibytes, pids, price| Self {
+            slug: slug.to_owned(),
+            name: name.to_owned(),
+            cpu,
+            memory: Bytes::mib(mebibytes),
+            pids,
+            price_second_micros: price,
+        };
+        vec![
+            size("small", "Small", 500, 512, 256, 4),
+            size("nano", "Nano", 250, 128, 64, 2),
+            size("medium", "Medium", 1_000, 2_048, 512, 10),
+            size("large", "Large", 2_000, 4_096, 1_024, 20),
+        ]
+    }
+}
+
+impl From<&InstanceTypeSettings> for davit_types::InstanceType {
+    fn from(size: &InstanceTypeSettings) -> Self {
+        Self {
+            slug: size.slug.clone(),
+            name: size.name.clone(),
+            resources: Resources {
+                cpu_millis: size.cpu,
+                memory_bytes_max: size.memory,
+                pids_max: size.pids,
+            },
+            price_second_micros: size.price_second_micros,
+        }
+    }
+}
+
+impl Settings {
+    /// The sizes as a run request is checked against.
+    #[must_use]
+    pub fn offered_instance_types(&self) -> Vec<davit_types::InstanceType> {
+        self.instance_types.iter().map(Into::into).collect()
+    }
+}
