@@ -1,6 +1,6 @@
 //! What was measured and logged, as it goes out.
 
-use davit_rundir::LogTotals;
+use davit_rundir::{LogTotals, Stamp, Timings};
 use davit_types::Usage;
 
 use crate::local;
@@ -31,6 +31,21 @@ impl From<LogTotals> for local::LogTotals {
             records: totals.records,
             bytes: totals.bytes,
             dropped_bytes: totals.dropped_bytes,
+        }
+    }
+}
+
+impl From<&Timings> for local::Timings {
+    fn from(timings: &Timings) -> Self {
+        let since = |step: Option<Stamp>| {
+            let accepted = timings.accepted?;
+            Some(step?.boot_ns.saturating_sub(accepted.boot_ns) / 1_000)
+        };
+        Self {
+            pulled_us: since(timings.pulled),
+            prepared_us: since(timings.prepared),
+            created_us: since(timings.created),
+            started_us: since(timings.started),
         }
     }
 }

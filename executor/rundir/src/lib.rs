@@ -34,5 +34,5 @@ pub use dir::RunDir;
 pub use error::RunDirError;
 pub use records::{
     EndRecord, ExitRecord, FORMAT_VERSION, KillReason, LaunchRecord, LogTotals, PAUSES_MAX, Pause,
-    SpecRecord, Stamp, StateRecord,
+    SpecRecord, Stamp, StateRecord, Timings,
 };

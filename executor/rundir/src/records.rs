@@ -168,6 +168,23 @@ pub struct ExitRecord {
     pub log: LogTotals,
 }
 
+/// When a run passed each step of its start. Absent is what it did not reach, and what it reached
+/// under an executor that was replaced since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timings {
+    /// Its specification was durable.
+    pub accepted: Option<Stamp>,
+    /// Its image was here.
+    pub pulled: Option<Stamp>,
+    /// Its root file system and spec were made.
+    pub prepared: Option<Stamp>,
+    /// Its task existed.
+    pub created: Option<Stamp>,
+    /// containerd confirmed the start.
+    pub started: Option<Stamp>,
+}
+
 /// `end.json`: the executor's verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndRecord {
@@ -191,4 +208,7 @@ pub struct EndRecord {
     pub usage: Usage,
     /// What was logged.
     pub log: LogTotals,
+    /// How its start went.
+    #[serde(default)]
+    pub timings: Timings,
 }
