@@ -54,6 +54,17 @@ vm_accel() {
   fi
 }
 
+# Ends the machines whose name ends in .pidN (a test run's) when process N is gone.
+sweep_orphans() {
+  local orphan
+  for orphan in "$(cache_dir)"/vm/*.pid*; do
+    [[ -d $orphan && ! -d /proc/${orphan##*.pid} ]] || continue
+    say "removing ${orphan##*/}, whose test run is gone"
+    stop_qemu "$orphan"
+    rm -rf "$orphan"
+  done
+}
+
 new_overlay() {
   qemu-img create -q -f qcow2 -F raw -b "$1/disk.img" "$2/overlay.qcow2"
 }
