@@ -1,0 +1,184 @@
+//! davit as its users reach it: the local API of an executor, over one warm channel.
+//!
+//! Invariant: every call is bounded; a run that does not succeed is an error with davit's own words.
+
+pub(crate) mod executor;
+pub(crate) mod leftovers;
+
+use std::future::Future;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use davit_rpc::local::follow_event::Event;
+use davit_rpc::local::images_client::ImagesClient;
+use davit_rpc::local::runs_client::RunsClient;
+use davit_rpc::local::{FollowRequest, PullRequest, Run, RunRef, SubmitRequest};
+use davit_rundir::RunDir;
+use tokio::runtime::Runtime;
+use tonic::transport::Channel;
+
+use crate::image;
+use leftovers::Leftovers;
+
+const CALL_SECONDS_MAX: u64 = 60;
+
+/// A client; clones share one channel.
+#[derive(Clone)]
+pub(crate) struct Davit {
+    // Current-thread: it only turns inside `block_on`, so it cannot disturb other peers.
+    runtime: Rc<Runtime>,
+    channel: Channel,
+    leftovers: Leftovers,
+}
+
+impl Davit {
+    /// Connects to the executor at `socket`.
+    pub(crate) fn connect(socket: &Path) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start the client's runtime")?;
+        // This connects to any gRPC server on a unix socket, not only to containerd.
+        let channel = runtime
+            .block_on(containerd_client::connect(socket))
+            .with_context(|| format!("connect to the executor at {}", socket.display()))?;
+        let leftovers = runtime.block_on(Leftovers::connect())?;
+        Ok(Self {
+            runtime: Rc::new(runtime),
+            channel,
+            leftovers,
+        })
+    }
+
+    /// Pulls the payload's image, so that launches find it warm.
+    pub(crate) fn pull(&self) -> anyhow::Result<()> {
+        let request = PullRequest {
+            image: image::REFERENCE.to_owned(),
+            credentials: None,
+        };
+        self.bounded("pull the payload's image", async {
+            let mut events = ImagesClient::new(self.channel.clone())
+                .pull(request)
+                .await?
+                .into_inner();
+            while events.message().await?.is_some() {}
+            Ok(())
+        })
+    }
+
+    /// Submits a run of the payload with `arguments`.
+    pub(crate) fn submit(&self, arguments: &[&str]) -> anyhow::Result<Run> {
+        let argv = std::iter::once(&image::PAYLOAD_PATH).chain(arguments);
+        let request = SubmitRequest {
+            image: image::REFERENCE.to_owned(),
+            argv: argv.map(|&argument| argument.to_owned()).collect(),
+            ..SubmitRequest::default()
+        };
+        self.bounded("submit a run", async {
+            Ok(self.runs().submit(request).await?.into_inner())
+        })
+    }
+
+    /// The run of that id or name, as it is now.
+    pub(crate) fn run_named(&self, run: &str) -> anyhow::Result<Run> {
+        self.bounded("get a run", async {
+            Ok(self.runs().get(reference(run)).await?.into_inner())
+        })
+    }
+
+    /// Returns once the run has ended and its end is durable.
+    pub(crate) fn wait(&self, run: &str) -> anyhow::Result<Run> {
+        self.bounded("wait for a run", async {
+            Ok(self.runs().wait(reference(run)).await?.into_inner())
+        })
+    }
+
+    /// Kills a run; returns once it has ended.
+    pub(crate) fn cancel(&self, run: &str) -> anyhow::Result<()> {
+        self.bounded("cancel a run", async {
+            self.runs().cancel(reference(run)).await?;
+            Ok(())
+        })
+    }
+
+    /// What the run has written to stdout so far, from the durable log.
+    pub(crate) fn stdout(&self, run: &str) -> anyhow::Result<Vec<u8>> {
+        let request = FollowRequest {
+            run: run.to_owned(),
+            stream: "stdout".to_owned(),
+            ..FollowRequest::default()
+        };
+        self.bounded("read a run's log", async {
+            let mut events = self.runs().follow(request).await?.into_inner();
+            let mut output = Vec::new();
+            while let Some(event) = events.message().await? {
+                if let Some(Event::Log(record)) = event.event {
+                    output.extend_from_slice(&record.line);
+                    output.extend(record.newline.then_some(b'\n'));
+                }
+            }
+            Ok(output)
+        })
+    }
+
+    /// Forgets an ended run.
+    pub(crate) fn remove(&self, run: &str) -> anyhow::Result<()> {
+        self.bounded("remove a run", async {
+            self.runs().remove(reference(run)).await?;
+            Ok(())
+        })
+    }
+
+    /// Returns once nothing of an ended run is left but its run directory.
+    pub(crate) fn wait_until_cleaned(&self, run: &Run) -> anyhow::Result<()> {
+        let records = records_of(run)?;
+        self.runtime
+            .block_on(self.leftovers.wait_until_gone(&records))
+    }
+
+    fn runs(&self) -> RunsClient<Channel> {
+        RunsClient::new(self.channel.clone())
+    }
+
+    fn bounded<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T, tonic::Status>>,
+    ) -> anyhow::Result<T> {
+        let limit = Duration::from_secs(CALL_SECONDS_MAX);
+        self.runtime
+            .block_on(async { tokio::time::timeout(limit, call).await })
+            .with_context(|| format!("{what}: no answer within {CALL_SECONDS_MAX} s"))?
+            .with_context(|| what.to_owned())
+    }
+}
+
+fn reference(run: &str) -> RunRef {
+    RunRef {
+        run: run.to_owned(),
+    }
+}
+
+/// The run directory of `run`.
+pub(crate) fn records_of(run: &Run) -> anyhow::Result<RunDir> {
+    RunDir::from_path(Path::new(&run.run_dir))
+        .with_context(|| format!("run {} has no run directory: {:?}", run.id, run.run_dir))
+}
+
+/// Refuses a run that did not succeed, or whose success is not on disk.
+pub(crate) fn check_succeeded(run: &Run) -> anyhow::Result<()> {
+    if run.status != "succeeded" {
+        let reason = run.end_reason.as_deref().unwrap_or("no reason");
+        let message = run.message.as_deref().unwrap_or("no message");
+        bail!("run {} is {}: {reason}: {message}", run.id, run.status);
+    }
+    let end = records_of(run)?.read_end().context("read the run's end")?;
+    ensure!(
+        end.is_some(),
+        "run {} was reported ended before its end was on disk",
+        run.id
+    );
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! What a run leaves on the host until it is cleaned up.
+//!
+//! davit tells the end of a run before it cleans up, so the moment is found by looking, every
+//! [`LOOK_AGAIN_US`], first at what costs nothing (cgroup, shim process), then in containerd
+//! (container, snapshot, lease). Looking only ever makes davit seem slower: by up to one interval and
+//! the last look, and by what the looks take from the two of them.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use containerd_client::services::v1::containers_client::ContainersClient;
+use containerd_client::services::v1::leases_client::LeasesClient;
+use containerd_client::services::v1::snapshots::StatSnapshotRequest;
+use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use containerd_client::services::v1::{GetContainerRequest, ListRequest};
+use davit_rundir::RunDir;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+const NAMESPACE: &str = "davit";
+const SNAPSHOTTER: &str = "overlayfs";
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+const LOOK_AGAIN_US: u64 = 250;
+const GONE_SECONDS_MAX: u64 = 30;
+
+/// Looks for what is left.
+#[derive(Clone)]
+pub(crate) struct Leftovers {
+    containerd: Channel,
+}
+
+/// Where something may be left, in the order of looking.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Cgroup,
+    Shim,
+    Container,
+    Snapshot,
+    Lease,
+}
+
+const PLACES: [Place; 5] = [
+    Place::Cgroup,
+    Place::Shim,
+    Place::Container,
+    Place::Snapshot,
+    Place::Lease,
+];
+
+impl Leftovers {
+    pub(crate) async fn connect() -> anyhow::Result<Self> {
+        let containerd = containerd_client::connect(CONTAINERD_SOCKET)
+            .await
+            .with_context(|| format!("connect to containerd at {CONTAINERD_SOCKET}"))?;
+        Ok(Self { containerd })
+    }
+
+    /// Returns once nothing of the run recorded in `records` is left.
+    pub(crate) async fn wait_until_gone(&self, records: &RunDir) -> anyhow::Result<()> {
+        let launch = records
+            .read_launch()?
+            .context("the run has no launch record")?;
+        let state = records
+            .read_state()?
+            .context("the run has no state record")?;
+        let cgroup = Path::new(CGROUP_ROOT).join(launch.cgroup.trim_start_matches('/'));
+        let shim = Path::new("/proc").join(state.shim_pid.to_string());
+        let name = records.key().to_string();
+        let begun = Instant::now();
+        for place in PLACES {
+            loop {
+                let gone = match place {
+                    Place::Cgroup => !cgroup.exists(),
+                    Place::Shim => is_dead(&shim),
+                    Place::Container => self.container_gone(&name).await?,
+                    Place::Snapshot => self.snapshot_gone(&name).await?,
+                    Place::Lease => self.lease_gone(&name).await?,
+                };
+                if gone {
+                    break;
+                }
+                if begun.elapsed() > Duration::from_secs(GONE_SECONDS_MAX) {
+                    bail!("{place:?} of {name} is still there after {GONE_SECONDS_MAX} s");
+                }
+                // Blocks the runtime on purpose: its own timer is too coarse, and nothing else runs.
+                std::thread::sleep(Duration::from_micros(LOOK_AGAIN_US));
+            }
+        }
+        Ok(())
+    }
+
+    async fn container_gone(&self, id: &str) -> anyhow::Result<bool> {
+        let request = in_namespace(GetContainerRequest { id: id.to_owned() });
+        not_found(
+            ContainersClient::new(self.containerd.clone())
+                .get(request)
+                .await,
+        )
+        .context("look for the container")
+    }
+
+    async fn snapshot_gone(&self, key: &str) -> anyhow::Result<bool> {
+        let request = in_namespace(StatSnapshotRequest {
+            snapshotter: SNAPSHOTTER.to_owned(),
+            key: key.to_owned(),
+        });
+        not_found(
+            SnapshotsClient::new(self.containerd.clone())
+                .stat(request)
+                .await,
+        )
+        .context("look for the snapshot")
+    }
+
+    async fn lease_gone(&self, id: &str) -> anyhow::Result<bool> {
+        let request = in_namespace(ListRequest {
+            filters: vec![format!("id==\"{id}\"")],
+        });
+        let reply = LeasesClient::new(self.containerd.clone())
+            .list(request)
+            .await
+            .context("look for the lease")?;
+        Ok(reply.into_inner().leases.is_empty())
+    }
+}
+
+fn in_namespace<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let namespace = MetadataValue::from_static(NAMESPACE);
+    request
+        .metadata_mut()
+        .insert("containerd-namespace", namespace);
+    request
+}
+
+fn not_found<T>(reply: Result<T, Status>) -> Result<bool, Status> {
+    match reply {
+        Ok(_) => Ok(false),
+        Err(status) if status.code() == Code::NotFound => Ok(true),
+        Err(status) => Err(status),
+    }
+}
+
+/// Whether the process at `/proc/<pid>` is gone, or waits only to be reaped by pid 1.
+fn is_dead(process: &Path) -> bool {
+    let Ok(stat) = fs::read_to_string(process.join("stat")) else {
+        return true;
+    };
+    // "pid (name) state …": the name may itself hold parentheses.
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_live_process_is_not_dead() {
+        assert!(!is_dead(Path::new("/proc/self")));
+        assert!(is_dead(Path::new("/proc/0")));
+    }
+
+    #[test]
+    fn a_zombie_is_dead() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = Path::new("/proc").join(child.id().to_string());
+        let begun = Instant::now();
+        while !is_dead(&process) {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+    }
+}

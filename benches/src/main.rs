@@ -1,0 +1,57 @@
+//! `davit-bench`: measures davit and its peers side by side, in one interleaved run.
+//!
+//! Runs as root beside a containerd and an OCI registry on 127.0.0.1:5000 that it may fill: normally
+//! through `cargo xtask bench`, which gives it such a place (`scripts/native`).
+//!
+//! ```text
+//!   stage (payload image, spec) ──► peers ──► runner: rounds, shuffled by a printed seed
+//!                                               │ samples
+//!                                   report ◄────┘   table on stdout, JSON with --json
+//! ```
+//!
+//! Invariants: no figure is written down that was not measured in this very run; one failing command
+//! fails the whole benchmark, and then no ratio is given. Absent on purpose: a comparison with stored
+//! figures, since absolute times drift by a quarter within minutes on the machines we have.
+
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod clock;
+mod command;
+mod davit;
+mod host;
+mod image;
+mod launch;
+mod memory;
+mod order;
+mod peers;
+mod report;
+mod runner;
+mod sample;
+mod session;
+mod smaps;
+mod statistics;
+
+use clap::{Parser, Subcommand};
+
+/// Measures davit and its peers side by side.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// From submit to the first user instruction, the durable end, and all cleaned up.
+    Launch(session::Options),
+    /// Memory of the shim of one running container.
+    Memory(session::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().bench {
+        Bench::Launch(options) => launch::measure(&options),
+        Bench::Memory(options) => memory::measure(&options),
+    }
+}
