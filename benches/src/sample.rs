@@ -11,10 +11,10 @@ pub(crate) enum Quantity {
     DurableEnd,
     /// Nothing of the container is left: task, record, snapshot, lease, cgroup, shim.
     Cleaned,
-    /// Private memory of all processes that one running container needs beside its own.
+    /// Private memory of the shim of the only container: its program text counts too.
     Memory,
-    /// The same with each shared page divided by its users.
-    MemoryProportional,
+    /// The same while a second container runs: text is shared, as on any host with several runs.
+    MemoryBesideAnother,
 }
 
 impl Quantity {
@@ -24,7 +24,7 @@ impl Quantity {
         Self::DurableEnd,
         Self::Cleaned,
         Self::Memory,
-        Self::MemoryProportional,
+        Self::MemoryBesideAnother,
     ];
 
     /// Its name in tables, JSON and ratios.
@@ -34,7 +34,7 @@ impl Quantity {
             Self::DurableEnd => "durable_end",
             Self::Cleaned => "cleaned",
             Self::Memory => "memory",
-            Self::MemoryProportional => "memory_proportional",
+            Self::MemoryBesideAnother => "memory_beside_another",
         }
     }
 
@@ -42,7 +42,7 @@ impl Quantity {
     pub(crate) const fn unit(self) -> &'static str {
         match self {
             Self::FirstUserInstruction | Self::DurableEnd | Self::Cleaned => "ms",
-            Self::Memory | Self::MemoryProportional => "KiB",
+            Self::Memory | Self::MemoryBesideAnother => "KiB",
         }
     }
 }

@@ -4,16 +4,14 @@ use std::fs;
 
 use anyhow::{Context as _, bail};
 
-use crate::sample::{Quantity, Sample};
-
-/// Private and proportional memory of process `pid`, KiB.
-pub(crate) fn memory_of(pid: u32) -> anyhow::Result<Sample> {
+/// Private memory of process `pid`, clean and dirty, KiB.
+pub(crate) fn private_kib(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     parse(&text).with_context(|| format!("understand {path}"))
 }
 
-fn parse(text: &str) -> anyhow::Result<Sample> {
+fn parse(text: &str) -> anyhow::Result<f64> {
     let kib = |field: &str| -> anyhow::Result<f64> {
         let line = text
             .lines()
@@ -25,11 +23,7 @@ fn parse(text: &str) -> anyhow::Result<Sample> {
             .parse()
             .with_context(|| format!("{field} is {value:?}"))
     };
-    let private = kib("Private_Clean")? + kib("Private_Dirty")?;
-    Ok(Sample::from([
-        (Quantity::Memory, private),
-        (Quantity::MemoryProportional, kib("Pss")?),
-    ]))
+    Ok(kib("Private_Clean")? + kib("Private_Dirty")?)
 }
 
 /// The process whose command line is that of program `name` and holds `argument`.
@@ -63,11 +57,7 @@ mod tests {
     fn private_memory_is_clean_and_dirty() {
         let text = "55d0-7ffd [rollup]\nRss:  900 kB\nPss:     300 kB\nPss_Dirty: 7 kB\n\
                     Private_Clean:  40 kB\nPrivate_Dirty: 2 kB\n";
-        let expected = Sample::from([
-            (Quantity::Memory, 42.0),
-            (Quantity::MemoryProportional, 300.0),
-        ]);
-        assert_eq!(parse(text).unwrap(), expected);
+        assert!((parse(text).unwrap() - 42.0).abs() < f64::EPSILON);
         assert!(parse("Rss: 1 kB\n").is_err());
     }
 

@@ -1,9 +1,9 @@
-//! containerd's own shim while its container goes on: one shim, one container, as `ctr run` makes it.
+//! containerd's own shim while its container goes on: one shim a container, as `ctr run` makes it.
 
 use std::time::Duration;
 
 use crate::peers::{Peer, ctr};
-use crate::sample::Sample;
+use crate::sample::{Quantity, Sample};
 use crate::smaps;
 
 /// Holds a container and weighs its shim.
@@ -19,6 +19,13 @@ impl CtrHeld {
             launches: 0,
         }
     }
+
+    fn start(&mut self) -> anyhow::Result<String> {
+        self.launches += 1;
+        let id = format!("held-{}", self.launches);
+        ctr::run_detached(&id, "hold")?;
+        Ok(id)
+    }
 }
 
 impl Peer for CtrHeld {
@@ -27,12 +34,21 @@ impl Peer for CtrHeld {
     }
 
     fn measure_once(&mut self) -> anyhow::Result<Sample> {
-        self.launches += 1;
-        let id = format!("held-{}", self.launches);
-        ctr::run_detached(&id, "hold")?;
+        let weighed = self.start()?;
         std::thread::sleep(self.settle);
-        let memory = smaps::memory_of(smaps::find_process("containerd-shim-runc-v2", &id)?)?;
-        ctr::remove_running(&id)?;
-        Ok(memory)
+        let alone = shim_kib(&weighed)?;
+        let other = self.start()?;
+        std::thread::sleep(self.settle);
+        let beside_another = shim_kib(&weighed)?;
+        ctr::remove_running(&weighed)?;
+        ctr::remove_running(&other)?;
+        Ok(Sample::from([
+            (Quantity::Memory, alone),
+            (Quantity::MemoryBesideAnother, beside_another),
+        ]))
     }
+}
+
+fn shim_kib(container: &str) -> anyhow::Result<f64> {
+    smaps::private_kib(smaps::find_process("containerd-shim-runc-v2", container)?)
 }

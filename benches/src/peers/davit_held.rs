@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use davit_rpc::local::Run;
 
 use crate::davit::{Davit, records_of};
 use crate::peers::Peer;
-use crate::sample::Sample;
+use crate::sample::{Quantity, Sample};
 use crate::smaps;
 
 const RUNNING_SECONDS_MAX: u64 = 30;
@@ -23,17 +24,26 @@ impl DavitHeld {
         Self { davit, settle }
     }
 
-    fn wait_until_running(&self, run: &str) -> anyhow::Result<()> {
+    /// A run whose payload has printed its stamp and stays.
+    fn start(&self) -> anyhow::Result<Run> {
+        let run = self.davit.submit(&["hold"])?;
         let begun = Instant::now();
-        while self.davit.stdout(run)?.is_empty() {
+        while self.davit.stdout(&run.id)?.is_empty() {
             let waited = begun.elapsed().as_secs();
             ensure!(
                 waited < RUNNING_SECONDS_MAX,
-                "run {run} printed nothing in {waited} s"
+                "run {} printed nothing in {waited} s",
+                run.id
             );
             std::thread::sleep(Duration::from_millis(RUNNING_POLL_MS));
         }
-        Ok(())
+        Ok(run)
+    }
+
+    fn end(&self, run: &Run) -> anyhow::Result<()> {
+        self.davit.cancel(&run.id)?;
+        self.davit.wait_until_cleaned(run)?;
+        self.davit.remove(&run.id)
     }
 }
 
@@ -43,16 +53,24 @@ impl Peer for DavitHeld {
     }
 
     fn measure_once(&mut self) -> anyhow::Result<Sample> {
-        let run = self.davit.submit(&["hold"])?;
-        self.wait_until_running(&run.id)?;
+        let weighed = self.start()?;
         std::thread::sleep(self.settle);
-        let state = records_of(&run)?
-            .read_state()?
-            .context("a running run has a state record")?;
-        let memory = smaps::memory_of(state.shim_pid)?;
-        self.davit.cancel(&run.id)?;
-        self.davit.wait_until_cleaned(&run)?;
-        self.davit.remove(&run.id)?;
-        Ok(memory)
+        let alone = shim_kib(&weighed)?;
+        let other = self.start()?;
+        std::thread::sleep(self.settle);
+        let beside_another = shim_kib(&weighed)?;
+        self.end(&weighed)?;
+        self.end(&other)?;
+        Ok(Sample::from([
+            (Quantity::Memory, alone),
+            (Quantity::MemoryBesideAnother, beside_another),
+        ]))
     }
+}
+
+fn shim_kib(run: &Run) -> anyhow::Result<f64> {
+    let state = records_of(run)?
+        .read_state()?
+        .context("a running run has a state record")?;
+    smaps::private_kib(state.shim_pid)
 }
