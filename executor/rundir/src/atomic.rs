@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{FORMAT_VERSION, RunDirError};
 
-/// Largest record read, bytes; a spec is bounded far below this.
+/// Largest record written or read, bytes; a spec is bounded far below this.
 const RECORD_BYTES_MAX: u64 = 4 << 20;
 
 pub(crate) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), RunDirError> {
@@ -19,6 +19,7 @@ pub(crate) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), 
         path: path.to_owned(),
         source,
     })?;
+    check_len(path, bytes.len())?;
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create(true)
@@ -47,10 +48,21 @@ pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>,
         Err(error) => return Err(RunDirError::io("open", path)(error)),
     };
     let mut bytes = Vec::new();
-    file.take(RECORD_BYTES_MAX)
+    file.take(RECORD_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(RunDirError::io("read", path))?;
+    check_len(path, bytes.len())?;
     parse_record(path, &bytes).map(Some)
+}
+
+fn check_len(path: &Path, len: usize) -> Result<(), RunDirError> {
+    if len as u64 <= RECORD_BYTES_MAX {
+        return Ok(());
+    }
+    Err(RunDirError::TooLarge {
+        path: path.to_owned(),
+        bytes_max: RECORD_BYTES_MAX,
+    })
 }
 
 fn parse_record<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, RunDirError> {
@@ -72,4 +84,103 @@ fn parse_record<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Run
         });
     }
     serde_json::from_slice(bytes).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Record {
+        version: u32,
+        text: String,
+    }
+
+    fn record(text: &str) -> Record {
+        Record {
+            version: FORMAT_VERSION,
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_record_is_replaced_and_absent_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        assert_eq!(read_record::<Record>(&path).unwrap(), None);
+        write_record(&path, &record("one")).unwrap();
+        write_record(&path, &record("two")).unwrap();
+        assert_eq!(read_record(&path).unwrap(), Some(record("two")));
+        let names: Vec<_> = dir.path().read_dir().unwrap().collect();
+        assert_eq!(names.len(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_crash_at_any_byte_leaves_the_old_record_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        write_record(&path, &record("old")).unwrap();
+        let new = serde_json::to_vec_pretty(&record("new")).unwrap();
+        for written in 0..=new.len() {
+            fs::write(path.with_extension("json.tmp"), &new[..written]).unwrap();
+            assert_eq!(read_record(&path).unwrap(), Some(record("old")));
+        }
+        // What the crash left behind is in nobody's way.
+        write_record(&path, &record("new")).unwrap();
+        assert_eq!(read_record(&path).unwrap(), Some(record("new")));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_record_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        write_record(&path, &record("old")).unwrap();
+        fs::create_dir(path.with_extension("json.tmp")).unwrap();
+        let error = write_record(&path, &record("new")).unwrap_err();
+        assert!(error.to_string().contains("state.json.tmp"), "{error}");
+        assert_eq!(read_record(&path).unwrap(), Some(record("old")));
+    }
+
+    #[test]
+    fn a_newer_record_is_refused_even_if_its_fields_are_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("exit.json");
+        fs::write(&path, br#"{"version": 99, "shape": "unheard of"}"#).unwrap();
+        let error = read_record::<Record>(&path).unwrap_err();
+        assert!(
+            matches!(error, RunDirError::TooNew { found: 99, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("exit.json");
+        for bytes in [
+            &b""[..],
+            b"{",
+            b"[]",
+            b"{\"version\": 1}",
+            b"\xff\xfe",
+            b"null",
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let error = read_record::<Record>(&path).unwrap_err();
+            assert!(matches!(error, RunDirError::Malformed { .. }), "{error}");
+            assert!(error.to_string().contains("exit.json"));
+        }
+    }
+
+    #[test]
+    fn an_oversize_record_is_neither_read_nor_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spec.json");
+        let large = record(&"x".repeat(usize::try_from(RECORD_BYTES_MAX).unwrap()));
+        let error = write_record(&path, &large).unwrap_err();
+        assert!(matches!(error, RunDirError::TooLarge { .. }), "{error}");
+        fs::write(&path, serde_json::to_vec(&large).unwrap()).unwrap();
+        let error = read_record::<Record>(&path).unwrap_err();
+        assert!(matches!(error, RunDirError::TooLarge { .. }), "{error}");
+    }
 }

@@ -36,6 +36,14 @@ pub enum RunDirError {
         /// The newest this code knows.
         readable_max: u32,
     },
+    /// A record is larger than any that davit writes.
+    #[error("{} is larger than {bytes_max} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The largest allowed, bytes.
+        bytes_max: u64,
+    },
     /// The directory of a run exists already.
     #[error("run directory {} exists already", .0.display())]
     Exists(PathBuf),

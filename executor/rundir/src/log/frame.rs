@@ -117,6 +117,13 @@ pub(super) fn decode(bytes: &[u8], salt: u32) -> Decoded<'_> {
     })
 }
 
+/// Makes the checksum of an encoded frame right.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn seal(frame: &mut [u8], salt: u32) {
+    let crc = checksum(salt, &frame[4..HEADER_BYTES], &frame[HEADER_BYTES..]);
+    frame[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
 fn checksum(salt: u32, header: &[u8], line: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(salt);
     hasher.update(header);

@@ -180,11 +180,15 @@ impl LogWriter {
         self.mark_due.get_or_insert((frame.stream, frame.unix_ns));
     }
 
-    /// Puts the `truncated` record that is due, if any; false if there is no room for it.
+    /// Puts the `truncated` record that is due, if any; false if it has to wait. While writing fails
+    /// it waits even if there is room: what comes next will be missing too, and a hole has one mark.
     fn put_mark(&mut self) -> Result<bool, LogError> {
         let Some((stream, unix_ns)) = self.mark_due else {
             return Ok(true);
         };
+        if self.stuck {
+            return Ok(false);
+        }
         let put = self.put(Frame {
             id: 0,
             unix_ns,
