@@ -12,7 +12,7 @@ use prost_types::Any;
 
 use super::error::gone_is_fine;
 use super::labels::{IMAGE_DIGEST, of_run};
-use super::{Call, Containerd, ContainerdError, REPLY_BYTES_MAX, RuncOptions};
+use super::{Call, Containerd, ContainerdError, ImageRecord, REPLY_BYTES_MAX, RuncOptions};
 
 /// The runtime name of davit's own shim.
 pub const DAVIT_RUNTIME: &str = "io.containerd.davit.v1";
@@ -120,4 +120,11 @@ impl Containerd {
 pub(crate) struct ImageUse {
     pub(crate) name: String,
     pub(crate) digest: Option<String>,
+}
+
+impl ImageUse {
+    /// Whether the container was made from this image, under this or another name.
+    pub(crate) fn is(&self, record: &ImageRecord) -> bool {
+        self.name == record.name || self.digest.as_ref() == Some(&record.target.digest)
+    }
 }

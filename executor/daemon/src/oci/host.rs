@@ -1,0 +1,69 @@
+//! What the spec needs to know of the host, read once at start.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The processor families davit has a seccomp profile for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// 64-bit x86.
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
+}
+
+impl Arch {
+    /// The architecture this program was built for.
+    pub const NATIVE: Self = if cfg!(target_arch = "aarch64") {
+        Self::Aarch64
+    } else {
+        Self::X86_64
+    };
+
+    /// The name in image indexes (Go's).
+    #[must_use]
+    pub const fn image_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+}
+
+/// Facts about the host that every spec is built with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Its processor.
+    pub arch: Arch,
+    /// A hosts file of davit's own, the same for all runs: an image's is mostly empty, and without
+    /// one nobody resolves `localhost`.
+    pub hosts_file: Option<PathBuf>,
+    /// The host's resolver settings, for runs in the host's network only.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+
+impl HostFacts {
+    /// Reads the host's facts and writes davit's hosts file below `state_dir`.
+    ///
+    /// # Errors
+    /// When the hosts file cannot be written.
+    pub fn read(state_dir: &Path) -> io::Result<Self> {
+        let hosts_file = state_dir.join("hosts");
+        // Through a rename: a container may have the old one mounted.
+        let temporary = state_dir.join("hosts.tmp");
+        fs::write(&temporary, HOSTS)?;
+        // Every user in every container reads it.
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644))?;
+        fs::rename(&temporary, &hosts_file)?;
+        let resolv_conf = Path::new("/etc/resolv.conf");
+        Ok(Self {
+            arch: Arch::NATIVE,
+            hosts_file: Some(hosts_file),
+            resolv_conf: resolv_conf.is_file().then(|| resolv_conf.to_owned()),
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! The spec as a whole.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use davit_types::{NetworkMode, RunSpec};
+use oci_spec::runtime::{
+    Capabilities, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+};
+
+use crate::images::ImageConfig;
+
+use super::{Controllers, HostFacts, ResolvedUser, SpecError, limits, mounts, process, seccomp};
+
+/// The annotation that tells davit's shim which run directory is its own. Set here only: no
+/// annotation of an image or a run gets into a spec.
+pub const RUN_DIR_ANNOTATION: &str = "davit.run-dir";
+
+/// Version of the runtime spec written; the oldest with everything used here.
+const OCI_VERSION: &str = "1.0.2";
+/// Open files of a job.
+const NOFILE_MAX: u64 = 65_536;
+/// Locked memory of a job, bytes.
+const MEMLOCK_BYTES_MAX: u64 = 8 << 20;
+/// A host short of memory kills jobs before its own daemons.
+const OOM_SCORE_ADJ: i32 = 500;
+/// Characters of a host name (Linux: HOST_NAME_MAX).
+const HOSTNAME_CHARS_MAX: usize = 63;
+
+/// What the run manager found out before a spec can be built.
+#[derive(Clone, Debug)]
+pub struct SpecContext<'a> {
+    /// The run's cgroup, from the root of the cgroup v2 file system, e.g. `/davit/<key>`.
+    pub cgroups_path: &'a str,
+    /// Whom the job runs as, from [`super::resolve_user`].
+    pub user: &'a ResolvedUser,
+    /// The controllers its cgroup has.
+    pub controllers: Controllers,
+    /// The run directory, for the shim.
+    pub run_dir: &'a Path,
+    /// The host.
+    pub host: &'a HostFacts,
+}
+
+/// Builds the OCI runtime spec of `run`. Pure: nothing but the arguments counts.
+///
+/// # Errors
+/// [`SpecError::NoCommand`] when neither run nor image names a program.
+pub fn build(
+    run: &RunSpec,
+    image: &ImageConfig,
+    context: &SpecContext<'_>,
+) -> Result<Spec, SpecError> {
+    let hostname = hostname(run);
+    let annotations = HashMap::from([(
+        RUN_DIR_ANNOTATION.to_owned(),
+        context.run_dir.display().to_string(),
+    )]);
+    let root = RootBuilder::default()
+        .path("rootfs")
+        .readonly(run.read_only_root)
+        .build()
+        .map_err(SpecError::part("root"))?;
+    let mut spec = SpecBuilder::default()
+        .version(OCI_VERSION)
+        .process(job(run, image, context.user, &hostname)?)
+        .root(root)
+        .hostname(hostname)
+        .mounts(mounts::mounts(run, context.host)?)
+        .annotations(annotations)
+        .linux(linux(run, context)?)
+        .build()
+        .map_err(SpecError::part("whole"))?;
+    // The builder's default is none; written out because it must stay so.
+    spec.set_hooks(None);
+    Ok(spec)
+}
+
+/// The run's host name, or the last part of its id: the first ones are the time of its creation.
+fn hostname(run: &RunSpec) -> String {
+    let id = run.run_id.to_string();
+    let short = id.rsplit('-').next().unwrap_or(&id);
+    let name = run.hostname.as_deref().unwrap_or(short);
+    name.chars().take(HOSTNAME_CHARS_MAX).collect()
+}
+
+fn job(
+    run: &RunSpec,
+    image: &ImageConfig,
+    user: &ResolvedUser,
+    hostname: &str,
+) -> Result<Process, SpecError> {
+    let oci_user = UserBuilder::default()
+        .uid(user.uid)
+        .gid(user.gid)
+        .additional_gids(user.additional_gids.clone())
+        .build()
+        .map_err(SpecError::part("user"))?;
+    ProcessBuilder::default()
+        .terminal(false)
+        .user(oci_user)
+        .args(process::arguments(run, image)?)
+        .env(process::environment(run, image, user, hostname))
+        .cwd(process::working_directory(run, image))
+        .capabilities(no_capabilities()?)
+        .no_new_privileges(true)
+        .rlimits(rlimits()?)
+        .oom_score_adj(OOM_SCORE_ADJ)
+        .build()
+        .map_err(SpecError::part("process"))
+}
+
+fn no_capabilities() -> Result<LinuxCapabilities, SpecError> {
+    let none: Capabilities = HashSet::new();
+    LinuxCapabilitiesBuilder::default()
+        .bounding(none.clone())
+        .effective(none.clone())
+        .inheritable(none.clone())
+        .permitted(none.clone())
+        .ambient(none)
+        .build()
+        .map_err(SpecError::part("capabilities"))
+}
+
+fn rlimits() -> Result<Vec<PosixRlimit>, SpecError> {
+    [
+        (PosixRlimitType::RlimitNofile, NOFILE_MAX),
+        // A core dump would be written wherever the host's core_pattern says, as root.
+        (PosixRlimitType::RlimitCore, 0),
+        (PosixRlimitType::RlimitMemlock, MEMLOCK_BYTES_MAX),
+    ]
+    .into_iter()
+    .map(|(kind, limit)| {
+        PosixRlimitBuilder::default()
+            .typ(kind)
+            .soft(limit)
+            .hard(limit)
+            .build()
+            .map_err(SpecError::part("rlimits"))
+    })
+    .collect()
+}
+
+fn linux(run: &RunSpec, context: &SpecContext<'_>) -> Result<Linux, SpecError> {
+    let mut builder = LinuxBuilder::default()
+        .cgroups_path(context.cgroups_path)
+        .namespaces(namespaces(run.network)?)
+        .resources(limits::resources(
+            &run.instance_type.resources,
+            context.controllers,
+        )?)
+        .devices(Vec::new())
+        .seccomp(seccomp::profile(context.host.arch)?)
+        .masked_paths(mounts::masked_paths())
+        .readonly_paths(mounts::readonly_paths());
+    if run.network == NetworkMode::None {
+        // Without CAP_NET_BIND_SERVICE; harmless in a network of the job's own.
+        builder = builder.sysctl(HashMap::from([(
+            "net.ipv4.ip_unprivileged_port_start".to_owned(),
+            "0".to_owned(),
+        )]));
+    }
+    builder.build().map_err(SpecError::part("linux block"))
+}
+
+fn namespaces(network: NetworkMode) -> Result<Vec<LinuxNamespace>, SpecError> {
+    let mut kinds = vec![
+        LinuxNamespaceType::Pid,
+        LinuxNamespaceType::Ipc,
+        LinuxNamespaceType::Uts,
+        LinuxNamespaceType::Mount,
+        LinuxNamespaceType::Cgroup,
+    ];
+    match network {
+        // A new one: the runtime brings its loopback device up and that is all there is.
+        NetworkMode::None => kinds.push(LinuxNamespaceType::Network),
+        NetworkMode::Host => {}
+    }
+    kinds
+        .into_iter()
+        .map(|kind| {
+            LinuxNamespaceBuilder::default()
+                .typ(kind)
+                .build()
+                .map_err(SpecError::part("namespaces"))
+        })
+        .collect()
+}
