@@ -5,6 +5,8 @@
 # configuration: no mirror is ever named here. Progress goes to stderr; stdout is for results.
 
 set -euo pipefail
+# Without it a failure inside $(…) would not end the function there.
+shopt -s inherit_errexit
 
 readonly LOCK_WAIT_SECONDS=1800
 readonly APT_LOCK_WAIT_SECONDS=600

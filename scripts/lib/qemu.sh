@@ -22,11 +22,12 @@ ensure_qemu() {
 }
 
 install_qemu() {
-  local codename
+  local codename mirror
   codename=$(host_codename)
   if [[ $codename == bookworm ]]; then
     local source=/etc/apt/sources.list.d/davit-backports.list
-    printf 'deb %s %s-backports main\n' "$(apt_mirror)" "$codename" >"$source"
+    mirror=$(apt_mirror)
+    printf 'deb %s %s-backports main\n' "$mirror" "$codename" >"$source"
     say "installing QEMU from $codename-backports"
     apt_quietly update
     apt_quietly install -y --no-install-recommends -t "$codename-backports" \

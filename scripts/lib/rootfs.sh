@@ -24,10 +24,10 @@ check_suite() {
 
 rootfs_path() {
   local suite=$1 key
-  key=$(recipe_key guest_packages build_rootfs configure_rootfs configure_services configure_boot \
-    write_registry_config fill_registry push_image build_oci_images write_oci_image \
-    build_python_rootfs build_busybox_rootfs \
-    -- "$suite" "$(cat "$(ssh_key).pub")")
+  key=$(recipe_key guest_packages debootstrap_into build_rootfs configure_rootfs configure_services \
+    configure_boot write_registry_config fill_registry push_all_images push_image build_oci_images \
+    write_oci_image put_blob entry_image_config build_python_rootfs build_busybox_rootfs write_accounts \
+    -- "$suite" "$OCI_SUITE" "$(cat "$(ssh_key).pub")")
   printf '%s/rootfs-%s-%s\n' "$(cache_dir)" "$suite" "$key"
 }
 
@@ -60,13 +60,14 @@ ensure_rootfs() {
 
 # Debian snapshots served by a mirror may be past their Release file's date: that date is not checked.
 debootstrap_into() {
-  local dir=$1 suite=$2
+  local dir=$1 suite=$2 mirror
   shift 2
+  mirror=$(apt_mirror) || return 1
   mmdebstrap --mode=root --quiet --skip=check/empty \
     --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='force-unsafe-io' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    "$@" "$suite" "$dir" "$(apt_mirror)" >&2
+    "$@" "$suite" "$dir" "$mirror" >&2
 }
 
 build_rootfs() {

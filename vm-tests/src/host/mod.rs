@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use self::leftovers::Leftovers;
 use crate::outcome::skip;
@@ -102,14 +102,15 @@ impl Host {
         &self.directory
     }
 
-    /// A program of davit's, by name; the test is skipped where it was not brought along.
+    /// Path of a program of davit's.
     pub(crate) fn binary(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.binaries.join(name);
-        if path.exists() {
-            Ok(path)
-        } else {
-            skip(format!("there is no {}", path.display()))
-        }
+        ensure!(
+            path.exists(),
+            "there is no {}: set DAVIT_BIN_DIR",
+            path.display()
+        );
+        Ok(path)
     }
 
     /// containerd, to be asked, killed, restarted.
@@ -186,7 +187,8 @@ impl Host {
         Ok(command)
     }
 
-    /// Skips the test where the host's cgroup v2 lacks one of these controllers.
+    /// Skips the test in `scripts/native` where these controllers are wanted and missing; anywhere
+    /// else a missing one fails `host_has_all_controllers`.
     pub(crate) fn needs_controllers(&self, wanted: &[&str]) -> anyhow::Result<()> {
         let present = files::read(Path::new(CGROUP_ROOT).join("cgroup.controllers"))?;
         for controller in wanted {

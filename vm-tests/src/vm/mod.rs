@@ -11,7 +11,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use self::machine::Machine;
@@ -22,7 +22,7 @@ const GUEST_BINARIES: &str = "/opt/davit/bin";
 /// Where the guest leaves its results.
 const GUEST_OUTPUT: &str = "/var/tmp/davit-vm-tests";
 const OWN_NAME: &str = "davit-vm-tests";
-/// What is brought along; a test that needs one that is not there is skipped and says so.
+/// What is brought along, from where this program lies.
 const PROGRAMS: &[&str] = &["davit", "containerd-shim-davit-v1", OWN_NAME];
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -140,23 +140,20 @@ fn output_directory(repository: &Path, name: &str) -> anyhow::Result<PathBuf> {
     Ok(output)
 }
 
-/// The programs beside this one that are there.
+/// The programs beside this one. A missing one is an error: tests must not pass for want of it.
 fn programs() -> anyhow::Result<Vec<PathBuf>> {
     let own = env::current_exe().context("cannot tell where this program is")?;
     let directory = own.parent().context("this program has no directory")?;
-    let mut found = Vec::new();
-    for name in PROGRAMS {
-        let path = directory.join(name);
-        if path.exists() {
-            found.push(path);
-        } else {
-            println!(
-                "there is no {}: tests that need it are skipped",
-                path.display()
-            );
-        }
+    let paths: Vec<PathBuf> = PROGRAMS.iter().map(|name| directory.join(name)).collect();
+    for path in &paths {
+        ensure!(
+            path.exists(),
+            "there is no {}: build it with the same profile, e.g. \
+             cargo build -p davit -p containerd-shim-davit-v1",
+            path.display()
+        );
     }
-    Ok(found)
+    Ok(paths)
 }
 
 /// The source tree that holds `scripts/vm`: around the working directory, else where this was built.
