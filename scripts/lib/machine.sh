@@ -117,9 +117,10 @@ warm_image() {
 # build_warm DISK_DIR DIR: boots cold and leaves DIR/overlay.qcow2 with a snapshot of the booted machine.
 build_warm() {
   local disk=$1 dir=$2 state
-  state=$(mktemp -d "$(cache_dir)/vm/warm.XXXX")
+  state=$(mktemp -d --suffix=".pid$$" "$(cache_dir)/vm/warm.XXXX")
   new_overlay "$disk" "$state" || return 1
-  (boot "$state" "$disk") || return 1
+  # The subshell catches `die`; the console log stays for a look until the next `up`.
+  (boot "$state" "$disk") || { stop_qemu "$state"; return 1; }
   timeout 60 "$here/lib/in-vm" "$state" 'sync' </dev/null || return 1
   monitor "$state" "$SAVE_WAIT_SECONDS" "savevm $SNAPSHOT" || return 1
   stop_qemu "$state"

@@ -42,7 +42,7 @@ install_qemu() {
 kvm_works() {
   [[ -w /dev/kvm ]] || return 1
   local answer
-  answer="$(cache_dir)/kvm-$(uname -r)-$(hostname)"
+  answer="$(cache_dir)/kvm-$(uname -r)-$(uname -n)"
   if [[ ! -f $answer ]]; then
     say "trying KVM for at most $KVM_TRIAL_SECONDS s"
     local serial

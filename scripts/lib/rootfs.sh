@@ -52,7 +52,7 @@ ensure_rootfs() {
   dir=$(rootfs_path "$suite")
   if [[ ! -d $dir ]]; then
     need_root
-    install_packages mmdebstrap debian-archive-keyring
+    install_packages mmdebstrap debian-archive-keyring iproute2
     build_once "$dir" build_rootfs "$suite"
   fi
   printf '%s\n' "$dir"
