@@ -159,7 +159,7 @@ impl Containerd {
     }
 
     /// Drops a half-written blob; fine if there is none.
-    pub(crate) async fn blob_abort(&self, reference: &str) -> Result<(), ContainerdError> {
+    async fn blob_abort(&self, reference: &str) -> Result<(), ContainerdError> {
         let request = self.request(AbortRequest {
             r#ref: reference.to_owned(),
         });
@@ -171,11 +171,12 @@ impl Containerd {
     }
 }
 
-/// A blob being written. Dropping it leaves an ingest behind that [`Containerd::blob_abort`] or the
-/// end of the lease removes.
+/// A blob being written. It ends with [`Self::commit`] or [`Self::abort`].
 pub(crate) struct BlobWriter {
-    requests: mpsc::Sender<WriteContentRequest>,
+    /// `None` once nothing more will be sent.
+    requests: Option<mpsc::Sender<WriteContentRequest>>,
     replies: Streaming<WriteContentResponse>,
+    reference: String,
     digest: String,
     size: u64,
     offset: u64,
@@ -213,8 +214,9 @@ impl BlobWriter {
         };
         match opened.await {
             Ok((replies, offset)) => Ok(Some(Self {
-                requests,
+                requests: Some(requests),
                 replies,
+                reference: reference.to_owned(),
                 digest: digest.to_owned(),
                 size,
                 offset,
@@ -244,7 +246,7 @@ impl BlobWriter {
     }
 
     /// Verifies size and digest and makes the blob part of the store; fine if another was first.
-    pub(crate) async fn commit(mut self, labels: LabelMap) -> Result<(), ContainerdError> {
+    pub(crate) async fn commit(&mut self, labels: LabelMap) -> Result<(), ContainerdError> {
         let request = WriteContentRequest {
             action: WriteAction::Commit.into(),
             offset: as_i64(self.offset),
@@ -254,9 +256,24 @@ impl BlobWriter {
             ..WriteContentRequest::default()
         };
         match self.exchange("commit blob", request).await {
-            Err(error) if error.is_already_exists() => Ok(()),
-            other => other,
+            Err(error) if !error.is_already_exists() => Err(error),
+            _ => {
+                self.requests = None;
+                Ok(())
+            }
         }
+    }
+
+    /// Drops what was written, unless it was committed.
+    pub(crate) async fn abort(&mut self, containerd: &Containerd) -> Result<(), ContainerdError> {
+        if self.requests.take().is_none() {
+            return Ok(());
+        }
+        // containerd 1.7 notes the state of a write when its stream ends; aborted before that, its
+        // directory would be made anew and stay.
+        let call = Call::metadata("end the write of", &self.digest);
+        while let Ok(Some(_)) = call.next(&mut self.replies).await {}
+        containerd.blob_abort(&self.reference).await
     }
 
     async fn exchange(
@@ -270,7 +287,10 @@ impl BlobWriter {
             // A commit syncs the file: give it the time of a slow disk.
             deadline_ms: 6 * METADATA_DEADLINE_MS,
         };
-        if self.requests.send(request).await.is_err() {
+        let Some(requests) = &self.requests else {
+            return Err(call.malformed("was not awaited: the write has ended"));
+        };
+        if requests.send(request).await.is_err() {
             // The stream ended; its status says why.
             return match call.next(&mut self.replies).await {
                 Err(error) => Err(error),

@@ -107,6 +107,9 @@ impl Containerd {
             image: Some(Image {
                 name: name.to_owned(),
                 labels,
+                // The mask leaves it alone, but without one containerd (2.1.9) dereferences nil
+                // and dies.
+                target: Some(Descriptor::default()),
                 ..Image::default()
             }),
             update_mask: Some(FieldMask { paths }),

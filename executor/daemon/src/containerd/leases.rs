@@ -112,7 +112,8 @@ impl Containerd {
         self.lease_drop(name.as_str(), collect).await
     }
 
-    /// Drops the leases of all pulls: for the start, when no pull can be under way.
+    /// Drops the leases of all pulls, and what only they held: for the start, when no pull can be
+    /// under way.
     pub(crate) async fn pull_leases_sweep(&self) -> Result<usize, ContainerdError> {
         let (label, value) = PULL_KIND;
         let request = self.request(ListRequest {
@@ -122,8 +123,10 @@ impl Containerd {
             .bound(self.leases().list(request))
             .await?
             .leases;
-        for lease in &stale {
-            self.lease_drop(&lease.id, false).await?;
+        for (at, lease) in stale.iter().enumerate() {
+            // The last one collects for all.
+            let collect = at + 1 == stale.len();
+            self.lease_drop(&lease.id, collect).await?;
         }
         Ok(stale.len())
     }

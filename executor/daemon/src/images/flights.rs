@@ -31,10 +31,12 @@ pub(super) struct FlightKey {
     pub(super) credentials: Option<Credentials>,
 }
 
+/// The flights of one name: differing policies and credentials are few.
+type SameName = Vec<(FlightKey, Weak<Flight>)>;
+
 #[derive(Default)]
 pub(super) struct Flights {
-    /// A list per name: the number of differing policies and credentials is small.
-    by_name: Mutex<HashMap<ImageName, Vec<(FlightKey, Weak<Flight>)>>>,
+    by_name: Mutex<HashMap<ImageName, SameName>>,
 }
 
 struct Flight {

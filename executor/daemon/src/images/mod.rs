@@ -23,6 +23,8 @@
 
 mod cache;
 mod config;
+mod documents;
+mod download;
 mod error;
 mod flights;
 mod local;

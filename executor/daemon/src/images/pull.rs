@@ -7,31 +7,23 @@
 //! ```
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use containerd_client::types::Descriptor;
 use davit_types::PullPolicy;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use crate::containerd::{BlobWriter, ImageRecord, LAST_USED, LeaseName, MANAGED, SIZE_BYTES};
+use crate::containerd::{ImageRecord, LAST_USED, LeaseName, MANAGED, SIZE_BYTES};
 
+use super::download::OpenWrite;
 use super::flights::FlightKey;
 use super::local::{Resolution, unix_ns};
-use super::manifest::{self, CONFIG_BYTES_MAX, Document, Layer, Manifest};
 use super::registry::Session;
 use super::{
     Credentials, ImageError, ImageName, Inner, PullProgress, PullStep, ResolvedImage, config,
 };
-
-/// Layers of one pull fetched at a time.
-const LAYERS_AT_ONCE_MAX: usize = 3;
-/// Bytes handed to containerd in one message.
-const WRITE_BYTES: usize = 512 * 1024;
-/// Times a broken transfer of one blob is resumed.
-const RESUMES_MAX: u32 = 2;
 
 /// A pull to be run once.
 pub(super) struct Pull<'a> {
@@ -39,29 +31,12 @@ pub(super) struct Pull<'a> {
     pub(super) name: ImageName,
     policy: PullPolicy,
     credentials: Option<Credentials>,
-    progress: watch::Sender<PullProgress>,
+    pub(super) progress: watch::Sender<PullProgress>,
     pub(super) lease: LeaseName,
-}
-
-/// A manifest or index with its digest, as it will be stored.
-struct Stored {
-    digest: String,
-    bytes: Vec<u8>,
-    media_type: String,
-}
-
-/// What the reference stands for.
-struct Resolved {
-    index: Option<Stored>,
-    manifest_blob: Stored,
-    manifest: Manifest,
-}
-
-impl Resolved {
-    /// What the image record points at.
-    fn target(&self) -> &Stored {
-        self.index.as_ref().unwrap_or(&self.manifest_blob)
-    }
+    /// Bytes this pull has unpacked so far.
+    pub(super) unpacked_bytes: AtomicU64,
+    /// All blobs it began to write.
+    pub(super) writes: Mutex<Vec<OpenWrite>>,
 }
 
 impl<'a> Pull<'a> {
@@ -77,6 +52,8 @@ impl<'a> Pull<'a> {
             credentials: key.credentials,
             progress,
             lease: LeaseName::for_pull(),
+            unpacked_bytes: AtomicU64::new(0),
+            writes: Mutex::default(),
         }
     }
 
@@ -96,7 +73,8 @@ impl<'a> Pull<'a> {
                 }))
             }
         };
-        // Its end drops unfinished writes, extracts and layers nothing else refers to.
+        self.abort_writes().await;
+        // Its end drops extracts, layers and blobs nothing else refers to.
         let collect = result.is_err();
         if let Err(error) = self
             .store
@@ -135,7 +113,7 @@ impl<'a> Pull<'a> {
             .registries
             .session(&self.name, credentials, limits)
             .await?;
-        self.from_registry(&session).await
+        self.fetch_and_unpack(&session).await
     }
 
     /// The image from blobs that are here already; `None` if some are not.
@@ -164,7 +142,7 @@ impl<'a> Pull<'a> {
         self.record(&resolution, record.target).await.map(Some)
     }
 
-    async fn hold_blobs(&self, resolution: &Resolution) -> Result<(), ImageError> {
+    pub(super) async fn hold_blobs(&self, resolution: &Resolution) -> Result<(), ImageError> {
         let containerd = &self.store.containerd;
         let layers = resolution.manifest.iter().map(|layer| &layer.digest);
         for digest in layers.chain([&resolution.config_digest, &resolution.manifest_digest]) {
@@ -173,7 +151,7 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
-    async fn from_registry(&self, session: &Session) -> Result<ResolvedImage, ImageError> {
+    async fn fetch_and_unpack(&self, session: &Session) -> Result<ResolvedImage, ImageError> {
         let resolved = self.resolve(session).await?;
         let target = resolved.target();
         self.store
@@ -218,299 +196,6 @@ impl<'a> Pull<'a> {
             ..Descriptor::default()
         };
         self.record(&resolution, descriptor).await
-    }
-
-    async fn resolve(&self, session: &Session) -> Result<Resolved, ImageError> {
-        let (first, document) = self
-            .fetch_document(session, self.name.identifier(), self.name.digest())
-            .await?;
-        let (index, manifest_blob, document) = match document {
-            Document::Manifest(_) => (None, first, document),
-            Document::Index(index) => {
-                let chosen = index.choose(&self.name)?.digest.clone();
-                let (second, document) =
-                    self.fetch_document(session, &chosen, Some(&chosen)).await?;
-                (Some(first), second, document)
-            }
-        };
-        Ok(Resolved {
-            index,
-            manifest_blob,
-            manifest: document.into_manifest(&self.name)?,
-        })
-    }
-
-    async fn fetch_document(
-        &self,
-        session: &Session,
-        identifier: &str,
-        expected: Option<&str>,
-    ) -> Result<(Stored, Document), ImageError> {
-        let fetched = session.manifest(identifier).await?;
-        let digest = self.verify(session, "the manifest", &fetched.bytes, expected)?;
-        let document = manifest::parse(&self.name, &fetched.bytes, fetched.media_type.as_deref())?;
-        let media_type = match &document {
-            Document::Manifest(manifest) => manifest.media_type.clone(),
-            Document::Index(index) => index.media_type.clone(),
-        };
-        let stored = Stored {
-            digest,
-            bytes: fetched.bytes,
-            media_type,
-        };
-        Ok((stored, document))
-    }
-
-    async fn fetch_config(
-        &self,
-        session: &Session,
-        manifest: &Manifest,
-    ) -> Result<Stored, ImageError> {
-        let wanted = &manifest.config;
-        let local = self
-            .store
-            .containerd
-            .blob_read(&wanted.digest, CONFIG_BYTES_MAX)
-            .await?;
-        let bytes = match local {
-            Some(bytes) => bytes,
-            None => session.small_blob(&wanted.digest, CONFIG_BYTES_MAX).await?,
-        };
-        let digest = self.verify(session, "the config", &bytes, Some(&wanted.digest))?;
-        Ok(Stored {
-            digest,
-            bytes,
-            media_type: wanted.media_type.clone(),
-        })
-    }
-
-    /// The digest of `bytes`, which must be the expected one.
-    fn verify(
-        &self,
-        session: &Session,
-        what: &str,
-        bytes: &[u8],
-        expected: Option<&str>,
-    ) -> Result<String, ImageError> {
-        let found = digest_of(Sha256::digest(bytes).as_slice());
-        match expected {
-            Some(expected) if expected != found => Err(ImageError::WrongDigest {
-                what: format!("{what} of {}", self.name),
-                registry: session.registry().to_owned(),
-                expected: expected.to_owned(),
-                found,
-            }),
-            _ => Ok(found),
-        }
-    }
-
-    fn check_sizes(&self, manifest: &Manifest) -> Result<(), ImageError> {
-        let max = self.store.options.limits.compressed_bytes_max;
-        let total = manifest
-            .layers
-            .iter()
-            .try_fold(0u64, |sum, layer| sum.checked_add(layer.size));
-        if total.is_none_or(|total| total > max) {
-            return Err(ImageError::TooLarge {
-                image: self.name.to_string(),
-                what: "the size of all layers",
-                bound: format!("{max} bytes compressed"),
-            });
-        }
-        Ok(())
-    }
-
-    /// Downloads the layers, a few at a time, and unpacks each as soon as those below it are.
-    async fn layers(&self, session: &Session, resolution: &Resolution) -> Result<(), ImageError> {
-        self.hold_blobs(resolution).await?;
-        let mut missing = 0;
-        for layer in &resolution.manifest {
-            if self
-                .store
-                .containerd
-                .blob_size(&layer.digest)
-                .await?
-                .is_none()
-            {
-                missing += layer.size;
-            }
-        }
-        self.progress.send_modify(|progress| {
-            progress.step = PullStep::Downloading;
-            progress.total_bytes = missing;
-            progress.layers_total = count(resolution.manifest.len());
-        });
-        // Room for all: a finished download never waits for an unpack.
-        let (done, mut ready) = mpsc::channel(resolution.manifest.len().max(1));
-        let pending: Vec<_> = resolution
-            .manifest
-            .iter()
-            .map(|layer| self.download(session, layer).boxed())
-            .collect();
-        let downloads = async move {
-            let mut fetched = stream::iter(pending).buffered(LAYERS_AT_ONCE_MAX);
-            while fetched.try_next().await?.is_some() {
-                if done.send(()).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        let unpacks = async {
-            for at in 0..resolution.manifest.len() {
-                if ready.recv().await.is_none() {
-                    break;
-                }
-                self.unpack(resolution, at).await?;
-            }
-            Ok::<_, ImageError>(())
-        };
-        tokio::try_join!(downloads, unpacks).map(|_| ())
-    }
-
-    async fn download(&self, session: &Session, layer: &Layer) -> Result<(), ImageError> {
-        let containerd = &self.store.containerd;
-        if containerd.blob_size(&layer.digest).await?.is_some() {
-            return Ok(());
-        }
-        // One name per pull: two pulls never fight for the lock of one write.
-        let reference = format!("{}-{}", self.lease.as_str(), layer.digest);
-        let opened = BlobWriter::open(
-            containerd,
-            &self.lease,
-            &reference,
-            &layer.digest,
-            layer.size,
-        )
-        .await?;
-        let Some(writer) = opened else {
-            return Ok(());
-        };
-        let result = self.transfer(session, layer, writer).await;
-        if result.is_err() {
-            // The lease's end would do as well; this frees the disk at once.
-            containerd.blob_abort(&reference).await?;
-        }
-        result
-    }
-
-    async fn transfer(
-        &self,
-        session: &Session,
-        layer: &Layer,
-        mut writer: BlobWriter,
-    ) -> Result<(), ImageError> {
-        let mut hasher = Sha256::new();
-        // Held by another namespace of this containerd: committing it is all there is to do.
-        let shared = writer.offset() == layer.size && layer.size > 0;
-        let (mut received, mut resumes) = (0, 0);
-        while !shared && received < layer.size {
-            let copied = self
-                .copy(session, layer, &mut writer, &mut hasher, &mut received)
-                .await;
-            match copied {
-                // Broken off, or closed early: go on from where it ended.
-                Err(ImageError::Unreachable { .. }) | Ok(()) if received < layer.size => {
-                    resumes += 1;
-                    if resumes > RESUMES_MAX {
-                        return Err(self.truncated(session, layer, received));
-                    }
-                }
-                other => other?,
-            }
-        }
-        let found = digest_of(hasher.finalize().as_slice());
-        if !shared && found != layer.digest {
-            return Err(ImageError::WrongDigest {
-                what: format!("a layer of {}", self.name),
-                registry: session.registry().to_owned(),
-                expected: layer.digest.clone(),
-                found,
-            });
-        }
-        writer.commit(std::iter::empty().collect()).await?;
-        Ok(())
-    }
-
-    /// Copies what one request yields, from `received` on.
-    async fn copy(
-        &self,
-        session: &Session,
-        layer: &Layer,
-        writer: &mut BlobWriter,
-        hasher: &mut Sha256,
-        received: &mut u64,
-    ) -> Result<(), ImageError> {
-        let mut body = match session.blob(&layer.digest, *received).await {
-            // A registry that cannot resume leaves us with what it sent.
-            Err(ImageError::RegistryFailed { .. }) if *received > 0 => {
-                return Err(self.truncated(session, layer, *received));
-            }
-            other => other?,
-        };
-        let mut buffer: Vec<u8> = Vec::with_capacity(WRITE_BYTES);
-        loop {
-            let next = body.next().await;
-            let ended = !matches!(next, Ok(Some(_)));
-            if let Ok(Some(bytes)) = &next {
-                if *received + (buffer.len() + bytes.len()) as u64 > layer.size {
-                    return Err(ImageError::WrongDigest {
-                        what: format!("a layer of {} (longer than announced)", self.name),
-                        registry: session.registry().to_owned(),
-                        expected: layer.digest.clone(),
-                        found: "(not computed)".to_owned(),
-                    });
-                }
-                buffer.extend_from_slice(bytes);
-            }
-            if buffer.len() >= WRITE_BYTES || (ended && !buffer.is_empty()) {
-                let length = buffer.len() as u64;
-                hasher.update(&buffer);
-                writer.write(std::mem::take(&mut buffer)).await?;
-                *received += length;
-                self.progress
-                    .send_modify(|progress| progress.downloaded_bytes += length);
-            }
-            if ended {
-                return next.map(drop);
-            }
-        }
-    }
-
-    fn truncated(&self, session: &Session, layer: &Layer, received: u64) -> ImageError {
-        ImageError::Truncated {
-            registry: session.registry().to_owned(),
-            digest: layer.digest.clone(),
-            received_bytes: received,
-            total_bytes: layer.size,
-        }
-    }
-
-    /// Stores a small document with labels that keep what it refers to.
-    async fn store_document(
-        &self,
-        document: &Stored,
-        references: Vec<(String, String)>,
-    ) -> Result<(), ImageError> {
-        let containerd = &self.store.containerd;
-        let labels = references
-            .into_iter()
-            .map(|(key, digest)| (format!("containerd.io/gc.ref.content.{key}"), digest))
-            .collect::<std::collections::HashMap<_, _>>();
-        containerd.lease_blob(&self.lease, &document.digest).await?;
-        let reference = format!("{}-{}", self.lease.as_str(), document.digest);
-        let size = document.bytes.len() as u64;
-        let opened =
-            BlobWriter::open(containerd, &self.lease, &reference, &document.digest, size).await?;
-        if let Some(mut writer) = opened {
-            if writer.offset() < size {
-                writer.write(document.bytes.clone()).await?;
-            }
-            writer.commit(labels).await?;
-        } else if !labels.is_empty() {
-            containerd.blob_label(&document.digest, labels).await?;
-        }
-        Ok(())
     }
 
     /// Records the unpacked image and takes it into use.
@@ -564,16 +249,6 @@ impl<'a> Pull<'a> {
     }
 }
 
-fn count(layers: usize) -> u32 {
+pub(super) fn count(layers: usize) -> u32 {
     u32::try_from(layers).unwrap_or(u32::MAX)
-}
-
-/// `sha256:` and the hexadecimal digits of `hash`.
-pub(super) fn digest_of(hash: &[u8]) -> String {
-    use std::fmt::Write as _;
-    hash.iter().fold("sha256:".to_owned(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -1,13 +1,15 @@
 //! Unpacking layers into snapshots, watched for decompression bombs.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use containerd_client::types::Descriptor;
 use sha2::{Digest, Sha256};
 
+use super::ImageError;
+use super::documents::digest_of;
 use super::local::Resolution;
-use super::pull::{Pull, digest_of};
-use super::{ImageError, PullLimits};
+use super::pull::Pull;
 
 /// Least time between two looks at how large an extract has grown, milliseconds.
 const WATCH_MS: u64 = 1_000;
@@ -45,10 +47,13 @@ impl Pull<'_> {
             let parent = at.checked_sub(1).map_or("", |below| &chain[below]);
             let extract = format!("{}-extract-{at}", self.lease.as_str());
             let result = self.unpack_into(&extract, parent, resolution, at).await;
-            if result.is_err() {
-                containerd.remove_snapshot(&extract).await?;
+            if let Err(error) = result {
+                // The lease's end would do as well; this frees the disk at once.
+                if let Err(error) = containerd.remove_snapshot(&extract).await {
+                    tracing::warn!(image = %self.name, %error, "a half-unpacked layer may stay");
+                }
+                return Err(error);
             }
-            result?;
             containerd
                 .extract_commit(&self.lease, &extract, chain_id)
                 .await?;
@@ -79,6 +84,12 @@ impl Pull<'_> {
             applied = containerd.apply_layer(descriptor, mounts) => applied?,
             bomb = self.watch(extract) => return Err(bomb),
         };
+        // A small bomb goes off between two looks.
+        let grown = containerd.usage_of(extract).await?.bytes;
+        let total = self.unpacked_bytes.fetch_add(grown, Ordering::Relaxed) + grown;
+        if total > self.store.options.limits.unpacked_bytes_max {
+            return Err(self.bomb());
+        }
         let expected = &resolution.diff_ids[at];
         if found != *expected {
             return Err(ImageError::WrongDigest {
@@ -91,23 +102,24 @@ impl Pull<'_> {
         Ok(())
     }
 
+    fn bomb(&self) -> ImageError {
+        ImageError::TooLarge {
+            image: self.name.to_string(),
+            what: "the unpacked size",
+            bound: format!("{} bytes", self.store.options.limits.unpacked_bytes_max),
+        }
+    }
+
     /// Returns when the extract has outgrown the bound. containerd itself has none.
     async fn watch(&self, extract: &str) -> ImageError {
-        let PullLimits {
-            unpacked_bytes_max, ..
-        } = self.store.options.limits;
+        let bytes_max = self.store.options.limits.unpacked_bytes_max;
+        let below = self.unpacked_bytes.load(Ordering::Relaxed);
         let mut pause = Duration::from_millis(WATCH_MS);
         loop {
             tokio::time::sleep(pause).await;
             let begin = Instant::now();
             match self.store.containerd.usage_of(extract).await {
-                Ok(usage) if usage.bytes > unpacked_bytes_max => {
-                    return ImageError::TooLarge {
-                        image: self.name.to_string(),
-                        what: "an unpacked layer",
-                        bound: format!("{unpacked_bytes_max} bytes"),
-                    };
-                }
+                Ok(usage) if below + usage.bytes > bytes_max => return self.bomb(),
                 Ok(_) => {}
                 // The unpacking itself will say what is wrong.
                 Err(error) => tracing::debug!(%error, "cannot measure a layer being unpacked"),

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, getrlimit};
+
 /// The processor families davit has a seccomp profile for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
@@ -42,7 +44,16 @@ pub struct HostFacts {
     pub hosts_file: Option<PathBuf>,
     /// The host's resolver settings, for runs in the host's network only.
     pub resolv_conf: Option<PathBuf>,
+    /// Open files a job may have.
+    pub nofile_max: u64,
+    /// Memory a job may lock, bytes.
+    pub memlock_bytes_max: u64,
 }
+
+/// Open files of a job, where the host allows as many.
+const NOFILE_MAX: u64 = 65_536;
+/// Locked memory of a job, bytes, where the host allows as much.
+const MEMLOCK_BYTES_MAX: u64 = 8 << 20;
 
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
@@ -64,6 +75,16 @@ impl HostFacts {
             arch: Arch::NATIVE,
             hosts_file: Some(hosts_file),
             resolv_conf: resolv_conf.is_file().then(|| resolv_conf.to_owned()),
+            nofile_max: within_own(Resource::Nofile, NOFILE_MAX),
+            memlock_bytes_max: within_own(Resource::Memlock, MEMLOCK_BYTES_MAX),
         })
     }
+}
+
+/// `wanted`, or our own hard limit if that is lower: raising it takes a capability we may not have,
+/// and then no container would start.
+fn within_own(resource: Resource, wanted: u64) -> u64 {
+    getrlimit(resource)
+        .maximum
+        .map_or(wanted, |hard| hard.min(wanted))
 }

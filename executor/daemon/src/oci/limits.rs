@@ -13,7 +13,6 @@ use super::SpecError;
 /// The controllers the run's cgroup has. All, unless the operator allowed an unlimited host for
 /// development: then a limit whose controller is missing is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one per kernel controller")]
 pub struct Controllers {
     /// `cpu`.
     pub cpu: bool,

@@ -20,10 +20,6 @@ pub const RUN_DIR_ANNOTATION: &str = "davit.run-dir";
 
 /// Version of the runtime spec written; the oldest with everything used here.
 const OCI_VERSION: &str = "1.0.2";
-/// Open files of a job.
-const NOFILE_MAX: u64 = 65_536;
-/// Locked memory of a job, bytes.
-const MEMLOCK_BYTES_MAX: u64 = 8 << 20;
 /// A host short of memory kills jobs before its own daemons.
 const OOM_SCORE_ADJ: i32 = 500;
 /// Characters of a host name (Linux: HOST_NAME_MAX).
@@ -65,7 +61,7 @@ pub fn build(
         .map_err(SpecError::part("root"))?;
     let mut spec = SpecBuilder::default()
         .version(OCI_VERSION)
-        .process(job(run, image, context.user, &hostname)?)
+        .process(job(run, image, context, &hostname)?)
         .root(root)
         .hostname(hostname)
         .mounts(mounts::mounts(run, context.host)?)
@@ -89,9 +85,10 @@ fn hostname(run: &RunSpec) -> String {
 fn job(
     run: &RunSpec,
     image: &ImageConfig,
-    user: &ResolvedUser,
+    context: &SpecContext<'_>,
     hostname: &str,
 ) -> Result<Process, SpecError> {
+    let user = context.user;
     let oci_user = UserBuilder::default()
         .uid(user.uid)
         .gid(user.gid)
@@ -106,7 +103,7 @@ fn job(
         .cwd(process::working_directory(run, image))
         .capabilities(no_capabilities()?)
         .no_new_privileges(true)
-        .rlimits(rlimits()?)
+        .rlimits(rlimits(context.host)?)
         .oom_score_adj(OOM_SCORE_ADJ)
         .build()
         .map_err(SpecError::part("process"))
@@ -124,12 +121,12 @@ fn no_capabilities() -> Result<LinuxCapabilities, SpecError> {
         .map_err(SpecError::part("capabilities"))
 }
 
-fn rlimits() -> Result<Vec<PosixRlimit>, SpecError> {
+fn rlimits(host: &HostFacts) -> Result<Vec<PosixRlimit>, SpecError> {
     [
-        (PosixRlimitType::RlimitNofile, NOFILE_MAX),
+        (PosixRlimitType::RlimitNofile, host.nofile_max),
         // A core dump would be written wherever the host's core_pattern says, as root.
         (PosixRlimitType::RlimitCore, 0),
-        (PosixRlimitType::RlimitMemlock, MEMLOCK_BYTES_MAX),
+        (PosixRlimitType::RlimitMemlock, host.memlock_bytes_max),
     ]
     .into_iter()
     .map(|(kind, limit)| {

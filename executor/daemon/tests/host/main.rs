@@ -1,0 +1,12 @@
+//! davit's adapters against a real containerd, a real registry and a lying one.
+//!
+//! These tests need a host with containerd (the native test namespace or the VM); elsewhere each
+//! prints why it is skipped. Every test works in a containerd namespace of its own.
+
+mod cache;
+mod cage;
+mod faults;
+mod flights;
+mod lying_registry;
+mod pulls;
+mod support;
