@@ -1,2 +1,62 @@
-//! xtask
-fn main() {}
+//! The tree's own rules and chores: `cargo xtask check`.
+//!
+//! ```text
+//!  main ─► check ─► tidy        text rules over the files git knows
+//!                   arrows      who may depend on whom      ┐ over one
+//!                   licences    allowed licences, versions  ┘ `cargo metadata`
+//!                   fmt, clippy, doc, tests                   cargo itself
+//! ```
+//!
+//! A chore is a module with a `run` and one line in [`main`]. Absent on purpose: anything a product
+//! binary needs, and dependencies that would make this slow to build.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "it talks to a person at a terminal")]
+#![allow(clippy::print_stderr, reason = "it talks to a person at a terminal")]
+
+mod arrows;
+mod check;
+mod licences;
+mod metadata;
+mod spdx;
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  check [--no-tests]    tidiness, arrows, licences, formatting, lints, docs, tests
+  help                  this text
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["check"] => check::run(root(), true),
+        ["check", "--no-tests"] => check::run(root(), false),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => Err(anyhow::anyhow!(
+            "no such command: {}\n\n{HELP}",
+            words.join(" ")
+        )),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository.
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here)
+}
