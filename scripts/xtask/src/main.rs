@@ -1,10 +1,11 @@
-//! The tree's own rules and chores: `cargo xtask check`.
+//! The tree's own rules and chores: `cargo xtask check`, `cargo xtask bench`.
 //!
 //! ```text
 //!  main ─► check ─► tidy        text rules over the files git knows
 //!                   arrows      who may depend on whom      ┐ over one
 //!                   licences    allowed licences, versions  ┘ `cargo metadata`
 //!                   fmt, clippy, doc, tests                   cargo itself
+//!       ─► bench    builds, then davit-bench in the native test namespace
 //! ```
 //!
 //! A chore is a module with a `run` and one line in [`main`]. Absent on purpose: anything a product
@@ -15,6 +16,7 @@
 #![allow(clippy::print_stderr, reason = "it talks to a person at a terminal")]
 
 mod arrows;
+mod bench;
 mod check;
 mod licences;
 mod metadata;
@@ -28,6 +30,8 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   check [--no-tests]    tidiness, arrows, licences, formatting, lints, docs, tests
+  bench launch|memory [--json FILE] [--suite SUITE] [--rounds N] [--warm-up N] [--seed N] [--only PEER,…]
+                        davit and its peers side by side, native speed, as root
   help                  this text
 ";
 
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["check"] => check::run(root(), true),
         ["check", "--no-tests"] => check::run(root(), false),
+        ["bench", words @ ..] => bench::run(root(), words),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
