@@ -1,0 +1,356 @@
+//! The OCI spec: one whole spec written down, and what no input can change.
+
+use std::path::{Path, PathBuf};
+
+use davit_executor::images::ImageConfig;
+use davit_executor::oci::{
+    Arch, Controllers, HostFacts, ResolvedUser, SpecContext, SpecError, build, user_text,
+};
+use davit_types::{
+    Attempt, Bytes, Command, EnvVar, InstanceType, NetworkMode, OciRuntime, PullPolicy, Resources,
+    RunSpec, Tenant,
+};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccompAction, Spec};
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn run() -> RunSpec {
+    RunSpec {
+        run_id: "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0001".parse().unwrap(),
+        attempt: Attempt::FIRST,
+        tenant: Tenant::local(),
+        name: None,
+        labels: [("team".to_owned(), "blue".to_owned())].into(),
+        image: "localhost:5000/app:1".into(),
+        pull_policy: PullPolicy::Missing,
+        command: Command::Image,
+        entrypoint: None,
+        env: Vec::new(),
+        workdir: None,
+        user: None,
+        hostname: None,
+        instance_type: InstanceType {
+            slug: "small".into(),
+            name: "Small".into(),
+            resources: Resources {
+                cpu_millis: 1500,
+                memory_bytes_max: Bytes::mib(256),
+                pids_max: 128,
+            },
+            price_second_micros: 3,
+        },
+        timeout_seconds: 60,
+        max_pause_seconds: 60,
+        log_bytes_max: Bytes::mib(1),
+        network: NetworkMode::None,
+        runtime: OciRuntime::Crun,
+        read_only_root: false,
+    }
+}
+
+fn image() -> ImageConfig {
+    ImageConfig {
+        user: "app".into(),
+        env: vec![
+            ("PATH".into(), "/bin".into()),
+            ("MODE".into(), "image".into()),
+        ],
+        entrypoint: vec!["/entry".into()],
+        cmd: vec!["default".into()],
+        workdir: Some("/work".into()),
+        stop_signal: None,
+    }
+}
+
+fn host() -> HostFacts {
+    HostFacts {
+        arch: Arch::X86_64,
+        hosts_file: Some("/var/lib/davit/hosts".into()),
+        resolv_conf: Some("/etc/resolv.conf".into()),
+        nofile_max: 65_536,
+        memlock_bytes_max: 8 << 20,
+    }
+}
+
+fn built_with(
+    run: &RunSpec,
+    image: &ImageConfig,
+    controllers: Controllers,
+) -> Result<Spec, SpecError> {
+    let user = ResolvedUser {
+        uid: 1000,
+        gid: 1001,
+        additional_gids: vec![1001, 44],
+        home: Some("/home/app".into()),
+    };
+    build(
+        run,
+        image,
+        &SpecContext {
+            cgroups_path: &format!("/davit/{}", run.key()),
+            user: &user,
+            controllers,
+            run_dir: Path::new("/var/lib/davit/runs/x"),
+            host: &host(),
+        },
+    )
+}
+
+fn built(run: &RunSpec, image: &ImageConfig) -> Spec {
+    built_with(run, image, Controllers::ALL).unwrap()
+}
+
+fn args(run: &RunSpec) -> Vec<String> {
+    built(run, &image())
+        .process()
+        .as_ref()
+        .unwrap()
+        .args()
+        .clone()
+        .unwrap()
+}
+
+#[test]
+fn the_whole_spec_of_a_plain_run() {
+    // Through a Value: its maps are sorted, those of the spec are not.
+    let value: Value = serde_json::to_value(built(&run(), &image())).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
+}
+
+#[test]
+fn entrypoint_command_and_argv_combine_as_documented() {
+    assert_eq!(args(&run()), ["/entry", "default"]);
+    let argv = RunSpec {
+        command: Command::Argv(vec!["a".into(), "b c".into()]),
+        ..run()
+    };
+    assert_eq!(args(&argv), ["/entry", "a", "b c"]);
+    let shell = RunSpec {
+        command: Command::Shell("echo $A".into()),
+        ..run()
+    };
+    assert_eq!(args(&shell), ["/bin/sh", "-c", "echo $A"]);
+    let own = Some("/tini  -- ".to_owned());
+    let entry = RunSpec {
+        entrypoint: own.clone(),
+        ..run()
+    };
+    assert_eq!(args(&entry), ["/tini", "--"]);
+    assert_eq!(
+        args(&RunSpec {
+            entrypoint: own.clone(),
+            ..argv
+        }),
+        ["/tini", "--", "a", "b c"]
+    );
+    let both = RunSpec {
+        entrypoint: own,
+        ..shell
+    };
+    assert_eq!(args(&both), ["/tini", "--", "/bin/sh", "-c", "echo $A"]);
+    let nothing = build_error(&run(), &ImageConfig::default());
+    assert!(
+        nothing.to_string().contains("neither ENTRYPOINT nor CMD"),
+        "{nothing}"
+    );
+}
+
+fn build_error(run: &RunSpec, image: &ImageConfig) -> SpecError {
+    built_with(run, image, Controllers::ALL).unwrap_err()
+}
+
+#[test]
+fn the_run_overrides_the_image() {
+    let run = RunSpec {
+        env: vec![
+            EnvVar {
+                key: "MODE".into(),
+                value: "run".into(),
+            },
+            EnvVar {
+                key: "EXTRA".into(),
+                value: "a=b".into(),
+            },
+        ],
+        workdir: Some("/elsewhere".into()),
+        user: Some("root".into()),
+        hostname: Some("box".into()),
+        ..run()
+    };
+    assert_eq!(user_text(&run, &image()), "root");
+    let spec = built(&run, &image());
+    assert_eq!(spec.hostname().as_deref(), Some("box"));
+    let process = spec.process().as_ref().unwrap();
+    assert_eq!(process.cwd(), &PathBuf::from("/elsewhere"));
+    let env = process.env().clone().unwrap();
+    assert_eq!(
+        env,
+        [
+            "PATH=/bin",
+            "HOSTNAME=box",
+            "HOME=/home/app",
+            "MODE=run",
+            "EXTRA=a=b"
+        ]
+    );
+}
+
+#[test]
+fn a_limit_is_left_out_only_with_its_controller() {
+    let limits = |controllers| {
+        let spec = built_with(&run(), &image(), controllers).unwrap();
+        let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
+        assert_eq!(
+            resources.devices().as_ref().unwrap().len(),
+            1,
+            "devices are denied always"
+        );
+        serde_json::to_value(resources).unwrap()
+    };
+    let all = limits(Controllers::ALL);
+    assert_eq!(
+        all["cpu"],
+        serde_json::json!({"quota": 150_000, "period": 100_000})
+    );
+    assert_eq!(all["memory"]["limit"], all["memory"]["swap"], "no swap");
+    assert_eq!(all["unified"]["cpu.weight"], "150");
+    assert_eq!(all["unified"]["memory.oom.group"], "1");
+    assert_eq!(all["pids"]["limit"], 128);
+    let none = limits(Controllers::NONE);
+    for limit in ["cpu", "memory", "pids", "unified"] {
+        assert!(none.get(limit).is_none(), "{limit}");
+    }
+    let no_cpu = limits(Controllers {
+        cpu: false,
+        ..Controllers::ALL
+    });
+    assert!(no_cpu.get("cpu").is_none() && no_cpu["unified"].get("cpu.weight").is_none());
+    assert_eq!(no_cpu["unified"]["memory.oom.group"], "1");
+}
+
+#[test]
+fn only_the_hosts_network_brings_the_hosts_resolver() {
+    let sources = |network| {
+        let spec = built(&RunSpec { network, ..run() }, &image());
+        host_paths(&spec)
+    };
+    let hosts = PathBuf::from("/var/lib/davit/hosts");
+    assert_eq!(sources(NetworkMode::None), [hosts.clone()]);
+    assert_eq!(
+        sources(NetworkMode::Host),
+        [hosts, "/etc/resolv.conf".into()]
+    );
+}
+
+/// Sources of bind mounts.
+fn host_paths(spec: &Spec) -> Vec<PathBuf> {
+    let mounts = spec.mounts().as_ref().unwrap().iter();
+    mounts
+        .filter(|m| {
+            let options = m.options().clone().unwrap_or_default();
+            m.typ().as_deref() == Some("bind") || options.iter().any(|o| o.contains("bind"))
+        })
+        .map(|m| m.source().clone().unwrap())
+        .collect()
+}
+
+fn namespaces(spec: &Spec) -> Vec<LinuxNamespaceType> {
+    let linux = spec.linux().as_ref().unwrap();
+    let namespaces = linux.namespaces().as_ref().unwrap();
+    assert!(
+        namespaces.iter().all(|n| n.path().is_none()),
+        "none is joined"
+    );
+    namespaces
+        .iter()
+        .map(oci_spec::runtime::LinuxNamespace::typ)
+        .collect()
+}
+
+prop_compose! {
+    fn any_command()(kind in 0..3, text in ".{0,40}", argv in prop::collection::vec(".{0,20}", 1..5))
+        -> Command {
+        match kind {
+            0 => Command::Image,
+            1 => Command::Shell(text),
+            _ => Command::Argv(argv),
+        }
+    }
+}
+
+prop_compose! {
+    fn any_run()(
+        command in any_command(),
+        entrypoint in prop::option::of(".{0,40}"),
+        env in prop::collection::vec(("[A-Za-z_][A-Za-z0-9_]{0,9}", ".{0,20}"), 0..6),
+        workdir in prop::option::of("/.{0,40}"),
+        hostname in prop::option::of("[a-z0-9.-]{1,63}"),
+        labels in prop::collection::btree_map(".{1,30}", ".{0,30}", 0..4),
+        host_network: bool,
+        read_only_root: bool,
+        numbers in (10..100_000u32, (4u64 << 20)..(1 << 44), 1..100_000u32),
+    ) -> RunSpec {
+        let mut run = run();
+        run.command = command;
+        run.entrypoint = entrypoint;
+        run.env = env.into_iter().map(|(key, value)| EnvVar { key, value }).collect();
+        run.workdir = workdir;
+        run.hostname = hostname;
+        run.labels = labels;
+        run.network = if host_network { NetworkMode::Host } else { NetworkMode::None };
+        run.read_only_root = read_only_root;
+        run.instance_type.resources = Resources {
+            cpu_millis: numbers.0,
+            memory_bytes_max: Bytes(numbers.1),
+            pids_max: numbers.2,
+        };
+        run
+    }
+}
+
+prop_compose! {
+    fn any_image()(
+        user in ".{0,20}",
+        env in prop::collection::vec((".{1,20}", ".{0,20}"), 0..6),
+        entrypoint in prop::collection::vec(".{0,20}", 0..4),
+        cmd in prop::collection::vec(".{0,20}", 0..4),
+        workdir in prop::option::of("/.{0,40}"),
+    ) -> ImageConfig {
+        ImageConfig { user, env, entrypoint, cmd, workdir, stop_signal: None }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_input_opens_the_cage(run in any_run(), image in any_image(), controllers: (bool, bool, bool)) {
+        let (cpu, memory, pids) = controllers;
+        let Ok(spec) = built_with(&run, &image, Controllers { cpu, memory, pids }) else {
+            return Ok(());
+        };
+        let process = spec.process().as_ref().unwrap();
+        let capabilities = serde_json::to_value(process.capabilities().as_ref().unwrap()).unwrap();
+        for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
+            prop_assert_eq!(&capabilities[set], &serde_json::json!([]), "{}", set);
+        }
+        prop_assert_eq!(process.no_new_privileges(), Some(true));
+        prop_assert!(spec.hooks().is_none());
+        let allowed = [PathBuf::from("/var/lib/davit/hosts"), "/etc/resolv.conf".into()];
+        prop_assert!(host_paths(&spec).iter().all(|path| allowed.contains(path)));
+        let annotations = spec.annotations().as_ref().unwrap();
+        prop_assert_eq!(annotations.keys().collect::<Vec<_>>(), ["davit.run-dir"]);
+        let linux = spec.linux().as_ref().unwrap();
+        let seccomp = linux.seccomp().as_ref().unwrap();
+        prop_assert_eq!(seccomp.default_action(), LinuxSeccompAction::ScmpActErrno);
+        prop_assert!(linux.devices().as_ref().is_none_or(Vec::is_empty));
+        let devices = linux.resources().as_ref().unwrap().devices().as_ref().unwrap();
+        prop_assert!(devices.iter().all(|rule| !rule.allow()));
+        let namespaces = namespaces(&spec);
+        for own in [LinuxNamespaceType::Pid, LinuxNamespaceType::Ipc, LinuxNamespaceType::Uts,
+                    LinuxNamespaceType::Mount, LinuxNamespaceType::Cgroup] {
+            prop_assert!(namespaces.contains(&own));
+        }
+        prop_assert_eq!(namespaces.contains(&LinuxNamespaceType::Network), run.network == NetworkMode::None);
+        prop_assert_eq!(spec.root().as_ref().unwrap().readonly(), Some(run.read_only_root));
+        prop_assert!(process.args().as_ref().unwrap().first().is_some_and(|program| !program.is_empty()));
+    }
+}
