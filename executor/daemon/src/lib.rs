@@ -1,7 +1,25 @@
-//! davit-executor
+//! The executor of one host: takes runs on a unix socket, drives them through containerd, and may be
+//! killed and replaced at any instant.
+//!
+//! ```text
+//!  serve: checks ─► reconcile ─► api (davit.local.v1) ─► runs ─┬─► images ─► registry
+//!                                                               ├─► oci (spec builder)
+//!                                                               ├─► containerd
+//!                                                               └─► run directory, shim.sock
+//! ```
+//!
+//! Each module says in its header what it promises and what is absent on purpose.
 
+#![forbid(unsafe_code)]
+
+mod api;
 pub mod containerd;
+mod credentials;
 pub mod images;
 pub mod oci;
+pub mod runs;
 pub mod runtimes;
+mod serve;
 pub mod settings;
+
+pub use serve::{ServeError, serve};

@@ -24,17 +24,12 @@ pub use records::log_record;
 pub use request::{run_request, submit_request};
 
 /// `davit.local.v1`: the API on the host's unix socket.
-#[expect(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated; documented in the .proto"
-)]
 #[allow(
+    missing_docs,
     unreachable_pub,
     unused_qualifications,
-    clippy::allow_attributes,
-    reason = "generated"
+    clippy::all,
+    reason = "generated; documented in the .proto"
 )]
 pub mod local {
     tonic::include_proto!("davit.local.v1");

@@ -1,0 +1,114 @@
+//! A run as it goes out.
+
+use davit_rpc::local;
+use davit_rundir::Stamp;
+use davit_types::{Command, EnvVar, NetworkMode, Usage};
+
+use crate::images::{ImageInfo, PullProgress};
+use crate::runs::{View, elapsed};
+
+/// The message that tells of `view`, whose usage so far is `usage`.
+pub(super) fn run(view: &View, usage: Option<&Usage>) -> local::Run {
+    let spec = &view.spec.spec;
+    let end = view.end.as_deref();
+    let shim = view.shim.as_deref();
+    let (command, argv) = match &spec.command {
+        Command::Image => (None, Vec::new()),
+        Command::Shell(line) => (Some(line.clone()), Vec::new()),
+        Command::Argv(argv) => (None, argv.clone()),
+    };
+    let started = end.map_or_else(|| shim.and_then(|shim| shim.started), |end| end.started);
+    let limits = &spec.instance_type.resources;
+    local::Run {
+        id: spec.run_id.to_string(),
+        attempt: spec.attempt.number(),
+        tenant: spec.tenant.as_str().to_owned(),
+        name: spec.name.clone(),
+        labels: spec.labels.clone().into_iter().collect(),
+        status: view.status().as_str().to_owned(),
+        phase: view.state.phase().to_owned(),
+        exit_code: end.and_then(|end| end.exit_code).map(u32::from),
+        end_reason: end.map(|end| end.end_reason.as_str().to_owned()),
+        message: end.map(|end| end.message.clone()),
+        image: spec.image.clone(),
+        image_digest: view.image_digest.as_deref().map(str::to_owned),
+        command,
+        argv,
+        entrypoint: spec.entrypoint.clone(),
+        instance_type: spec.instance_type.slug.clone(),
+        cpu_millis: limits.cpu_millis,
+        memory_bytes_max: limits.memory_bytes_max.0,
+        pids_max: limits.pids_max,
+        // Extensions included, once the shim knows of the run.
+        timeout_seconds: shim.map_or(spec.timeout_seconds, |shim| shim.timeout_ms / 1_000),
+        network: network(spec.network).to_owned(),
+        runtime: spec.runtime.binary().to_owned(),
+        created_at_ns: view.spec.accepted.unix_ns,
+        started_at_ns: started.map(|stamp| stamp.unix_ns),
+        completed_at_ns: end.map(|end| end.ended.unix_ns),
+        paused_at_ns: paused_at(view),
+        duration_ms: duration_ms(view),
+        usage: usage.map(Into::into),
+        env_keys: spec
+            .env
+            .iter()
+            .map(|EnvVar { key, .. }| key.clone())
+            .collect(),
+        workdir: spec.workdir.clone(),
+        user: spec.user.clone(),
+        run_dir: view.dir.path().display().to_string(),
+        log: end.map(|end| end.log.into()),
+        hostname: spec.hostname.clone(),
+        timings: Some((&view.timings).into()),
+    }
+}
+
+fn paused_at(view: &View) -> Option<u64> {
+    if view.end.is_some() {
+        return None;
+    }
+    let pause = view.shim.as_ref()?.pauses.last()?;
+    pause.end.is_none().then_some(pause.begin.unix_ns)
+}
+
+/// Start to end, or to now; absent if it never began or nobody knows when it ended.
+fn duration_ms(view: &View) -> Option<u64> {
+    match (&view.end, &view.shim) {
+        (Some(end), _) => end.started.map(|_| end.usage.wall_ms).filter(|ms| *ms > 0),
+        (None, Some(shim)) => shim.started.map(|_| elapsed(shim, Stamp::now()).wall_ms),
+        (None, None) => None,
+    }
+}
+
+const fn network(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::None => "none",
+        NetworkMode::Host => "host",
+    }
+}
+
+/// How a pull gets on.
+pub(super) fn progress(progress: PullProgress) -> local::PullProgress {
+    local::PullProgress {
+        step: progress.step.as_str().to_owned(),
+        downloaded_bytes: progress.downloaded_bytes,
+        total_bytes: progress.total_bytes,
+        layers_done: progress.layers_done,
+        layers_total: progress.layers_total,
+    }
+}
+
+/// An image on this host.
+pub(super) fn image(info: ImageInfo) -> local::Image {
+    let used = info
+        .last_used
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    local::Image {
+        name: info.name,
+        digest: info.digest,
+        size_bytes: info.size_bytes,
+        last_used_at_ns: u64::try_from(used.as_nanos()).unwrap_or(u64::MAX),
+        in_use: info.in_use,
+    }
+}

@@ -1,0 +1,108 @@
+//! Removing all that an execution made, in the order in which things hold each other.
+//!
+//! ```text
+//!  cgroup killed ─► task ─► container ─► snapshot ─► lease ─► cgroup removed
+//! ```
+//!
+//! Every step is fine with its object being gone, so the whole is repeated until it succeeds: after a
+//! crash, while containerd is away, when the shim needs a moment to notice the death. The verdict is
+//! on disk by then; nobody waits for this but the disk space.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_cgroup::CgroupError;
+use davit_types::RunKey;
+
+use super::backoff::Backoff;
+use super::error::sentence;
+use super::host::Host;
+use super::offload::offload;
+use crate::containerd::ContainerdError;
+
+/// First delay between attempts, milliseconds: the shim reaps within a few.
+const RETRY_FIRST_MS: u64 = 20;
+/// Longest delay between attempts, milliseconds.
+const RETRY_LONGEST_MS: u64 = 30_000;
+/// Attempts that fail in silence: a container just killed needs some.
+const QUIET_ATTEMPTS: u32 = 5;
+/// Longest wait for a killed cgroup to be empty, milliseconds; processes in uninterruptible sleep
+/// may take longer, then the next attempt goes on.
+const EMPTY_WAIT_MS: u64 = 5_000;
+
+/// Why an attempt did not finish.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CleanupError {
+    #[error(transparent)]
+    Containerd(#[from] ContainerdError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error("processes of {0} do not die")]
+    Undead(RunKey),
+}
+
+/// What an attempt found and removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub(crate) cgroup: bool,
+}
+
+/// Removes everything of `key`, for as long as that takes.
+pub(crate) async fn until_done(host: &Arc<Host>, key: RunKey) {
+    let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
+    let mut attempts = 0u32;
+    while let Err(error) = once(host, key).await {
+        attempts = attempts.saturating_add(1);
+        if attempts > QUIET_ATTEMPTS {
+            let problem = sentence(&error);
+            tracing::warn!(%key, attempts, problem, "cleaning up after a run fails; trying again");
+        }
+        backoff.wait().await;
+    }
+}
+
+/// One attempt at removing everything of `key`.
+pub(crate) async fn once(host: &Arc<Host>, key: RunKey) -> Result<Removed, CleanupError> {
+    kill_cgroup(host, key).await?;
+    host.containerd.task_delete(key).await?;
+    host.containerd.container_delete(key).await?;
+    host.containerd.snapshot_remove(key).await?;
+    host.containerd.lease_delete(key).await?;
+    let removed = remove_cgroup(host, key).await?;
+    Ok(Removed { cgroup: removed })
+}
+
+/// Kills what lives in the cgroup of `key` and waits until nothing does.
+pub(crate) async fn kill_cgroup(host: &Arc<Host>, key: RunKey) -> Result<(), CleanupError> {
+    let host = Arc::clone(host);
+    offload(move || {
+        let Some(cgroup) = host.cgroup(key)? else {
+            return Ok(());
+        };
+        let killed = cgroup
+            .kill()
+            .and_then(|()| cgroup.wait_empty(Duration::from_millis(EMPTY_WAIT_MS)));
+        match killed {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CleanupError::Undead(key)),
+            Err(error) if error.is_gone() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+}
+
+async fn remove_cgroup(host: &Arc<Host>, key: RunKey) -> Result<bool, CleanupError> {
+    let host = Arc::clone(host);
+    offload(move || {
+        let Some(cgroup) = host.cgroup(key)? else {
+            return Ok(false);
+        };
+        match cgroup.remove() {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+}

@@ -1,0 +1,61 @@
+//! What every run on this host is driven with; made once at start.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use davit_cgroup::{Cgroup, CgroupError, CgroupPath, Hierarchy};
+use davit_types::{InstanceType, OciRuntime, RunKey};
+
+use crate::containerd::Containerd;
+use crate::images::ImageStore;
+use crate::oci::{Controllers, HostFacts};
+use crate::settings::Settings;
+
+/// The host as runs see it.
+#[derive(Debug)]
+pub struct Host {
+    /// The operator's settings.
+    pub settings: Settings,
+    /// The sizes offered, the first being the default.
+    pub instance_types: Vec<InstanceType>,
+    /// containerd.
+    pub containerd: Containerd,
+    /// Its images.
+    pub images: ImageStore,
+    /// The cgroup v2 file system.
+    pub hierarchy: Hierarchy,
+    /// The cgroup of all runs.
+    pub cgroup_parent: CgroupPath,
+    /// What limits its cgroups can have.
+    pub controllers: Controllers,
+    /// The OCI runtimes found, by absolute path.
+    pub runtimes: BTreeMap<OciRuntime, PathBuf>,
+    /// What the spec builder needs to know.
+    pub facts: HostFacts,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Where run directories are.
+    pub runs_dir: PathBuf,
+}
+
+impl Host {
+    /// The cgroup of an execution.
+    ///
+    /// # Errors
+    /// When the parent is so deep that the path becomes too long.
+    pub fn cgroup_path(&self, key: RunKey) -> Result<CgroupPath, CgroupError> {
+        self.cgroup_parent.child(&key.to_string())
+    }
+
+    /// The cgroup of an execution, if it exists. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be opened for another reason than not being there.
+    pub fn cgroup(&self, key: RunKey) -> Result<Option<Cgroup>, CgroupError> {
+        match Cgroup::open(&self.hierarchy, &self.cgroup_path(key)?) {
+            Ok(cgroup) => Ok(Some(cgroup)),
+            Err(error) if error.is_gone() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

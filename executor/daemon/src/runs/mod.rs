@@ -1,0 +1,316 @@
+//! The runs of this host: accepted, driven, watched, found again, swept.
+//!
+//! ```text
+//!  api ──► Runs ──► registry: id, name → handle (live) or directory (ended)
+//!                      │ handle
+//!                      ▼
+//!            owner (one task a run) ── lifecycle table
+//!              ├─ work: pull, launch (containerd), start, cleanup
+//!              ├─ vigil + control: the shim's socket
+//!              └─ ending: exit.json → end.json
+//!
+//!  reconcile (start) ─► evidence ─► recovery (pure) ─► owner with its first event
+//!  reap (on demand)  ─► what is davit's in containerd and cgroupfs, but no run's
+//!  follow            ─► log records by inotify, then the end
+//! ```
+//!
+//! Invariants:
+//! - a run is durable before anything of it is made, and its verdict before anybody hears of it;
+//! - one task changes a run's state; everybody else holds a [`RunHandle`];
+//! - no lock is held across an await; every queue has a bound;
+//! - dropping all of this ends no job.
+//!
+//! Absent on purpose: containerd's events (hints), exit codes from containerd (invented when a shim
+//! dies), and deadlines of jobs (the shim's).
+
+mod backoff;
+mod cleanup;
+mod ending;
+mod error;
+mod follow;
+mod handle;
+mod host;
+mod launch;
+mod log_watch;
+mod metering;
+mod offload;
+mod owner;
+mod reap;
+mod reconcile;
+mod recovery;
+mod registry;
+#[cfg(test)]
+mod samples;
+mod shim;
+mod view;
+mod vigil;
+mod work;
+
+use std::sync::Arc;
+
+use davit_lifecycle::Event;
+use davit_rundir::{FORMAT_VERSION, RunDir, SpecRecord, Stamp, StateRecord};
+use davit_types::{
+    FieldError, FieldErrors, NetworkMode, RunId, RunRequest, RunSpec, Tenant, Usage,
+};
+
+pub use self::error::RunError;
+pub(crate) use self::error::sentence;
+pub use self::follow::{FollowItem, Follower};
+pub use self::handle::{RunHandle, StopOrder};
+pub use self::host::Host;
+pub use self::log_watch::LogWatch;
+pub use self::metering::{elapsed, segments};
+pub(crate) use self::offload::offload;
+pub use self::reap::Reaped;
+pub use self::shim::ShimError;
+pub use self::view::View;
+
+use self::owner::{Begin, Owner};
+use self::recovery::Recovery;
+use self::registry::{Entry, Registry};
+use crate::images::{Credentials, ImageName};
+
+/// The runs of this host. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    host: Arc<Host>,
+    registry: Arc<Registry>,
+    logs: LogWatch,
+}
+
+/// A run as it was found: with an owner, or on disk only.
+#[derive(Clone, Debug)]
+pub enum Run {
+    /// It has an owner.
+    Live(RunHandle),
+    /// It has ended.
+    Ended(Box<View>),
+}
+
+impl Run {
+    /// The run as it is now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        match self {
+            Self::Live(handle) => handle.view(),
+            Self::Ended(view) => (**view).clone(),
+        }
+    }
+}
+
+impl Runs {
+    /// No runs yet; [`Self::reconcile`] finds those on disk.
+    #[must_use]
+    pub fn new(host: Arc<Host>, logs: LogWatch) -> Self {
+        let registry = Arc::new(Registry::new(host.settings.live_runs_max));
+        Self {
+            host,
+            registry,
+            logs,
+        }
+    }
+
+    /// The host they run on.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// Accepts a run: durable on return, whatever happens to the caller or the executor.
+    ///
+    /// # Errors
+    /// [`RunError::Invalid`] with every wrong field, [`RunError::NameTaken`],
+    /// [`RunError::TooManyLive`], [`RunError::RunDir`].
+    pub async fn submit(
+        &self,
+        request: RunRequest,
+        credentials: Option<Credentials>,
+    ) -> Result<RunHandle, RunError> {
+        let host = &self.host;
+        let spec = request.parse(
+            RunId::generate(),
+            Tenant::local(),
+            &host.instance_types,
+            host.settings.default_runtime,
+        )?;
+        self.check_offer(&spec)?;
+        let runs = self.clone();
+        // A task of its own: a caller that hangs up half-way must not leave a run half-accepted.
+        let accepted = tokio::spawn(async move { runs.accept(spec, credentials).await });
+        accepted.await.map_err(|_| RunError::ShuttingDown)?
+    }
+
+    /// What depends on this host rather than on the request alone.
+    fn check_offer(&self, spec: &RunSpec) -> Result<(), RunError> {
+        let mut wrong = Vec::new();
+        if let Err(error) = ImageName::parse(&spec.image) {
+            wrong.push(error);
+        }
+        if spec.network == NetworkMode::Host && !self.host.settings.network.allow_host {
+            wrong.push(FieldError::new(
+                "network",
+                "host",
+                "is not allowed on this host: its operator can set network.allow_host",
+            ));
+        }
+        if !self.host.runtimes.contains_key(&spec.runtime) {
+            let known: Vec<_> = self
+                .host
+                .runtimes
+                .keys()
+                .map(|known| known.binary())
+                .collect();
+            wrong.push(FieldError::new(
+                "runtime",
+                spec.runtime.binary(),
+                format!("is not installed on this host; it has {}", known.join(", ")),
+            ));
+        }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(FieldErrors(wrong).into())
+        }
+    }
+
+    async fn accept(
+        &self,
+        spec: RunSpec,
+        credentials: Option<Credentials>,
+    ) -> Result<RunHandle, RunError> {
+        let run = spec.run_id;
+        let name = spec.name.clone();
+        let record = Arc::new(SpecRecord {
+            version: FORMAT_VERSION,
+            accepted: Stamp::now(),
+            spec,
+        });
+        let begin = Begin {
+            dir: RunDir::at(&self.host.runs_dir, record.spec.key()),
+            spec: Arc::clone(&record),
+            recovery: Recovery {
+                event: Event::Begin,
+                clear: false,
+                lost: None,
+            },
+            shim: None,
+            credentials,
+        };
+        let (owner, handle) = Owner::new(Arc::clone(&self.host), begin);
+        self.registry.admit(name, handle.clone())?;
+        let runs_dir = self.host.runs_dir.clone();
+        if let Err(source) = offload(move || RunDir::create(&runs_dir, &record)).await {
+            self.registry.forget(run);
+            return Err(RunError::RunDir { run, source });
+        }
+        self.drive(owner, &handle);
+        Ok(handle)
+    }
+
+    /// Lets `owner` do its work, and its run be known by directory afterwards.
+    fn drive(&self, owner: Owner, handle: &RunHandle) {
+        let registry = Arc::clone(&self.registry);
+        let (run, dir) = (handle.run, handle.view().dir);
+        tokio::spawn(async move {
+            owner.run().await;
+            registry.retire(run, dir);
+        });
+    }
+
+    /// The run `reference` means: an id, the unique beginning of one (4 characters or more), a name.
+    ///
+    /// # Errors
+    /// [`RunError::NotFound`], [`RunError::Ambiguous`], [`RunError::RunDir`].
+    pub async fn find(&self, reference: &str) -> Result<Run, RunError> {
+        let (run, entry) = self.registry.find(reference)?;
+        self.open(run, entry)
+            .await?
+            .ok_or_else(|| RunError::NotFound {
+                reference: reference.to_owned(),
+            })
+    }
+
+    async fn open(&self, run: RunId, entry: Entry) -> Result<Option<Run>, RunError> {
+        match entry {
+            Entry::Live { handle, .. } => Ok(Some(Run::Live(handle))),
+            Entry::Ended { dir, .. } => {
+                let view = offload(move || View::read_ended(dir)).await;
+                let view = view.map_err(|source| RunError::RunDir { run, source })?;
+                Ok(view.map(|view| Run::Ended(Box::new(view))))
+            }
+        }
+    }
+
+    /// Live runs, with `ended` the others too; oldest first. One whose records cannot be read is
+    /// left out, with a line in the executor's log.
+    pub async fn list(&self, ended: bool) -> Vec<View> {
+        let mut views = Vec::new();
+        for (run, entry) in self.registry.all() {
+            if !ended && !entry.is_live() {
+                continue;
+            }
+            match self.open(run, entry).await {
+                Ok(found) => views.extend(found.map(|run| run.view())),
+                Err(error) => {
+                    tracing::warn!(%run, problem = sentence(&error), "left out of a listing");
+                }
+            }
+        }
+        views
+    }
+
+    /// Forgets an ended run: directory, log and records.
+    ///
+    /// # Errors
+    /// [`RunError::WrongPhase`] while it is live or being cleaned up.
+    pub async fn remove(&self, reference: &str) -> Result<(), RunError> {
+        let operation = "remove";
+        let (run, entry) = self.registry.find(reference)?;
+        let dir = match entry {
+            Entry::Ended { dir, .. } => dir,
+            Entry::Live { handle, .. } => {
+                let view = handle.view();
+                let phase = if view.is_over() {
+                    "being cleaned up"
+                } else {
+                    view.state.phase()
+                };
+                return Err(RunError::WrongPhase {
+                    operation,
+                    run,
+                    phase,
+                });
+            }
+        };
+        offload(move || dir.remove())
+            .await
+            .map_err(|source| RunError::RunDir { run, source })?;
+        self.registry.forget(run);
+        Ok(())
+    }
+
+    /// What a run has used so far, or in all once it has ended.
+    pub async fn usage(&self, view: &View) -> Option<Usage> {
+        if let Some(end) = &view.end {
+            return end.started.map(|_| end.usage);
+        }
+        let shim: Arc<StateRecord> = view.shim.clone()?;
+        let host = Arc::clone(&self.host);
+        let key = view.dir.key();
+        offload(move || {
+            let clock = elapsed(&shim, Stamp::now());
+            let figures = host
+                .cgroup(key)
+                .ok()
+                .flatten()
+                .and_then(|cgroup| cgroup.usage().ok());
+            Some(Usage {
+                wall_ms: clock.wall_ms,
+                paused_ms: clock.paused_ms,
+                ..figures.unwrap_or_default()
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,400 @@
+//! The owner of one run: the only task that changes its state.
+//!
+//! ```text
+//!  handles ──commands──► ┌────────────────────────┐ ──watch──► views
+//!  pull, prepare, start ─┤ happened → event       │
+//!  vigil, control ───────┤ event → step (table)   ├─► end.json
+//!  cleanup ──────────────┤ actions → spawned work │
+//!                        └────────────────────────┘
+//! ```
+//!
+//! What takes time runs in tasks of its own and reports back through one queue; the loop itself waits
+//! only for the verdict to become durable, because nobody may hear of an end before that. All tasks
+//! belong to the owner and go with it: when the executor goes down the job goes on in its shim.
+
+use std::sync::Arc;
+
+use davit_lifecycle::{Action, Event, State, Verdict, step};
+use davit_rundir::{ControlRequest, EndRecord, ExitRecord, RunDir, SpecRecord, StateRecord};
+use davit_types::EndReason;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::backoff::Backoff;
+use super::handle::{COMMANDS_WAITING_MAX, Command, ControlOrder, StopOrder};
+use super::host::Host;
+use super::launch::Prepared;
+use super::offload::offload;
+use super::recovery::{LostHow, Recovery};
+use super::vigil::{self, Outcome};
+use super::{RunError, RunHandle, View, ending, work};
+use crate::images::{Credentials, PullProgress, ResolvedImage};
+
+/// Reports of a run's own tasks waiting for its loop.
+const HAPPENED_WAITING_MAX: usize = 16;
+/// Delays between attempts at making a verdict durable (a full disk): first and longest, milliseconds.
+const RECORD_RETRY_FIRST_MS: u64 = 100;
+const RECORD_RETRY_LONGEST_MS: u64 = 10_000;
+
+/// What one of the owner's tasks reports.
+#[derive(Debug)]
+pub(super) enum Happened {
+    ImageReady(Box<ResolvedImage>),
+    ImageFailed(String),
+    Prepared(Prepared),
+    PrepareFailed(String),
+    Started(Option<Box<StateRecord>>),
+    StartFailed(String),
+    /// The shim did what it was asked; the asker hears of it once the view shows it.
+    Controlled(Box<StateRecord>, oneshot::Sender<Result<(), RunError>>),
+    Exited(Box<ExitRecord>),
+    Lost(LostHow),
+    Cleaned,
+}
+
+/// What an owner begins with.
+pub(super) struct Begin {
+    pub(super) dir: RunDir,
+    pub(super) spec: Arc<SpecRecord>,
+    pub(super) recovery: Recovery,
+    /// What the shim said, of a run that is adopted.
+    pub(super) shim: Option<StateRecord>,
+    /// For the pull, kept nowhere else.
+    pub(super) credentials: Option<Credentials>,
+}
+
+/// The owner itself; see the module.
+pub(super) struct Owner {
+    host: Arc<Host>,
+    view: View,
+    published: watch::Sender<View>,
+    progress: watch::Sender<PullProgress>,
+    commands: mpsc::Receiver<Command>,
+    happened: mpsc::Receiver<Happened>,
+    report: mpsc::Sender<Happened>,
+    controls: mpsc::Sender<ControlOrder>,
+    tasks: JoinSet<()>,
+    pull: Option<AbortHandle>,
+    recovery: Recovery,
+    credentials: Option<Credentials>,
+    stop: StopOrder,
+    /// Keeps the image from eviction until the container record does.
+    image: Option<ResolvedImage>,
+    exit: Option<Box<ExitRecord>>,
+    failure: Option<String>,
+}
+
+impl Owner {
+    /// An owner and the handle on it; it does nothing before [`Self::run`].
+    pub(super) fn new(host: Arc<Host>, begin: Begin) -> (Self, RunHandle) {
+        let mut view = View::accepted(begin.dir, begin.spec);
+        view.shim = begin.shim.map(Arc::new);
+        let (published, watched) = watch::channel(view.clone());
+        let (progress, progress_watched) = watch::channel(PullProgress::default());
+        let (commands, commands_received) = mpsc::channel(COMMANDS_WAITING_MAX);
+        let (report, happened) = mpsc::channel(HAPPENED_WAITING_MAX);
+        let (controls, control_orders) = mpsc::channel(COMMANDS_WAITING_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work::control(
+            view.dir.clone(),
+            control_orders,
+            report.clone(),
+        ));
+        let handle = RunHandle {
+            run: view.run_id(),
+            commands,
+            view: watched,
+            progress: progress_watched,
+        };
+        let owner = Self {
+            host,
+            view,
+            published,
+            progress,
+            commands: commands_received,
+            happened,
+            report,
+            controls,
+            tasks,
+            pull: None,
+            recovery: begin.recovery,
+            credentials: begin.credentials,
+            stop: StopOrder::default(),
+            image: None,
+            exit: None,
+            failure: None,
+        };
+        (owner, handle)
+    }
+
+    /// Drives the run to its end; returns when nothing of it is left but the directory.
+    pub(super) async fn run(mut self) {
+        self.begin().await;
+        while self.view.state != State::Ended {
+            tokio::select! {
+                Some(happened) = self.happened.recv() => self.note(happened).await,
+                Some(command) = self.commands.recv() => self.obey(command).await,
+            }
+        }
+    }
+
+    async fn begin(&mut self) {
+        let dir = self.view.dir.clone();
+        let (launch, exit, end) = offload(move || {
+            (
+                dir.read_launch().ok().flatten(),
+                dir.read_exit().ok().flatten(),
+                dir.read_end().ok().flatten(),
+            )
+        })
+        .await;
+        self.view.image_digest = launch.map(|launch| launch.image_digest.into());
+        self.exit = exit.map(Box::new);
+        self.view.end = end.map(Arc::new);
+        if self.recovery.lost != Some(LostHow::ShimGone) {
+            return self.apply(self.recovery.event).await;
+        }
+        // Nothing may run on unwatched behind a verdict that says it is lost.
+        match vigil::forsaken(&self.host, &self.view.dir.clone()).await {
+            Outcome::Exited(exit) => self.note(Happened::Exited(exit)).await,
+            Outcome::Lost(how) => self.note(Happened::Lost(how)).await,
+        }
+    }
+
+    /// Takes in what a task reports.
+    async fn note(&mut self, happened: Happened) {
+        let event = match happened {
+            Happened::ImageReady(image) => {
+                self.view.timings.pulled = Some(davit_rundir::Stamp::now());
+                self.view.image_digest = Some(image.digest.as_str().into());
+                self.image = Some(*image);
+                Event::ImageReady
+            }
+            Happened::ImageFailed(problem) => self.failed(problem, Event::ImageFailed),
+            Happened::Prepared(prepared) => {
+                self.view.timings.prepared = Some(prepared.prepared);
+                self.view.timings.created = Some(prepared.created);
+                Event::Prepared
+            }
+            Happened::PrepareFailed(problem) => self.failed(problem, Event::PrepareFailed),
+            Happened::Started(state) => {
+                self.view.timings.started = Some(davit_rundir::Stamp::now());
+                self.keep_state(state);
+                Event::Started
+            }
+            Happened::StartFailed(problem) => self.failed(problem, Event::StartFailed),
+            Happened::Controlled(state, done) => return self.controlled(state, done).await,
+            Happened::Exited(exit) => {
+                self.exit = Some(exit);
+                Event::Exited
+            }
+            Happened::Lost(how) => {
+                self.recovery.lost = Some(how);
+                Event::ShimLost
+            }
+            Happened::Cleaned => Event::Cleaned,
+        };
+        self.apply(event).await;
+    }
+
+    async fn controlled(
+        &mut self,
+        state: Box<StateRecord>,
+        done: oneshot::Sender<Result<(), RunError>>,
+    ) {
+        let paused = state.is_paused();
+        self.keep_state(Some(state));
+        match (self.view.state, paused) {
+            (State::Running, true) => self.apply(Event::Paused).await,
+            (State::Paused, false) => self.apply(Event::Resumed).await,
+            // New figures of the same state, e.g. another deadline.
+            _ => self.publish(),
+        }
+        // The asker may have gone.
+        drop(done.send(Ok(())));
+    }
+
+    fn failed(&mut self, problem: String, event: Event) -> Event {
+        self.failure = Some(problem);
+        event
+    }
+
+    fn keep_state(&mut self, state: Option<Box<StateRecord>>) {
+        if let Some(state) = state {
+            self.view.shim = Some(Arc::from(state));
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Stop(order) => {
+                self.stop = order;
+                self.apply(Event::StopRequested).await;
+            }
+            Command::Cancel => {
+                // Should the job only now be on its way up, it is stopped with no grace at all.
+                self.stop = StopOrder {
+                    signal: self.stop.signal,
+                    grace_ms: 0,
+                };
+                self.apply(Event::CancelRequested).await;
+            }
+            Command::Control(order) => self.pass_on(order),
+        }
+    }
+
+    /// To the one task that asks the shim, in order.
+    fn pass_on(&self, order: ControlOrder) {
+        let operation = order.kind.operation();
+        let run = self.view.run_id();
+        let refusal = match self.view.state {
+            State::Running | State::Paused => match self.controls.try_send(order) {
+                Ok(()) => return,
+                Err(error) => (error.into_inner(), RunError::Busy { operation, run }),
+            },
+            state => (
+                order,
+                RunError::WrongPhase {
+                    operation,
+                    run,
+                    phase: state.phase(),
+                },
+            ),
+        };
+        let (order, error) = refusal;
+        // Nobody may wait for the answer any more.
+        drop(order.done.send(Err(error)));
+    }
+
+    async fn apply(&mut self, event: Event) {
+        let row = step(self.view.state, event);
+        if row.next != self.view.state || !row.actions.is_empty() {
+            tracing::debug!(key = %self.view.dir.key(), from = %self.view.state, ?event, to = %row.next);
+        }
+        self.view.state = row.next;
+        for action in row.actions {
+            self.act(*action).await;
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        let dir = self.view.dir.clone();
+        let host = Arc::clone(&self.host);
+        let report = self.report.clone();
+        match action {
+            Action::Pull => self.pull(),
+            Action::AbortPull => {
+                if let Some(pull) = self.pull.take() {
+                    pull.abort();
+                }
+            }
+            Action::Prepare => self.prepare(),
+            Action::Watch => {
+                self.tasks.spawn(work::watch(host, dir, report));
+            }
+            Action::Start => {
+                self.tasks.spawn(work::start(host, dir, report));
+            }
+            Action::SignalStop => {
+                let signal = self.stop.signal.map(|signal| signal.number());
+                let grace_ms = self.stop.grace_ms;
+                let request = ControlRequest::Stop { signal, grace_ms };
+                self.tasks.spawn(work::order(dir, request));
+            }
+            Action::Kill => {
+                self.tasks.spawn(work::order(dir, ControlRequest::Cancel));
+            }
+            Action::RecordEnd(verdict) => self.record_end(verdict).await,
+            Action::Publish => self.publish(),
+            Action::Cleanup => {
+                self.tasks.spawn(work::clean(host, dir.key(), report));
+            }
+        }
+    }
+
+    fn pull(&mut self) {
+        let work = work::Pull {
+            host: Arc::clone(&self.host),
+            spec: Arc::clone(&self.view.spec),
+            clear_first: self.recovery.clear,
+            credentials: self.credentials.take(),
+            progress: self.progress.clone(),
+        };
+        self.pull = Some(self.tasks.spawn(work.run(self.report.clone())));
+    }
+
+    fn prepare(&mut self) {
+        self.pull = None;
+        let Some(image) = self.image.clone() else {
+            // Unreachable: the table prepares only after ImageReady, which brought the image.
+            return;
+        };
+        let (host, dir) = (Arc::clone(&self.host), self.view.dir.clone());
+        let spec = Arc::clone(&self.view.spec);
+        self.tasks
+            .spawn(work::prepare(host, dir, spec, image, self.report.clone()));
+    }
+
+    fn publish(&self) {
+        self.published.send_replace(self.view.clone());
+    }
+
+    async fn record_end(&mut self, verdict: Verdict) {
+        let end = self.verdict(verdict).await;
+        let dir = self.view.dir.clone();
+        let mut backoff = Backoff::new(RECORD_RETRY_FIRST_MS, RECORD_RETRY_LONGEST_MS);
+        let end = Arc::new(end);
+        loop {
+            let (at, record) = (dir.clone(), Arc::clone(&end));
+            let Err(error) = offload(move || at.write_end(&record)).await else {
+                break;
+            };
+            let problem = super::error::sentence(&error);
+            tracing::error!(key = %dir.key(), problem, "cannot record how a run ended; trying again");
+            backoff.wait().await;
+        }
+        tracing::info!(
+            key = %dir.key(),
+            status = %end.status,
+            reason = %end.end_reason,
+            exit_code = end.exit_code,
+            message = end.message,
+            "run ended"
+        );
+        self.view.end = Some(end);
+    }
+
+    async fn verdict(&mut self, verdict: Verdict) -> EndRecord {
+        let key = self.view.dir.key();
+        let timings = self.view.timings;
+        let started = self.view.shim.as_ref().and_then(|shim| shim.started);
+        let failure = self.failure.take();
+        let without =
+            |reason, message| ending::without_exit(key, reason, message, started, timings);
+        match (verdict, self.exit.take()) {
+            (Verdict::FromExit, Some(exit)) => {
+                let dir = self.view.dir.clone();
+                let state = offload(move || dir.read_state().ok().flatten()).await;
+                let kill = state.and_then(|state| state.kill);
+                ending::from_exit(&self.view.spec.spec, &exit, kill, timings)
+            }
+            (Verdict::FromExit, None) => without(
+                EndReason::ExecutorLost,
+                "its exit record cannot be read: how the job ended is unknown".to_owned(),
+            ),
+            (Verdict::Lost, _) => {
+                let how = self.recovery.lost.unwrap_or(LostHow::ShimGone);
+                without(EndReason::ExecutorLost, how.sentence().to_owned())
+            }
+            (Verdict::PullFailed, _) => {
+                without(EndReason::ImagePullFailed, failure.unwrap_or_default())
+            }
+            (Verdict::StartFailed, _) => {
+                without(EndReason::StartFailed, failure.unwrap_or_default())
+            }
+            (Verdict::Canceled, _) => {
+                without(EndReason::Canceled, "canceled before it started".to_owned())
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Sweeping what is davit's and belongs to no run: left by crashes, or by directories removed by hand.
+//!
+//! Only objects whose name and labels say together that davit made them, whose execution has no run
+//! directory, and that are older than the age asked for. Cgroups carry no labels: those directly in
+//! davit's own cgroup whose name is a run key are davit's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use davit_cgroup::{Cgroup, CgroupError};
+use davit_rundir::{RunDir, Stamp};
+use davit_types::RunKey;
+
+use super::error::sentence;
+use super::host::Host;
+use super::offload::offload;
+use super::registry::Entry;
+use super::{RunError, Runs, cleanup};
+use crate::containerd::{Found, Inventory};
+
+/// What was swept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Container records without a run.
+    pub containers: u32,
+    /// Root file systems without a run.
+    pub snapshots: u32,
+    /// Leases without a run.
+    pub leases: u32,
+    /// Cgroups without a run.
+    pub cgroups: u32,
+    /// Runs found lost, with nobody watching them.
+    pub lost_runs: u32,
+    /// Directories of runs never accepted, or ended for longer than they are kept.
+    pub run_dirs: u32,
+}
+
+impl Runs {
+    /// Reconciles, then sweeps what is older than `age`.
+    ///
+    /// # Errors
+    /// When something cannot be listed. What cannot be removed is logged and left for the next time.
+    pub async fn reap(&self, age: Duration) -> Result<Reaped, RunError> {
+        let mut reaped = Reaped {
+            lost_runs: self.reconcile().await?.lost,
+            ..Reaped::default()
+        };
+        let inventory = self.host.containerd.inventory().await?;
+        let cgroups = cgroups(&self.host)
+            .await
+            .map_err(|source| RunError::Cgroup { source })?;
+        let runs_dir = self.host.runs_dir.clone();
+        let dirs = offload(move || RunDir::list(&runs_dir)).await;
+        let dirs = dirs.map_err(|source| RunError::RunsDir { source })?;
+        let runs: BTreeSet<RunKey> = dirs.iter().map(RunDir::key).collect();
+        let limit = SystemTime::now()
+            .checked_sub(age)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        for (key, orphan) in orphans(&inventory, &cgroups, &runs, limit) {
+            match cleanup::once(&self.host, key).await {
+                Ok(_) => {
+                    tracing::info!(%key, ?orphan, "swept what no run owns");
+                    reaped.containers += u32::from(orphan.container);
+                    reaped.snapshots += u32::from(orphan.snapshot);
+                    reaped.leases += u32::from(orphan.lease);
+                    reaped.cgroups += u32::from(orphan.cgroup);
+                }
+                Err(error) => {
+                    tracing::warn!(%key, problem = sentence(&error), "cannot sweep what no run owns");
+                }
+            }
+        }
+        reaped.run_dirs = self.sweep_unaccepted(dirs, limit).await + self.retain().await;
+        Ok(reaped)
+    }
+
+    /// Removes the directories of runs that were never accepted: a crash came between the two steps.
+    async fn sweep_unaccepted(&self, dirs: Vec<RunDir>, limit: SystemTime) -> u32 {
+        let mut swept = 0;
+        for dir in dirs
+            .into_iter()
+            .filter(|dir| !self.registry.knows(dir.key().run))
+        {
+            let removed = offload(move || {
+                let unaccepted = !dir.path().join("spec.json").exists()
+                    && modified_at(dir.path()).is_some_and(|at| at < limit);
+                unaccepted && dir.remove().is_ok()
+            });
+            swept += u32::from(removed.await);
+        }
+        swept
+    }
+
+    /// Removes the directories of runs that ended longer ago than the operator keeps them.
+    pub async fn retain(&self) -> u32 {
+        let Some(kept_seconds) = self.host.settings.retention.finished_seconds else {
+            return 0;
+        };
+        let kept_ns = kept_seconds.saturating_mul(1_000_000_000);
+        let mut removed = 0;
+        for (run, entry) in self.registry.all() {
+            let Entry::Ended { dir, .. } = entry else {
+                continue;
+            };
+            let gone = offload(move || {
+                let end = dir.read_end().ok().flatten();
+                let age_ns = end.map(|end| Stamp::now().unix_ns.saturating_sub(end.ended.unix_ns));
+                age_ns.is_some_and(|age_ns| age_ns > kept_ns) && dir.remove().is_ok()
+            });
+            if gone.await {
+                self.registry.forget(run);
+                removed += 1;
+            }
+        }
+        removed
+    }
+}
+
+/// What an execution without a run has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one per kind of object")]
+struct Orphan {
+    container: bool,
+    snapshot: bool,
+    lease: bool,
+    cgroup: bool,
+}
+
+/// The executions that have objects, none of them younger than `limit`, and no run.
+fn orphans(
+    inventory: &Inventory,
+    cgroups: &[(RunKey, SystemTime)],
+    runs: &BTreeSet<RunKey>,
+    limit: SystemTime,
+) -> BTreeMap<RunKey, Orphan> {
+    let mut found: BTreeMap<RunKey, (Orphan, SystemTime)> = BTreeMap::new();
+    let mut note = |key: RunKey, at: SystemTime, mark: fn(&mut Orphan)| {
+        if !runs.contains(&key) {
+            let (orphan, youngest) = found.entry(key).or_insert((Orphan::default(), at));
+            mark(orphan);
+            *youngest = at.max(*youngest);
+        }
+    };
+    let mut note_all = |list: &[Found], mark: fn(&mut Orphan)| {
+        for object in list {
+            note(object.key, object.created_at, mark);
+        }
+    };
+    note_all(&inventory.containers, |orphan| orphan.container = true);
+    note_all(&inventory.snapshots, |orphan| orphan.snapshot = true);
+    note_all(&inventory.leases, |orphan| orphan.lease = true);
+    for (key, made_at) in cgroups {
+        note(*key, *made_at, |orphan| orphan.cgroup = true);
+    }
+    let old = found
+        .into_iter()
+        .filter(|(_, (_, youngest))| *youngest <= limit);
+    old.map(|(key, (orphan, _))| (key, orphan)).collect()
+}
+
+async fn cgroups(host: &Arc<Host>) -> Result<Vec<(RunKey, SystemTime)>, CgroupError> {
+    let host = Arc::clone(host);
+    offload(move || {
+        let parent = match Cgroup::open(&host.hierarchy, &host.cgroup_parent) {
+            Err(error) if error.is_gone() => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let keys = parent.children()?.into_iter().filter_map(|name| {
+            let path: PathBuf = parent.path().join(&name);
+            Some((name.parse().ok()?, modified_at(&path)?))
+        });
+        Ok(keys.collect())
+    })
+    .await
+}
+
+fn modified_at(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use davit_types::{Attempt, RunId};
+
+    fn key() -> RunKey {
+        RunKey {
+            run: RunId::generate(),
+            attempt: Attempt::FIRST,
+        }
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn only_old_objects_without_a_run_are_orphans() {
+        let (run, old, young, mixed) = (key(), key(), key(), key());
+        let container = |key, seconds| Found {
+            key,
+            created_at: at(seconds),
+        };
+        let inventory = Inventory {
+            containers: vec![container(run, 1), container(old, 1), container(mixed, 1)],
+            snapshots: vec![
+                container(young, 90),
+                container(mixed, 90),
+                container(old, 2),
+            ],
+            leases: Vec::new(),
+            tasks: Vec::new(),
+        };
+        let cgroups = [(old, at(3)), (run, at(3))];
+        let found = orphans(&inventory, &cgroups, &[run].into(), at(50));
+        let all = Orphan {
+            container: true,
+            snapshot: true,
+            lease: false,
+            cgroup: true,
+        };
+        assert_eq!(found, [(old, all)].into());
+    }
+}

@@ -1,0 +1,260 @@
+//! What to do with a run directory found at start: a pure decision on what is there.
+//!
+//! ```text
+//!  end.json              → clean up what is left, nothing is recorded again
+//!  exit.json             → record the end
+//!  no state.json         → never let go: clear leftovers, drive from the start
+//!  state.json, shim lives→ adopt: continue where the shim is
+//!  state.json, shim dead → executor_lost, no exit code
+//! ```
+//!
+//! Never two launches: a run is driven from the start only without `state.json`. The shim writes that
+//! record, durably, before it answers the create, and davit asks for the start only after that answer.
+//! A created task whose shim lives is let go at most once: a start of a started task is refused by the
+//! shim, whose own state decides. A created task whose shim died is given up rather than run again,
+//! for nothing on disk proves that the start was not under way.
+
+use davit_lifecycle::Event;
+use davit_rundir::StateRecord;
+
+/// What was found of one run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evidence {
+    /// `end.json` is there.
+    pub(crate) ended: bool,
+    /// `exit.json` is there.
+    pub(crate) exited: bool,
+    /// `state.json`, or what the shim said in its place.
+    pub(crate) state: Option<StateRecord>,
+    /// Something accepts connections on `shim.sock`.
+    pub(crate) shim_alive: bool,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recovery {
+    /// First event of its owner.
+    pub(crate) event: Event,
+    /// Remove what an earlier drive left in containerd before that.
+    pub(crate) clear: bool,
+    /// Why it is lost, when it is.
+    pub(crate) lost: Option<LostHow>,
+}
+
+/// Why there is no exit record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LostHow {
+    /// Another boot: nothing of it can be alive.
+    Rebooted,
+    /// Same boot, shim gone.
+    ShimGone,
+}
+
+impl LostHow {
+    pub(crate) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Rebooted => {
+                "the host restarted while it ran and no exit was recorded: what the job did at the \
+                 end is unknown"
+            }
+            Self::ShimGone => {
+                "its shim died without an exit record: the container was killed, what the job did at \
+                 the end is unknown"
+            }
+        }
+    }
+}
+
+/// The decision, given the present boot's id.
+pub(crate) fn decide(evidence: &Evidence, boot_id: &str) -> Recovery {
+    let go_on = |event| Recovery {
+        event,
+        clear: false,
+        lost: None,
+    };
+    if evidence.ended {
+        return go_on(Event::FoundEnd);
+    }
+    if evidence.exited {
+        return go_on(Event::Exited);
+    }
+    let Some(state) = &evidence.state else {
+        return Recovery {
+            event: Event::Begin,
+            clear: true,
+            lost: None,
+        };
+    };
+    let lost = |how| Recovery {
+        event: Event::ShimLost,
+        clear: false,
+        lost: Some(how),
+    };
+    if state.boot_id != boot_id {
+        return lost(LostHow::Rebooted);
+    }
+    if !evidence.shim_alive {
+        return lost(LostHow::ShimGone);
+    }
+    go_on(match (state.started, state.kill) {
+        (_, Some(_)) => Event::FoundStopping,
+        (None, None) => Event::FoundCreated,
+        (Some(_), None) if state.is_paused() => Event::FoundPaused,
+        (Some(_), None) => Event::FoundRunning,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::samples::{START, spec, state_record};
+    use davit_lifecycle::{Action, State, step};
+    use davit_rundir::{KillReason, Pause};
+    use proptest::prelude::*;
+
+    fn alive(change: impl FnOnce(&mut StateRecord)) -> Evidence {
+        let mut state = state_record(spec().key());
+        change(&mut state);
+        Evidence {
+            state: Some(state),
+            shim_alive: true,
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn every_finding_has_its_verdict() {
+        let open = Pause {
+            begin: START,
+            end: None,
+        };
+        let cases = [
+            ("spec only", Evidence::default(), Event::Begin),
+            (
+                "shim up, nothing recorded",
+                Evidence {
+                    shim_alive: true,
+                    ..Evidence::default()
+                },
+                Event::Begin,
+            ),
+            ("created", alive(|s| s.started = None), Event::FoundCreated),
+            ("running", alive(|_| ()), Event::FoundRunning),
+            ("paused", alive(|s| s.pauses.push(open)), Event::FoundPaused),
+            (
+                "stopping",
+                alive(|s| s.kill = Some(KillReason::Canceled)),
+                Event::FoundStopping,
+            ),
+            (
+                "exited",
+                Evidence {
+                    exited: true,
+                    ..alive(|_| ())
+                },
+                Event::Exited,
+            ),
+            (
+                "exited, shim gone",
+                Evidence {
+                    exited: true,
+                    shim_alive: false,
+                    ..alive(|_| ())
+                },
+                Event::Exited,
+            ),
+            (
+                "ended",
+                Evidence {
+                    ended: true,
+                    exited: true,
+                    ..alive(|_| ())
+                },
+                Event::FoundEnd,
+            ),
+            (
+                "shim gone",
+                Evidence {
+                    shim_alive: false,
+                    ..alive(|_| ())
+                },
+                Event::ShimLost,
+            ),
+            (
+                "created, shim gone",
+                Evidence {
+                    shim_alive: false,
+                    ..alive(|s| s.started = None)
+                },
+                Event::ShimLost,
+            ),
+            (
+                "other boot",
+                alive(|s| s.boot_id = "before".into()),
+                Event::ShimLost,
+            ),
+            (
+                "exited before the reboot",
+                Evidence {
+                    exited: true,
+                    ..alive(|s| s.boot_id = "before".into())
+                },
+                Event::Exited,
+            ),
+        ];
+        for (name, evidence, event) in cases {
+            assert_eq!(decide(&evidence, "boot").event, event, "{name}");
+        }
+    }
+
+    fn any_evidence() -> impl Strategy<Value = Evidence> {
+        (any::<[bool; 8]>()).prop_map(
+            |[
+                ended,
+                exited,
+                state,
+                shim_alive,
+                started,
+                paused,
+                kill,
+                boot,
+            ]| Evidence {
+                ended,
+                exited,
+                shim_alive,
+                state: state.then(|| {
+                    let mut record = state_record(spec().key());
+                    record.started = started.then_some(START);
+                    record.kill = kill.then_some(KillReason::TimedOut);
+                    if paused {
+                        record.pauses.push(Pause {
+                            begin: START,
+                            end: None,
+                        });
+                    }
+                    if boot {
+                        record.boot_id = "before".into();
+                    }
+                    record
+                }),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_may_have_run_is_driven_again(evidence in any_evidence()) {
+            let recovery = decide(&evidence, "boot");
+            let row = step(State::Accepted, recovery.event);
+            prop_assert!(row.next != State::Accepted, "{:?} leaves the run nowhere", recovery.event);
+            if evidence.state.is_some() || evidence.exited || evidence.ended {
+                prop_assert!(!row.actions.contains(&Action::Pull));
+            }
+            if evidence.state.as_ref().is_some_and(|s| s.started.is_some()) {
+                prop_assert!(!row.actions.contains(&Action::Start));
+            }
+            prop_assert_eq!(recovery.lost.is_some(), recovery.event == Event::ShimLost);
+            prop_assert_eq!(recovery.event == Event::FoundEnd, evidence.ended);
+        }
+    }
+}

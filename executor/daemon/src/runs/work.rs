@@ -1,0 +1,157 @@
+//! What an owner's tasks do; each reports once, but for the control task, which serves in order.
+
+use std::sync::Arc;
+
+use davit_rundir::{ControlErrorCode, ControlRequest, RunDir, SpecRecord};
+use davit_types::RunKey;
+use tokio::sync::{mpsc, watch};
+
+use super::error::sentence;
+use super::handle::{ControlKind, ControlOrder};
+use super::host::Host;
+use super::launch::{self, StartOutcome};
+use super::owner::Happened;
+use super::shim::{self, ShimError, ShimState};
+use super::vigil::{self, Outcome};
+use super::{RunError, cleanup};
+use crate::credentials;
+use crate::images::{Credentials, PullProgress, ResolvedImage};
+
+/// The queue on which an owner hears from its tasks.
+type Report = mpsc::Sender<Happened>;
+
+async fn tell(report: &Report, happened: Happened) {
+    // An owner that is gone needs no telling: its executor goes down.
+    drop(report.send(happened).await);
+}
+
+/// Having the image.
+pub(super) struct Pull {
+    pub(super) host: Arc<Host>,
+    pub(super) spec: Arc<SpecRecord>,
+    /// Remove first what an earlier executor left half-made.
+    pub(super) clear_first: bool,
+    pub(super) credentials: Option<Credentials>,
+    pub(super) progress: watch::Sender<PullProgress>,
+}
+
+impl Pull {
+    pub(super) async fn run(self, report: Report) {
+        let run = &self.spec.spec;
+        if self.clear_first {
+            cleanup::until_done(&self.host, run.key()).await;
+        }
+        let credentials = match self.credentials {
+            None => match credentials::configured(&self.host.settings, &run.image).await {
+                Ok(credentials) => credentials,
+                Err(error) => return tell(&report, Happened::ImageFailed(sentence(&error))).await,
+            },
+            given => given,
+        };
+        let images = &self.host.images;
+        let found = images
+            .ensure(&run.image, run.pull_policy, credentials, self.progress)
+            .await;
+        let happened = match found {
+            Ok(image) => Happened::ImageReady(Box::new(image)),
+            Err(error) => Happened::ImageFailed(sentence(&error)),
+        };
+        tell(&report, happened).await;
+    }
+}
+
+/// Making everything up to the task.
+pub(super) async fn prepare(
+    host: Arc<Host>,
+    dir: RunDir,
+    spec: Arc<SpecRecord>,
+    image: ResolvedImage,
+    report: Report,
+) {
+    let happened = match launch::prepare(&host, &dir, &spec, &image).await {
+        Ok(prepared) => Happened::Prepared(prepared),
+        Err(error) => Happened::PrepareFailed(sentence(&error)),
+    };
+    tell(&report, happened).await;
+}
+
+/// Letting the job go.
+pub(super) async fn start(host: Arc<Host>, dir: RunDir, report: Report) {
+    let key = dir.key();
+    match launch::start(&host, &dir, key).await {
+        StartOutcome::Started => {
+            let state = match shim::ask(&dir.socket_path(), ControlRequest::State).await {
+                Ok(ShimState::Live(state)) => Some(state),
+                _ => None,
+            };
+            tell(&report, Happened::Started(state)).await;
+        }
+        StartOutcome::Failed(error) => {
+            tell(&report, Happened::StartFailed(sentence(&error))).await;
+        }
+        StartOutcome::Elsewhere => {}
+    }
+}
+
+/// Awaiting the end.
+pub(super) async fn watch(host: Arc<Host>, dir: RunDir, report: Report) {
+    let happened = match vigil::keep(&host, &dir).await {
+        Outcome::Exited(exit) => Happened::Exited(exit),
+        Outcome::Lost(how) => Happened::Lost(how),
+    };
+    tell(&report, happened).await;
+}
+
+/// Removing what the run made.
+pub(super) async fn clean(host: Arc<Host>, key: RunKey, report: Report) {
+    cleanup::until_done(&host, key).await;
+    tell(&report, Happened::Cleaned).await;
+}
+
+/// A stop or cancel: what comes of it is heard from the vigil.
+pub(super) async fn order(dir: RunDir, request: ControlRequest) {
+    if let Err(error) = shim::ask(&dir.socket_path(), request.clone()).await {
+        let late =
+            matches!(&error, ShimError::Refused(e) if e.code == ControlErrorCode::NotRunning);
+        if !late {
+            let problem = sentence(&error);
+            tracing::warn!(key = %dir.key(), ?request, problem, "a shim did not take an order");
+        }
+    }
+}
+
+/// Asks the shim to pause, resume and extend, one after the other.
+pub(super) async fn control(dir: RunDir, mut orders: mpsc::Receiver<ControlOrder>, report: Report) {
+    let run = dir.key().run;
+    while let Some(ControlOrder { kind, done }) = orders.recv().await {
+        let operation = kind.operation();
+        let request = match kind {
+            ControlKind::Pause => ControlRequest::Pause,
+            ControlKind::Resume => ControlRequest::Resume,
+            ControlKind::Extend { timeout_ms } => ControlRequest::Extend { timeout_ms },
+        };
+        let refusal = match shim::ask(&dir.socket_path(), request).await {
+            Ok(ShimState::Live(state)) => {
+                tell(&report, Happened::Controlled(state, done)).await;
+                continue;
+            }
+            Ok(ShimState::Exited(_)) => RunError::WrongPhase {
+                operation,
+                run,
+                phase: "ended",
+            },
+            Err(ShimError::Refused(source)) => RunError::Refused {
+                operation,
+                run,
+                source,
+            },
+            Err(source) => RunError::Shim {
+                operation,
+                run,
+                source,
+            },
+        };
+        // The asker may have gone.
+        drop(done.send(Err(refusal)));
+    }
+}

@@ -1,0 +1,238 @@
+//! Serving: check the host, find the runs again, then open the socket.
+//!
+//! ```text
+//!  checks (root, state_dir + lock, cgroup v2, containerd, runtimes) ─► Host
+//!     ─► Runs::reconcile ─► socket ─► serve … SIGTERM ─► followers told, socket removed
+//! ```
+//!
+//! Going down ends no run: jobs, logs and deadlines are the shims'. The lock on the state directory
+//! keeps a second executor from driving the same runs.
+
+mod cgroups;
+mod checks;
+mod socket;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_cgroup::CgroupError;
+use davit_rpc::local;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::api::{HostService, ImagesService, RunsService, Shutdown};
+use crate::containerd::ContainerdError;
+use crate::images::ImageError;
+use crate::runs::{LogWatch, RunError, Runs};
+use crate::settings::Settings;
+
+/// Time that calls under way have after SIGTERM, milliseconds.
+const SHUTDOWN_GRACE_MS: u64 = 2_000;
+/// How often ended runs are looked through for those kept long enough, seconds.
+const RETENTION_PERIOD_SECONDS: u64 = 60;
+
+/// Why the executor does not serve; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Without root nothing works.
+    #[error("the executor must run as root: use sudo or the systemd unit")]
+    NotRoot,
+    /// A path cannot be used.
+    #[error("cannot {operation} {}", path.display())]
+    Path {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another executor owns the runs.
+    #[error(
+        "another executor serves the runs in {}: stop it, or give this one a state_dir of its own",
+        state_dir.display()
+    )]
+    StateDirTaken {
+        /// The directory.
+        state_dir: PathBuf,
+    },
+    /// Another program answers on the socket.
+    #[error(
+        "another executor answers on {}: stop it, or give this one a socket of its own",
+        socket.display()
+    )]
+    SocketTaken {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The cgroup hierarchy cannot be used.
+    #[error("{source}")]
+    Cgroup {
+        /// What is wrong.
+        #[source]
+        source: CgroupError,
+    },
+    /// Limits could not be enforced.
+    #[error(
+        "this host has no cgroup controller {missing}: runs would be unlimited. Boot with it, or for \
+         development set allow_missing_controllers = true"
+    )]
+    MissingControllers {
+        /// Which, separated by spaces.
+        missing: String,
+    },
+    /// No runtime for runs that name none.
+    #[error("default_runtime {runtime} cannot be used: {problem}")]
+    NoDefaultRuntime {
+        /// The setting.
+        runtime: &'static str,
+        /// Why not.
+        problem: String,
+    },
+    /// A setting is wrong in a way only the host shows.
+    #[error("setting {setting}: {problem}")]
+    Setting {
+        /// Which.
+        setting: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// containerd cannot be used.
+    #[error(transparent)]
+    Containerd(#[from] ContainerdError),
+    /// The image store cannot be opened.
+    #[error(transparent)]
+    Images(#[from] ImageError),
+    /// The runs on disk cannot be found.
+    #[error(transparent)]
+    Runs(#[from] RunError),
+    /// The server broke.
+    #[error("the local API broke down")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+impl ServeError {
+    fn path(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Path {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+/// Checks the host, takes over the runs on disk and serves the local API until SIGTERM or SIGINT.
+/// Needs a multi-threaded tokio runtime.
+///
+/// # Errors
+/// A sentence that names what is missing on this host and what to do about it.
+pub async fn serve(settings: Settings) -> Result<(), ServeError> {
+    let checked = checks::check(settings).await?;
+    let host = Arc::new(checked.host);
+    let runs = Runs::new(Arc::clone(&host), LogWatch::open());
+    let found = runs.reconcile().await?;
+    tracing::info!(
+        adopted = found.adopted,
+        begun = found.begun,
+        ended = found.ended,
+        lost = found.lost,
+        "runs on disk taken over"
+    );
+    let bound = socket::bind(&host.settings.socket).await?;
+    let (going_down, shutdown) = watch::channel(false);
+    let retention = tokio::spawn(retain(runs.clone()));
+    let serving = router(runs, checked.report, Shutdown(shutdown.clone())).await?;
+    let mut told = shutdown;
+    let served =
+        serving.serve_with_incoming_shutdown(UnixListenerStream::new(bound.listener), async move {
+            // An error means that the sender is gone, which means the same.
+            drop(told.wait_for(|going| *going).await);
+        });
+    tracing::info!(socket = %host.settings.socket.display(), "serving");
+    let outcome = tokio::select! {
+        outcome = served => outcome.map_err(ServeError::from),
+        () = stop_signal(going_down) => Ok(()),
+    };
+    retention.abort();
+    // Held to the very end: the name of the socket and the lock on the runs.
+    drop((bound.name, checked.lock));
+    tracing::info!("going down; runs go on");
+    outcome
+}
+
+type Routes = tonic::transport::server::Router;
+
+async fn router(
+    runs: Runs,
+    report: crate::api::HostReport,
+    shutdown: Shutdown,
+) -> Result<Routes, ServeError> {
+    let images = ImagesService {
+        images: runs.host().images.clone(),
+        settings: runs.host().settings.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let runs = local::runs_server::RunsServer::new(RunsService { runs, shutdown });
+    let images = local::images_server::ImagesServer::new(images);
+    let host = local::host_server::HostServer::new(HostService::new(report));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_serving::<local::runs_server::RunsServer<RunsService>>()
+        .await;
+    health
+        .set_serving::<local::images_server::ImagesServer<ImagesService>>()
+        .await;
+    health
+        .set_serving::<local::host_server::HostServer<HostService>>()
+        .await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(local::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| ServeError::Setting {
+            setting: "socket",
+            problem: format!("the reflection service refused its descriptors: {error}"),
+        })?;
+    Ok(Server::builder()
+        .add_service(runs)
+        .add_service(images)
+        .add_service(host)
+        .add_service(health_service)
+        .add_service(reflection))
+}
+
+/// Waits for SIGTERM or SIGINT, tells `going_down`, and gives calls under way some time.
+async fn stop_signal(going_down: watch::Sender<bool>) {
+    let (term, int) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    let (Ok(mut term), Ok(mut int)) = (term, int) else {
+        tracing::error!("signals cannot be handled: end the executor with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    going_down.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(SHUTDOWN_GRACE_MS)).await;
+}
+
+async fn retain(runs: Runs) {
+    let mut period = tokio::time::interval(Duration::from_secs(RETENTION_PERIOD_SECONDS));
+    loop {
+        period.tick().await;
+        let removed = runs.retain().await;
+        if removed > 0 {
+            tracing::info!(removed, "removed runs that were kept long enough");
+        }
+    }
+}

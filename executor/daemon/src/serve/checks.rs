@@ -1,0 +1,273 @@
+//! What must be true of the host before runs are taken, and what the operator is warned about.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use davit_cgroup::{CgroupPath, Controller};
+use davit_types::OciRuntime;
+use rustix::fs::FlockOperation;
+
+use super::socket::make_dir;
+use super::{ServeError, cgroups};
+use crate::api::HostReport;
+use crate::containerd::Containerd;
+use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits};
+use crate::oci::{Controllers, HostFacts};
+use crate::runs::{Host, offload};
+use crate::runtimes::{FoundRuntime, find_runtimes};
+use crate::settings::Settings;
+
+/// File systems in memory (statfs(2)).
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+const RAMFS_MAGIC: u64 = 0x8584_58f6;
+/// The shim's binary, as containerd derives it from the runtime's name.
+const SHIM_BINARY: &str = "containerd-shim-davit-v1";
+/// First releases with the fixes of June 2026, by release line.
+const CONTAINERD_FIXED: [(u32, u32, u32); 3] = [(1, 7, 33), (2, 2, 5), (2, 3, 2)];
+
+/// A host fit for runs.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) host: Host,
+    pub(super) report: HostReport,
+    /// Held as long as the executor lives.
+    pub(super) lock: File,
+}
+
+/// Checks everything in the order in which a new operator gets it wrong.
+pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(ServeError::NotRoot);
+    }
+    let runs_dir = settings.state_dir.join("runs");
+    make_dir(&settings.state_dir).map_err(ServeError::path("create", &settings.state_dir))?;
+    make_dir(&runs_dir).map_err(ServeError::path("create", &runs_dir))?;
+    let lock = lock(&settings.state_dir)?;
+    let mut warnings = Vec::new();
+    warnings.extend(volatile(&settings.state_dir));
+
+    let cgroup_parent = parse_parent(&settings.cgroup_parent)?;
+    let (parent, allow_missing) = (cgroup_parent.clone(), settings.allow_missing_controllers);
+    let limits = offload(move || cgroups::prepare(&parent, allow_missing)).await?;
+    warnings.extend(limits.warnings);
+
+    let containerd = Containerd::connect(
+        &settings.containerd.socket,
+        &settings.containerd.namespace,
+        &settings.containerd.snapshotter,
+    )
+    .await?;
+    warnings.extend(outdated_containerd(containerd.version()));
+    let runtimes = runtimes(&settings, &mut warnings).await?;
+    warnings.extend(no_shim(&settings));
+    let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
+    let facts = HostFacts::read(&settings.state_dir).map_err(ServeError::path(
+        "write the hosts file in",
+        &settings.state_dir,
+    ))?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+
+    let instance_types = settings.offered_instance_types();
+    let report = HostReport {
+        containerd_version: containerd.version().to_owned(),
+        kernel_version: read_line("/proc/sys/kernel/osrelease")?,
+        controllers: limits
+            .enabled
+            .iter()
+            .map(|c| c.as_str().to_owned())
+            .collect(),
+        missing_controllers: limits.missing.iter().map(|&name| name.to_owned()).collect(),
+        runtimes: runtimes.clone(),
+        instance_types: instance_types.clone(),
+        warnings,
+        cgroup_parent: cgroup_parent.as_str().to_owned(),
+    };
+    let host = Host {
+        instance_types,
+        containerd,
+        images,
+        hierarchy: limits.hierarchy,
+        cgroup_parent,
+        controllers: Controllers {
+            cpu: limits.enabled.contains(Controller::Cpu),
+            memory: limits.enabled.contains(Controller::Memory),
+            pids: limits.enabled.contains(Controller::Pids),
+        },
+        runtimes: runtimes
+            .into_iter()
+            .map(|found| (found.runtime, found.path))
+            .collect(),
+        facts,
+        boot_id: read_line("/proc/sys/kernel/random/boot_id")?,
+        runs_dir,
+        settings,
+    };
+    Ok(Checked { host, report, lock })
+}
+
+fn parse_parent(text: &str) -> Result<CgroupPath, ServeError> {
+    let wrong = |problem: String| ServeError::Setting {
+        setting: "cgroup_parent",
+        problem,
+    };
+    let parent: CgroupPath = text.parse().map_err(|error| wrong(format!("{error}")))?;
+    if parent == CgroupPath::root() {
+        return Err(wrong(
+            "the root cgroup is everybody's: name one below it, e.g. /davit".into(),
+        ));
+    }
+    Ok(parent)
+}
+
+/// The lock that makes this executor the only one on its runs. The kernel drops it with the process.
+fn lock(state_dir: &Path) -> Result<File, ServeError> {
+    let path = state_dir.join("executor.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(ServeError::path("open", &path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServeError::StateDirTaken {
+            state_dir: state_dir.to_owned(),
+        }),
+        Err(error) => Err(ServeError::path("lock", path)(error.into())),
+    }
+}
+
+/// A warning if what is in `dir` does not survive a reboot.
+fn volatile(dir: &Path) -> Option<String> {
+    let kind = u64::try_from(rustix::fs::statfs(dir).ok()?.f_type).ok()?;
+    [TMPFS_MAGIC, RAMFS_MAGIC].contains(&kind).then(|| {
+        format!(
+            "state_dir {} is in memory: a restart of the host loses every run's record",
+            dir.display()
+        )
+    })
+}
+
+fn outdated_containerd(version: &str) -> Option<String> {
+    let mut numbers = version
+        .trim_start_matches('v')
+        .split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next()?.parse::<u32>().ok();
+    let (major, minor, patch) = (number()?, number()?, number().unwrap_or(0));
+    let fixed = CONTAINERD_FIXED
+        .iter()
+        .find(|line| (line.0, line.1) == (major, minor));
+    let outdated = match fixed {
+        Some(line) => patch < line.2,
+        // Lines between the fixed ones get no fixes; newer ones have them.
+        None => (major, minor) < (2, 3),
+    };
+    outdated.then(|| {
+        format!(
+            "containerd {version} lacks the fixes of June 2026: use 1.7.33, 2.2.5, 2.3.2 or newer"
+        )
+    })
+}
+
+async fn runtimes(
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<FoundRuntime>, ServeError> {
+    let mut offered = Vec::new();
+    let default: OciRuntime = settings.default_runtime;
+    for (runtime, found) in find_runtimes(&settings.additional_binary_paths).await {
+        match found {
+            Ok(found) => {
+                warnings.extend(found.warning.clone());
+                offered.push(found);
+            }
+            Err(error) if runtime == default => {
+                return Err(ServeError::NoDefaultRuntime {
+                    runtime: runtime.binary(),
+                    problem: error.to_string(),
+                });
+            }
+            Err(error) => tracing::debug!(%error, "a runtime is not offered"),
+        }
+    }
+    Ok(offered)
+}
+
+/// containerd looks for the shim on its own PATH, which davit cannot see; ours is the best guess.
+fn no_shim(settings: &Settings) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = settings.additional_binary_paths.iter().cloned();
+    let found = std::env::split_paths(&path)
+        .chain(extra)
+        .any(|dir| dir.join(SHIM_BINARY).is_file());
+    (!found).then(|| format!("{SHIM_BINARY} is not on PATH: containerd must find it on its own"))
+}
+
+fn image_options(settings: &Settings) -> Result<ImageStoreOptions, ServeError> {
+    let allowed =
+        AllowList::parse(&settings.images.allow).map_err(|wrong| ServeError::Setting {
+            setting: "images.allow",
+            problem: wrong
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+        })?;
+    let plain_http = settings
+        .registries
+        .iter()
+        .filter(|(_, registry)| registry.plain_http);
+    let seconds = std::time::Duration::from_secs;
+    Ok(ImageStoreOptions {
+        allowed,
+        plain_http: plain_http.map(|(name, _)| name.clone()).collect(),
+        cache_bytes_max: Some(settings.images.cache_bytes_max.0),
+        limits: PullLimits {
+            deadline: seconds(settings.images.pull_deadline_seconds),
+            stall_window: seconds(settings.images.pull_stall_seconds),
+            ..PullLimits::default()
+        },
+    })
+}
+
+fn read_line(path: &str) -> Result<String, ServeError> {
+    let text = fs::read_to_string(path).map_err(ServeError::path("read", path))?;
+    Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_dir_has_one_executor() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let second = lock(dir.path()).unwrap_err();
+        assert!(
+            matches!(&second, ServeError::StateDirTaken { state_dir } if state_dir == dir.path())
+        );
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn containerd_without_the_fixes_is_warned_about() {
+        for fixed in ["1.7.33", "v2.2.5", "2.3.2", "2.4.0", "3.0.1"] {
+            assert_eq!(outdated_containerd(fixed), None, "{fixed}");
+        }
+        for old in ["1.7.24~ds1", "2.1.9", "2.2.4", "2.3.1", "2.0.0"] {
+            assert!(outdated_containerd(old).is_some(), "{old}");
+        }
+    }
+
+    #[test]
+    fn the_root_cgroup_is_nobodys_parent() {
+        assert!(parse_parent("/davit").is_ok());
+        for wrong in ["/", "davit", "/a/../b"] {
+            assert!(parse_parent(wrong).is_err(), "{wrong}");
+        }
+    }
+}
