@@ -115,7 +115,13 @@ pub enum ContainerdError {
 impl ContainerdError {
     pub(super) fn from_status(operation: &'static str, object: &str, status: Status) -> Self {
         let object = object.to_owned();
-        match status.code() {
+        // A status of containerd's comes alone; one with a source was made here, of a connection
+        // that broke, whatever its code (tonic says Unknown of a broken pipe).
+        let code = match std::error::Error::source(&status) {
+            Some(_) => Code::Unavailable,
+            None => status.code(),
+        };
+        match code {
             Code::NotFound => Self::NotFound {
                 operation,
                 object,

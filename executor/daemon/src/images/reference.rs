@@ -26,6 +26,13 @@ impl ImageName {
                 "{error}; write registry/repository:tag or …@sha256:<64 hex digits>"
             ))
         })?;
+        if reference
+            .repository()
+            .bytes()
+            .any(|b| b.is_ascii_uppercase())
+        {
+            return Err(wrong("a repository is written in lower case".to_owned()));
+        }
         let digest = reference.digest().map(str::to_owned);
         if digest.as_deref().is_some_and(|digest| !is_sha256(digest)) {
             return Err(wrong(

@@ -2,15 +2,20 @@
 //! containerd's own shim so that nothing but the spec is tested.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use davit_executor::containerd::{ContainerSpec, Mount, RuncOptions, TaskStatus};
 use davit_executor::images::ImageStoreOptions;
 use davit_executor::oci::{Controllers, HostFacts, SpecContext, build, resolve_user, user_text};
 use davit_types::{
-    Command, InstanceType, OciRuntime, PullPolicy, Resources, RunId, RunRequest, RunSpec, Tenant,
+    Command, EnvVar, InstanceType, OciRuntime, PullPolicy, Resources, RunId, RunRequest, RunSpec,
+    Tenant,
 };
 
 use crate::support::{Host, REGISTRY, ensure};
+
+/// Longest time a job may take.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// Prints one `name=value` line a question.
 const QUESTIONS: &str = r#"
@@ -78,11 +83,11 @@ fn request(run_id: RunId) -> RunSpec {
         .map(str::to_owned)
         .to_vec(),
         env: vec![
-            davit_types::EnvVar {
+            EnvVar {
                 key: "QUESTIONS".into(),
                 value: QUESTIONS.into(),
             },
-            davit_types::EnvVar {
+            EnvVar {
                 key: "GREETING".into(),
                 value: "hello".into(),
             },
@@ -102,11 +107,9 @@ fn upper_directory(mounts: &[Mount]) -> PathBuf {
     upper.expect("an overlay").into()
 }
 
-/// Runs the questions under `binary`; returns the answers.
-async fn answers(host: &Host, binary: &str) -> Vec<(String, String)> {
+/// Runs `run` to its end under `binary`; returns its exit status and what it wrote to `/answers`.
+async fn run_to_end(host: &Host, binary: &str, run: &RunSpec) -> (u32, String) {
     let store = host.store(ImageStoreOptions::default()).await;
-    let run = request(RunId::generate());
-    assert!(matches!(run.command, Command::Argv(_)));
     let key = run.key();
     let image = ensure(&store, &run.image, PullPolicy::Missing)
         .await
@@ -117,21 +120,17 @@ async fn answers(host: &Host, binary: &str) -> Vec<(String, String)> {
         .snapshot_prepare(key, &image.chain_id)
         .await
         .unwrap();
-    let user = resolve_user(&mounts, user_text(&run, &image.config)).unwrap();
+    let user = resolve_user(&mounts, user_text(run, &image.config)).unwrap();
     let state = tempfile::tempdir().unwrap();
     let facts = HostFacts::read(state.path()).unwrap();
-    let spec = build(
-        &run,
-        &image.config,
-        &SpecContext {
-            cgroups_path: &format!("/davit-test/{key}"),
-            user: &user,
-            controllers: Controllers::NONE,
-            run_dir: state.path(),
-            host: &facts,
-        },
-    )
-    .unwrap();
+    let context = SpecContext {
+        cgroups_path: &format!("/davit-test/{key}"),
+        user: &user,
+        controllers: Controllers::NONE,
+        run_dir: state.path(),
+        host: &facts,
+    };
+    let spec = build(run, &image.config, &context).unwrap();
     let record = ContainerSpec {
         key,
         image: &image.name,
@@ -154,32 +153,68 @@ async fn answers(host: &Host, binary: &str) -> Vec<(String, String)> {
     // In use even though no guard is held any more.
     let name = image.name.clone();
     drop(image);
-    assert!(
-        store
-            .remove(&name)
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("in use")
-    );
-    let begin = std::time::Instant::now();
+    let refused = store.remove(&name).await.unwrap_err();
+    assert!(refused.to_string().contains("in use"), "{refused}");
+    let begin = Instant::now();
     while containerd.task_state(key).await.unwrap().unwrap().status != TaskStatus::Stopped {
-        assert!(begin.elapsed().as_secs() < 30, "the job hangs");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(begin.elapsed() < WAIT, "the job hangs");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let text =
-        std::fs::read_to_string(upper_directory(&mounts).join("answers")).unwrap_or_default();
+    let upper = upper_directory(&mounts);
+    let text = std::fs::read_to_string(upper.join("answers")).unwrap_or_default();
     let exit = containerd.task_delete(key).await.unwrap().unwrap();
-    assert_eq!(exit.exit_status, 0, "{binary}: {text}");
     assert!(containerd.task_delete(key).await.unwrap().is_none());
     assert!(containerd.task_state(key).await.unwrap().is_none());
+    containerd.task_kill(key, 9, true).await.unwrap();
     containerd.container_delete(key).await.unwrap();
     containerd.snapshot_remove(key).await.unwrap();
     containerd.lease_delete(key).await.unwrap();
+    (exit.exit_status, text)
+}
+
+/// Runs the questions under `binary`; returns the answers.
+async fn answers(host: &Host, binary: &str) -> Vec<(String, String)> {
+    let (status, text) = run_to_end(host, binary, &request(RunId::generate())).await;
+    assert_eq!(status, 0, "{binary}: {text}");
     text.lines()
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+}
+
+#[tokio::test]
+async fn a_read_only_root_leaves_tmp_writable() {
+    let Some(host) = Host::new().await else {
+        return;
+    };
+    for binary in ["crun", "runc"] {
+        let script = "touch /forbidden 2>/dev/null && exit 3; echo x >/tmp/fine || exit 4; \
+                      read -r line </etc/hosts; case $line in *localhost) ;; *) exit 5; esac";
+        let run = RunSpec {
+            command: Command::Shell(script.into()),
+            read_only_root: true,
+            workdir: None,
+            ..request(RunId::generate())
+        };
+        assert_eq!(run_to_end(&host, binary, &run).await.0, 0, "{binary}");
+    }
+}
+
+#[tokio::test]
+async fn an_images_own_entrypoint_user_and_directory_count() {
+    let Some(host) = Host::new().await else {
+        return;
+    };
+    for binary in ["crun", "runc"] {
+        let run = RunSpec {
+            image: format!("{REGISTRY}/davit/entry:1"),
+            command: Command::Argv(vec!["own argument".into()]),
+            env: Vec::new(),
+            workdir: None,
+            ..request(RunId::generate())
+        };
+        assert_eq!(run_to_end(&host, binary, &run).await.0, 0, "{binary}");
+    }
 }
 
 #[tokio::test]

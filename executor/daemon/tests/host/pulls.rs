@@ -239,3 +239,24 @@ async fn the_allow_list_is_by_repository_or_content() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn blobs_that_are_here_are_unpacked_without_the_registry() {
+    let Some(host) = Host::new().await else {
+        return;
+    };
+    let name = format!("{REGISTRY}/davit/busybox:1");
+    // Fetches the blobs and records the image, but does not unpack it.
+    host.ctr(&["content", "fetch", "--plain-http", &name]);
+    let store = host.store(ImageStoreOptions::default()).await;
+    let image = ensure(&store, &name, PullPolicy::Never).await.unwrap();
+    let key = RunKey {
+        run: RunId::generate(),
+        attempt: Attempt::FIRST,
+    };
+    host.containerd.lease_create(key).await.unwrap();
+    host.containerd
+        .snapshot_prepare(key, &image.chain_id)
+        .await
+        .unwrap();
+}

@@ -49,7 +49,8 @@ impl Host {
             .expect("the store opens")
     }
 
-    fn ctr(&self, arguments: &[&str]) -> Vec<String> {
+    /// Runs `ctr` in the namespace; returns its lines.
+    pub fn ctr(&self, arguments: &[&str]) -> Vec<String> {
         let output = Command::new("ctr")
             .args(["-n", &self.namespace])
             .args(arguments)

@@ -1,0 +1,67 @@
+//! A handle outlives the containerd it was made with.
+//!
+//! In a file of its own: it kills the containerd that all other tests use. It needs the native test
+//! namespace, where containerd's pid is known and starting it again is one command.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use davit_executor::containerd::Containerd;
+use davit_types::{Attempt, RunId, RunKey};
+
+const SOCKET: &str = "/run/containerd/containerd.sock";
+const PID_FILE: &str = "/run/containerd.pid";
+const WAIT: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn calls_fail_while_containerd_is_away_and_work_when_it_is_back() {
+    let Ok(pid) = fs::read_to_string(PID_FILE) else {
+        eprintln!("skipped: there is no {PID_FILE}, so containerd cannot be killed");
+        return;
+    };
+    let containerd = Containerd::connect(Path::new(SOCKET), "davit-reconnect", "overlayfs")
+        .await
+        .unwrap();
+    let key = RunKey {
+        run: RunId::generate(),
+        attempt: Attempt::FIRST,
+    };
+    containerd.lease_create(key).await.unwrap();
+    let killed = Command::new("kill")
+        .args(["-9", pid.trim()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let begin = Instant::now();
+    let error = loop {
+        match containerd.inventory().await {
+            Err(error) => break error,
+            Ok(_) => assert!(begin.elapsed() < WAIT, "containerd does not die"),
+        }
+    };
+    assert!(error.is_transient(), "{error:?}");
+    let log = fs::File::options()
+        .append(true)
+        .open("/run/containerd.log")
+        .unwrap();
+    let child = Command::new("containerd")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    fs::write(PID_FILE, child.id().to_string()).unwrap();
+    let begin = Instant::now();
+    let inventory = loop {
+        match containerd.inventory().await {
+            Ok(inventory) => break inventory,
+            Err(error) => assert!(begin.elapsed() < WAIT, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(inventory.leases[0].key, key);
+    containerd.lease_delete(key).await.unwrap();
+    containerd.lease_delete(key).await.unwrap();
+}
