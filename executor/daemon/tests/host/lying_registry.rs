@@ -28,7 +28,13 @@ pub enum Mood {
     Waits,
     /// A manifest without end.
     FloodsManifest,
+    /// As they should be, to who brings the token of its token server, which wants a password.
+    WantsToken,
 }
+
+/// `davit:davit-test`, as basic authentication has it.
+const BASIC: &str = "authorization: basic zgf2axq6zgf2axqtdgvzda==";
+const TOKEN: &str = "token-of-the-lying-registry";
 
 /// The registry; it serves until the test's runtime ends.
 pub struct LyingRegistry {
@@ -36,9 +42,12 @@ pub struct LyingRegistry {
     pub manifest_digest: String,
     counts: Arc<Mutex<BTreeMap<String, u32>>>,
     gate: watch::Sender<bool>,
+    pub index_digest: String,
 }
 
 struct Content {
+    address: String,
+    index: Vec<u8>,
     mood: Mood,
     manifest: Vec<u8>,
     blobs: BTreeMap<String, Vec<u8>>,
@@ -68,18 +77,32 @@ impl LyingRegistry {
             layer.len()
         )
         .into_bytes();
+        let manifest_digest = digest(&manifest);
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[
+                {{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,
+                  "digest":"sha256:{}","platform":{{"os":"linux","architecture":"s390x"}}}},
+                {{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":{},
+                  "digest":"{manifest_digest}","platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#,
+            "0".repeat(64),
+            manifest.len()
+        )
+        .into_bytes();
+        let index_digest = digest(&index);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
         let (gate, seen) = watch::channel(false);
         let counts = Arc::default();
         let content = Arc::new(Content {
             mood,
+            address: address.clone(),
+            index,
             blobs: BTreeMap::from([(config_digest, config), (layer_digest.clone(), layer)]),
             layer_digest,
             gate: seen,
             counts: Arc::clone(&counts),
-            manifest: manifest.clone(),
+            manifest,
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound").to_string();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&content)));
@@ -87,7 +110,8 @@ impl LyingRegistry {
         });
         Self {
             address,
-            manifest_digest: digest(&manifest),
+            manifest_digest,
+            index_digest,
             counts,
             gate,
         }
@@ -96,6 +120,11 @@ impl LyingRegistry {
     /// The image it serves.
     pub fn image(&self) -> String {
         format!("{}/app:1", self.address)
+    }
+
+    /// The same image behind an index with another platform before it.
+    pub fn indexed_image(&self) -> String {
+        format!("{}/app:index", self.address)
     }
 
     /// How often something of this kind was asked for: `manifests` or `blobs`.
@@ -116,6 +145,19 @@ async fn serve(mut stream: TcpStream, content: Arc<Content>) -> Option<()> {
     }
     let head = String::from_utf8(head).ok()?;
     let path = head.split(' ').nth(1)?.to_owned();
+    let head = head.to_lowercase();
+    if path.starts_with("/token?") {
+        return serve_token(&mut stream, &path, &head).await;
+    }
+    if content.mood == Mood::WantsToken && !head.contains(&format!("authorization: bearer {TOKEN}"))
+    {
+        let challenge = format!(
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\
+             WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"lying\"\r\n\r\n",
+            content.address
+        );
+        return stream.write_all(challenge.as_bytes()).await.ok();
+    }
     let mut parts = path.rsplit('/');
     let (name, kind) = (parts.next()?, parts.next()?);
     *content
@@ -125,7 +167,7 @@ async fn serve(mut stream: TcpStream, content: Arc<Content>) -> Option<()> {
         .entry(kind.to_owned())
         .or_default() += 1;
     if kind == "manifests" {
-        return serve_manifest(&mut stream, &content).await;
+        return serve_manifest(&mut stream, name, &content).await;
     }
     let Some(blob) = content.blobs.get(name) else {
         return answer(&mut stream, "404 Not Found", 0, b"").await;
@@ -135,7 +177,7 @@ async fn serve(mut stream: TcpStream, content: Arc<Content>) -> Option<()> {
     }
     let half = blob.len() / 2;
     match content.mood {
-        Mood::Honest | Mood::FloodsManifest => {
+        Mood::Honest | Mood::FloodsManifest | Mood::WantsToken => {
             answer(&mut stream, "200 OK", blob.len(), blob).await
         }
         Mood::BreaksOnce
@@ -169,10 +211,23 @@ async fn serve(mut stream: TcpStream, content: Arc<Content>) -> Option<()> {
     }
 }
 
-async fn serve_manifest(stream: &mut TcpStream, content: &Content) -> Option<()> {
+async fn serve_token(stream: &mut TcpStream, path: &str, head: &str) -> Option<()> {
+    let asked = path.contains("scope=repository%3Aapp%3Apull") && path.contains("service=lying");
+    if !asked || !head.contains(BASIC) {
+        return answer(stream, "401 Unauthorized", 0, b"").await;
+    }
+    let reply = format!(r#"{{"token":"{TOKEN}","expires_in":60}}"#);
+    answer(stream, "200 OK", reply.len(), reply.as_bytes()).await
+}
+
+async fn serve_manifest(stream: &mut TcpStream, name: &str, content: &Content) -> Option<()> {
     if content.mood != Mood::FloodsManifest {
-        let manifest = &content.manifest;
-        return answer(stream, "200 OK", manifest.len(), manifest).await;
+        let document = if name == "index" {
+            &content.index
+        } else {
+            &content.manifest
+        };
+        return answer(stream, "200 OK", document.len(), document).await;
     }
     answer(stream, "200 OK", 1 << 40, b"{").await?;
     let flood = vec![b' '; 1 << 20];

@@ -3,6 +3,13 @@
 //! These tests need a host with containerd (the native test namespace or the VM); elsewhere each
 //! prints why it is skipped. Every test works in a containerd namespace of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
 mod cache;
 mod cage;
 mod faults;

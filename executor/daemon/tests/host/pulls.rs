@@ -7,6 +7,7 @@ use davit_executor::oci::{ResolvedUser, resolve_user};
 use davit_types::{Attempt, PullPolicy, RunId, RunKey};
 use tokio::sync::watch;
 
+use crate::lying_registry::{LyingRegistry, Mood};
 use crate::support::{Host, REGISTRY, ensure, ensure_with};
 
 fn basic(password: &str) -> Option<Credentials> {
@@ -259,4 +260,72 @@ async fn blobs_that_are_here_are_unpacked_without_the_registry() {
         .snapshot_prepare(key, &image.chain_id)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn an_index_is_resolved_to_this_hosts_manifest() {
+    let Some(host) = Host::new().await else {
+        return;
+    };
+    let registry = LyingRegistry::start(Mood::Honest, 50_000).await;
+    // The list may name the index or the manifest in it.
+    let options = ImageStoreOptions {
+        allowed: AllowList::parse(&[&registry.manifest_digest]).unwrap(),
+        ..ImageStoreOptions::default()
+    };
+    let store = host.store(options).await;
+    let image = ensure(&store, &registry.indexed_image(), PullPolicy::Missing)
+        .await
+        .unwrap();
+    assert_eq!(image.digest, registry.index_digest);
+    let again = ensure(&store, &registry.indexed_image(), PullPolicy::Never)
+        .await
+        .unwrap();
+    assert_eq!(again.chain_id, image.chain_id);
+}
+
+#[tokio::test]
+async fn garbage_collection_leaves_a_pulled_image_whole() {
+    let Some(host) = Host::new().await else {
+        return;
+    };
+    let registry = LyingRegistry::start(Mood::Honest, 50_000).await;
+    let store = host.store(ImageStoreOptions::default()).await;
+    let image = ensure(&store, &registry.indexed_image(), PullPolicy::Missing)
+        .await
+        .unwrap();
+    host.ctr(&["leases", "create", "--id", "nothing"]);
+    host.ctr(&["leases", "delete", "--sync", "nothing"]);
+    let blobs = host.ctr(&["content", "ls", "-q"]);
+    assert_eq!(blobs.len(), 4, "index, manifest, config, layer: {blobs:?}");
+    let fresh = host.store(ImageStoreOptions::default()).await;
+    let here = ensure(&fresh, &registry.indexed_image(), PullPolicy::Never)
+        .await
+        .unwrap();
+    assert_eq!(here.chain_id, image.chain_id);
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_where_the_challenge_says() {
+    let Some(host) = Host::new().await else {
+        return;
+    };
+    let registry = LyingRegistry::start(Mood::WantsToken, 50_000).await;
+    let store = host.store(ImageStoreOptions::default()).await;
+    for credentials in [None, basic("wrong")] {
+        let refused =
+            ensure_with(&store, &registry.image(), PullPolicy::Missing, credentials).await;
+        assert!(
+            matches!(refused, Err(ImageError::Unauthorized { .. })),
+            "{refused:?}"
+        );
+    }
+    let right = basic("davit-test");
+    ensure_with(&store, &registry.image(), PullPolicy::Missing, right)
+        .await
+        .unwrap();
+    assert_eq!(
+        (registry.count("manifests"), registry.count("blobs")),
+        (1, 2)
+    );
 }

@@ -1,0 +1,150 @@
+//! Killed at any instant: the executor, the shim.
+
+use std::time::Duration;
+
+use davit_rpc::local::{ListRequest, ReapRequest, Run};
+
+use super::support::{Executor, output, reference};
+
+#[tokio::test]
+async fn a_killed_executor_finds_its_runs_again() {
+    let Some(mut executor) = Executor::start().await else {
+        return;
+    };
+    let counting = "i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 9";
+    let counter = executor.sh(counting).await;
+    let frozen = executor.sh("echo up; sleep 0.2; exit 4").await;
+    executor.wait_logged(&counter, 3).await;
+    executor.wait_logged(&frozen, 1).await;
+    executor.client.pause(reference(&frozen)).await.unwrap();
+    let short = executor.sh("echo up; sleep 0.3; exit 6").await;
+    executor.wait_logged(&short, 1).await;
+    executor.kill();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    executor.restart().await;
+
+    // It ended while nobody was there.
+    let ended = executor.wait(&short).await;
+    assert_eq!(
+        (ended.exit_code, ended.end_reason.as_deref()),
+        (Some(6), Some("exited"))
+    );
+    assert_eq!(executor.get(&frozen).await.phase, "paused");
+    executor.client.resume(reference(&frozen)).await.unwrap();
+    assert_eq!(executor.wait(&frozen).await.exit_code, Some(4));
+    let (records, ended) = executor.follow(&counter, 0).await;
+    assert_eq!(ended.exit_code, Some(9));
+    let expected: String = (0..40).map(|i| format!("{i}\n")).collect();
+    assert_eq!(output(&records, "stdout"), expected.as_bytes());
+    executor.wait_clean().await;
+
+    // Ended runs are known by their directories.
+    executor.kill_and_restart().await;
+    let listed = executor
+        .client
+        .list(ListRequest { all: true })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(listed.runs.len(), 3);
+    assert_eq!(executor.follow(&counter, 0).await.0, records);
+    executor.finish().await;
+}
+
+#[tokio::test]
+async fn killed_at_any_instant_of_a_launch_each_run_happens_once() {
+    let Some(mut executor) = Executor::start().await else {
+        return;
+    };
+    let warm = executor.sh("true").await;
+    executor.wait(&warm).await;
+    for delay_ms in [0, 1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 40, 60] {
+        let run = executor.sh("echo once; sleep 0.2; exit 5").await;
+        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        executor.kill_and_restart().await;
+        let (records, ended) = executor.follow(&run, 0).await;
+        assert_eq!(
+            ended.exit_code,
+            Some(5),
+            "killed after {delay_ms} ms: {ended:?}"
+        );
+        assert_eq!(
+            output(&records, "stdout"),
+            b"once\n",
+            "killed after {delay_ms} ms"
+        );
+    }
+    executor.finish().await;
+}
+
+#[tokio::test]
+async fn a_dead_shim_means_lost_without_an_exit_code_and_a_dead_container() {
+    let Some(mut executor) = Executor::start().await else {
+        return;
+    };
+    let run = executor.sh("echo up; sleep 600").await;
+    executor.wait_logged(&run, 1).await;
+    kill_shim(&run);
+    assert_lost(&executor.wait(&run).await);
+    executor.wait_clean().await;
+
+    // The same with nobody watching.
+    let run = executor.sh("echo up; sleep 600").await;
+    executor.wait_logged(&run, 1).await;
+    executor.kill();
+    kill_shim(&run);
+    executor.restart().await;
+    assert_lost(&executor.wait(&run).await);
+    let (records, _) = executor.follow(&run, 0).await;
+    assert_eq!(output(&records, "stdout"), b"up\n");
+    executor.finish().await;
+}
+
+fn assert_lost(run: &Run) {
+    assert_eq!(run.end_reason.as_deref(), Some("executor_lost"), "{run:?}");
+    assert_eq!((run.status.as_str(), run.exit_code), ("failed", None));
+}
+
+fn kill_shim(run: &Run) {
+    let state = std::fs::read_to_string(format!("{}/state.json", run.run_dir)).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let pid = i32::try_from(state["shim_pid"].as_i64().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn reap_sweeps_what_no_run_owns_and_nothing_else() {
+    let Some(mut executor) = Executor::start().await else {
+        return;
+    };
+    let kept = executor.sh("echo up; sleep 600").await;
+    let orphan = executor.sh("echo up; sleep 600").await;
+    executor.wait_logged(&kept, 1).await;
+    executor.wait_logged(&orphan, 1).await;
+    executor.kill();
+    std::fs::remove_dir_all(&orphan.run_dir).unwrap();
+    executor.restart().await;
+    let young = ReapRequest {
+        age_seconds: Some(3_600),
+    };
+    let swept = executor.client.reap(young).await.unwrap().into_inner();
+    assert_eq!((swept.containers, swept.cgroups), (0, 0));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let swept = executor
+        .client
+        .reap(ReapRequest {
+            age_seconds: Some(0),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (swept.containers, swept.snapshots, swept.cgroups),
+        (1, 1, 1),
+        "{swept:?}"
+    );
+    assert_eq!(executor.get(&kept).await.status, "running");
+    executor.stop(&kept, 0).await;
+    executor.finish().await;
+}

@@ -1,0 +1,332 @@
+//! An executor process of the test's own, a client on its socket, and a look at what is left.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use davit_executor::containerd::Containerd;
+use davit_executor::settings::Settings;
+use davit_rpc::local::{
+    self, FollowEvent, FollowRequest, LogRecord, Run, RunRef, SubmitRequest, follow_event::Event,
+    runs_client::RunsClient,
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio_stream::StreamExt;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+pub const BUSYBOX: &str = "127.0.0.1:5000/davit/busybox:1";
+const CONTAINERD: &str = "/run/containerd/containerd.sock";
+/// Tells the test binary to be an executor, and where its files are.
+const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
+/// Longest wait for something to come true.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Not a test: the executor process that the tests start. Does nothing unless told to.
+#[test]
+fn executor_process() {
+    let Some(dir) = std::env::var_os(SERVE_IN) else {
+        return;
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter("davit_executor=debug,info")
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let served = runtime.block_on(davit_executor::serve(settings(Path::new(&dir))));
+    if let Err(error) = served {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+pub fn settings(dir: &Path) -> Settings {
+    let name = dir.file_name().unwrap().to_string_lossy();
+    let mut settings = Settings::default();
+    settings.state_dir = dir.join("state");
+    settings.socket = dir.join("run/executor.sock");
+    settings.cgroup_parent = format!("/{name}");
+    settings.allow_missing_controllers = true;
+    settings.containerd.namespace = name.into_owned();
+    settings
+}
+
+/// One executor and its files.
+pub struct Executor {
+    dir: PathBuf,
+    process: Child,
+    pub client: RunsClient<Channel>,
+}
+
+impl Executor {
+    /// `None`, with the reason printed, where there is no containerd.
+    pub async fn start() -> Option<Self> {
+        if !Path::new(CONTAINERD).exists() {
+            eprintln!("skipped: there is no containerd at {CONTAINERD}");
+            return None;
+        }
+        let dir = PathBuf::from(format!("/var/lib/dt-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let process = Self::spawn(&dir);
+        let client = connect(&settings(&dir).socket).await;
+        Some(Self {
+            dir,
+            process,
+            client,
+        })
+    }
+
+    fn spawn(dir: &Path) -> Child {
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(dir.join("executor.log"))
+            .unwrap();
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "support::executor_process", "--nocapture"])
+            .env(SERVE_IN, dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    /// SIGKILL, then another executor on the same files.
+    pub async fn kill_and_restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.restart().await;
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub async fn restart(&mut self) {
+        self.process = Self::spawn(&self.dir);
+        self.client = connect(&settings(&self.dir).socket).await;
+    }
+
+    pub fn settings(&self) -> Settings {
+        settings(&self.dir)
+    }
+
+    /// Runs `sh -c command` in busybox.
+    pub async fn sh(&mut self, command: &str) -> Run {
+        self.submit(SubmitRequest {
+            image: BUSYBOX.into(),
+            command: Some(command.into()),
+            ..SubmitRequest::default()
+        })
+        .await
+        .unwrap()
+    }
+
+    pub async fn submit(&mut self, request: SubmitRequest) -> Result<Run, Status> {
+        self.client
+            .submit(request)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    pub async fn get(&mut self, run: &Run) -> Run {
+        self.client.get(reference(run)).await.unwrap().into_inner()
+    }
+
+    pub async fn wait(&mut self, run: &Run) -> Run {
+        self.client.wait(reference(run)).await.unwrap().into_inner()
+    }
+
+    pub async fn stop(&mut self, run: &Run, grace_ms: u64) -> Run {
+        let request = local::StopRequest {
+            run: run.id.clone(),
+            signal: None,
+            grace_ms: Some(grace_ms),
+        };
+        self.client.stop(request).await.unwrap().into_inner()
+    }
+
+    /// All records and the final state.
+    pub async fn follow(&mut self, run: &Run, after_id: u64) -> (Vec<LogRecord>, Run) {
+        let events = self.follow_events(run, after_id).await;
+        let mut records = Vec::new();
+        for (at, event) in events.iter().enumerate() {
+            match event.event.clone().unwrap() {
+                Event::Pull(_) => assert!(records.is_empty(), "progress after the first record"),
+                Event::Log(record) => records.push(record),
+                Event::State(run) => {
+                    assert_eq!(at + 1, events.len(), "something follows the state");
+                    return (records, run);
+                }
+            }
+        }
+        panic!("the stream ended without a state");
+    }
+
+    async fn follow_events(&mut self, run: &Run, after_id: u64) -> Vec<FollowEvent> {
+        let request = FollowRequest {
+            run: run.id.clone(),
+            after_id,
+            follow: true,
+            stream: String::new(),
+        };
+        let mut stream = self.client.follow(request).await.unwrap().into_inner();
+        let mut events = Vec::new();
+        while let Some(event) = stream.next().await {
+            events.push(event.unwrap());
+        }
+        events
+    }
+
+    /// Waits until the log of `run` has `count` records.
+    pub async fn wait_logged(&mut self, run: &Run, count: usize) {
+        let begin = Instant::now();
+        loop {
+            let request = FollowRequest {
+                run: run.id.clone(),
+                ..FollowRequest::default()
+            };
+            let stream = self.client.follow(request).await.unwrap().into_inner();
+            let events: Vec<_> = stream.collect().await;
+            // The last one is the state.
+            if events.len() > count {
+                return;
+            }
+            assert!(
+                begin.elapsed() < WAIT,
+                "never logged {count} records: {events:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends the executor and checks that nothing is left in containerd and cgroupfs.
+    pub async fn finish(mut self) {
+        self.wait_clean().await;
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.process.wait().unwrap();
+        assert!(
+            status.success(),
+            "the executor ended with {status}: {}",
+            self.log()
+        );
+        assert!(!self.settings().socket.exists(), "the socket is left");
+        std::fs::remove_dir_all(&self.dir).unwrap();
+    }
+
+    pub async fn wait_clean(&self) {
+        let begin = Instant::now();
+        loop {
+            let left = self.leftovers().await;
+            if left.is_empty() {
+                return;
+            }
+            assert!(
+                begin.elapsed() < WAIT,
+                "left over: {left:#?}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn leftovers(&self) -> Vec<String> {
+        let settings = self.settings();
+        let namespace = &settings.containerd.namespace;
+        let containerd = Containerd::connect(Path::new(CONTAINERD), namespace, "overlayfs")
+            .await
+            .unwrap();
+        let inventory = containerd.inventory().await.unwrap();
+        let mut left: Vec<String> = Vec::new();
+        left.extend(
+            inventory
+                .containers
+                .iter()
+                .map(|found| format!("container {}", found.key)),
+        );
+        left.extend(
+            inventory
+                .snapshots
+                .iter()
+                .map(|found| format!("snapshot {}", found.key)),
+        );
+        left.extend(
+            inventory
+                .leases
+                .iter()
+                .map(|found| format!("lease {}", found.key)),
+        );
+        left.extend(
+            inventory
+                .tasks
+                .iter()
+                .map(|found| format!("task {}", found.key)),
+        );
+        let cgroups = format!("/sys/fs/cgroup{}", settings.cgroup_parent);
+        for entry in std::fs::read_dir(cgroups).unwrap().flatten() {
+            if entry.path().is_dir() {
+                left.push(format!("cgroup {}", entry.path().display()));
+            }
+        }
+        left
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("executor.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("executor's log:\n{}", self.log());
+        }
+        // Ended already where the test went well.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+pub fn reference(run: &Run) -> RunRef {
+    RunRef {
+        run: run.id.clone(),
+    }
+}
+
+/// The status of the call, which must fail.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
+    let status = answer.expect_err("it must be refused");
+    (status.code(), status.message().to_owned())
+}
+
+/// stdout or stderr as the job wrote it.
+pub fn output(records: &[LogRecord], stream: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for record in records.iter().filter(|record| record.stream == stream) {
+        bytes.extend_from_slice(&record.line);
+        if record.newline {
+            bytes.push(b'\n');
+        }
+    }
+    bytes
+}
+
+async fn connect(socket: &Path) -> RunsClient<Channel> {
+    let begin = Instant::now();
+    while UnixStream::connect(socket).await.is_err() {
+        assert!(begin.elapsed() < WAIT, "the executor does not serve");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let path = socket.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
+    });
+    let endpoint = Endpoint::from_static("http://executor");
+    RunsClient::new(endpoint.connect_with_connector_lazy(connector))
+}
