@@ -57,7 +57,34 @@ macro_rules! behaviours {
     };
 }
 
-behaviours![host_controllers, registry];
+behaviours![
+    host_controllers,
+    registry,
+    attach,
+    bad_input,
+    ctr,
+    image_config,
+    images,
+    isolation,
+    limits,
+    logs,
+    lost,
+    many,
+    metering,
+    pause,
+    reconcile,
+    runtimes,
+    settings_file,
+    shim_process,
+    signals,
+    startup,
+    stop,
+    survival,
+    timeout,
+];
+
+mod registry_double;
+mod story;
 
 /// All tests in order.
 pub(crate) fn all() -> impl Iterator<Item = &'static Test> {

@@ -56,7 +56,7 @@ impl ExecutorSettings {
     }
 
     /// The file's text.
-    pub(super) fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         let mut toml = String::new();
         for (key, literal) in &self.keys {
             // Writing to a String cannot fail.

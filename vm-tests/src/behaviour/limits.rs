@@ -1,0 +1,135 @@
+//! Limits are the kernel's: what the instance type says is what the job gets, and no more.
+
+use anyhow::ensure;
+
+use super::Test;
+use super::story::{Run, expect_says, flat_value};
+use crate::host::Host;
+use crate::outcome::TestResult;
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_named_type_and_single_limits_are_in_the_cgroup,
+    cpu_is_throttled_to_the_type,
+    memory_beyond_the_type_is_an_oom_kill,
+    a_fork_bomb_is_held_and_others_go_on,
+];
+
+const FILES: [&str; 5] =
+    ["cpu.max", "memory.max", "memory.swap.max", "memory.oom.group", "pids.max"];
+
+/// Prints the limits as the job sees them, then stays.
+const PRINT_LIMITS: &str = "cd /sys/fs/cgroup && cat cpu.max memory.max memory.swap.max \
+    memory.oom.group pids.max && echo done && exec sleep 60";
+
+fn a_named_type_and_single_limits_are_in_the_cgroup(host: &mut Host) -> TestResult {
+    host.needs_controllers(&["cpu", "memory", "pids"])?;
+    let odd = "[[instance_types]]\nslug = \"odd\"\nname = \"Odd\"\ncpu = 0.3\n\
+               memory = \"96MiB\"\npids = 33\nprice_second_micros = 1";
+    let settings = host.settings().tables(odd);
+    host.start_executor(&settings)?;
+    let named = Run::submit(host, &["--instance-type", "odd"], PRINT_LIMITS)?;
+    let single = Run::submit(
+        host,
+        &["--cpu", "1.5", "--memory", "64MiB", "--pids", "20"],
+        PRINT_LIMITS,
+    )?;
+    for (run, wanted) in [
+        (&named, ["30000 100000", "100663296", "0", "1", "33"]),
+        (&single, ["150000 100000", "67108864", "0", "1", "20"]),
+    ] {
+        run.wait_printed(host, "done")?;
+        let seen_inside = run.stdout_text(host)?;
+        ensure!(
+            seen_inside.lines().take(FILES.len()).eq(wanted),
+            "the job saw {seen_inside:?} where {wanted:?} was due"
+        );
+        for (file, wanted) in FILES.iter().zip(wanted) {
+            let found = run.cgroup_file(file)?;
+            ensure!(found == wanted, "{file} is {found:?}, not {wanted:?}");
+        }
+    }
+    ensure!(single.cgroup_file("cpu.weight")? == "150", "the weight follows the share");
+    for run in [&named, &single] {
+        run.davit(host, "cancel", &[])?.success()?;
+    }
+    Ok(())
+}
+
+fn cpu_is_throttled_to_the_type(host: &mut Host) -> TestResult {
+    host.needs_controllers(&["cpu"])?;
+    let settings = host.settings();
+    host.start_executor(&settings)?;
+    // Two busy loops want two CPUs for three seconds; they get a fifth of one.
+    let busy = "timeout 3 sh -c 'while :; do :; done' & timeout 3 sh -c 'while :; do :; done'; \
+                cat /sys/fs/cgroup/cpu.stat";
+    let run = Run::submit(host, &["--cpu", "0.2"], busy)?;
+    run.davit(host, "wait", &[])?;
+    let statistics = run.stdout_text(host)?;
+    ensure!(flat_value(&statistics, "nr_throttled")? >= 10, "hardly throttled: {statistics}");
+
+    let record = run.inspect(host)?;
+    record.expect("/end_reason", "exited")?;
+    let wall_us = record.number("/usage/wall_ms")? * 1_000;
+    let cpu_us = record.number("/usage/cpu_us")?;
+    // A fifth, and one period's worth that may be used in advance at either end.
+    ensure!(cpu_us <= wall_us / 5 + 40_000, "used {cpu_us} µs of {wall_us} µs");
+    ensure!(cpu_us >= wall_us / 10, "used only {cpu_us} µs of {wall_us} µs");
+    ensure!(record.number("/usage/cpu_throttled_us")? > 1_000_000, "throttled time: {record}");
+    Ok(())
+}
+
+fn memory_beyond_the_type_is_an_oom_kill(host: &mut Host) -> TestResult {
+    host.needs_controllers(&["memory"])?;
+    let settings = host.settings();
+    host.start_executor(&settings)?;
+    // The hog is a child: without the group kill the first process would sleep on.
+    let hog = "dd if=/dev/zero of=/dev/null bs=64M count=1 & wait; exec sleep 60";
+    let options = ["--memory", "16MiB"];
+    let run = Run::submit(host, &options, hog)?;
+    let record = run.wait_ended(host, 137)?;
+    record.expect("/end_reason", "oom_killed")?.expect("/status", "failed")?;
+    record.expect("/exit_code", 137)?;
+    ensure!(record.number("/usage/oom_kills")? >= 1, "no OOM kill counted: {record}");
+    ensure!(record.number("/usage/memory_peak_bytes")? <= 16 << 20, "peak: {record}");
+    expect_says(record.text("/message")?, &["memory", "16MiB"])?;
+
+    // The same with the hog as first process, and a limit that suffices.
+    let alone = ["sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=64M count=1"];
+    let image = host.image("busybox");
+    let run = Run::submit_argv(host, &options, &image, &alone)?;
+    run.wait_ended(host, 137)?.expect("/end_reason", "oom_killed")?;
+    let run = Run::submit_argv(host, &["--memory", "96MiB"], &image, &alone)?;
+    let record = run.wait_ended(host, 0)?;
+    record.expect("/usage/oom_kills", 0)?;
+    ensure!(record.number("/usage/memory_peak_bytes")? >= 64 << 20, "peak: {record}");
+    Ok(())
+}
+
+fn a_fork_bomb_is_held_and_others_go_on(host: &mut Host) -> TestResult {
+    host.needs_controllers(&["cpu", "pids"])?;
+    let settings = host.settings();
+    host.start_executor(&settings)?;
+    let limits = ["--pids", "32", "--cpu", "0.3", "--timeout", "60s"];
+    let bomb = Run::submit(host, &limits, "bomb() { bomb | bomb & }; bomb; exec sleep 60")?;
+    bomb.wait_started()?;
+
+    let image = host.image("busybox");
+    let other = ["run", "--pids", "16", &image, "--", "sh", "-c", "echo alive | cat; exit 3"];
+    let output = host.davit(other)?.expect_code(3)?;
+    ensure!(output.text() == "alive", "the other run printed {output}");
+
+    ensure!(bomb.cgroup_file("pids.current")?.parse::<u64>()? <= 32, "more pids than allowed");
+    bomb.davit(host, "cancel", &[])?.success()?;
+    let record = bomb.inspect(host)?;
+    record.expect("/end_reason", "canceled")?;
+    ensure!(record.number("/usage/pids_refused")? > 0, "no fork was refused: {record}");
+    ensure!(record.number("/usage/pids_peak")? <= 32, "peak of pids: {record}");
+
+    // A job that fails because it cannot fork is told apart from one that fails by itself.
+    let many = "i=0; while [ $i -lt 40 ]; do sleep 30 & i=$((i+1)); done; exit 0";
+    let run = Run::submit(host, &["--pids", "16"], many)?;
+    run.davit(host, "wait", &[])?;
+    let record = run.inspect(host)?;
+    record.expect("/end_reason", "pids_limit")?.expect("/status", "failed")?;
+    expect_says(record.text("/message")?, &["16"])
+}
