@@ -88,5 +88,5 @@ fn unknown_runs_and_words_are_named(host: &mut Host) -> TestResult {
     host.davit(["inspect", &run.id()[..13]])?.success()?;
     host.davit(["cancel", "once"])?.success()?;
     let refused = run.davit(host, "pause", &[])?.expect_code(125)?;
-    expect_says(&refused.error_text(), &["not running"])
+    expect_says(&refused.error_text(), &["pause", "ended"])
 }

@@ -83,6 +83,7 @@ behaviours![
     timeout,
 ];
 
+mod old_containerd;
 mod registry_double;
 mod story;
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::Test;
+use super::{Test, old_containerd};
 use super::story::expect_says;
 use crate::host::{CGROUP_ROOT, CommandOutput, ExecutorSettings, Host, run_command};
 use crate::outcome::TestResult;
 
 pub(crate) const TESTS: &[Test] = tests![
     without_containerd_it_does_not_start,
+    a_containerd_that_is_too_old_is_refused,
     without_a_controller_it_does_not_start,
     only_root_may_serve,
     one_executor_per_state_directory,
@@ -44,6 +45,14 @@ fn without_containerd_it_does_not_start(host: &mut Host) -> TestResult {
     let settings = host.settings().text("containerd.socket", "/run/nowhere/containerd.sock");
     let output = refused(host, &settings, &[])?;
     expect_says(&output.error_text(), &["/run/nowhere/containerd.sock", "containerd"])
+}
+
+fn a_containerd_that_is_too_old_is_refused(host: &mut Host) -> TestResult {
+    let socket = host.directory().join("old.sock");
+    old_containerd::serve(&socket, "v1.6.36")?;
+    let settings = host.settings().text("containerd.socket", &socket.to_string_lossy());
+    let output = refused(host, &settings, &[])?;
+    expect_says(&output.error_text(), &["1.6.36", "too old", "1.7"])
 }
 
 fn without_a_controller_it_does_not_start(host: &mut Host) -> TestResult {
