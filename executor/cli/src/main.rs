@@ -1,2 +1,35 @@
-//! davit
-fn main() {}
+//! `davit`: the one binary. Client of the executor's local API, and the executor itself.
+//!
+//! ```text
+//!  args (clap) ─► commands ─► client (gRPC on a unix socket) ─► output (tables or JSON)
+//!                   └─ executor serve ─► davit-executor
+//! ```
+//!
+//! Invariants: a job's output goes through byte for byte; the exit code of `run`, `attach` and `wait`
+//! is the run's own, [`exit::DAVIT_FAILED`] is davit's; every error says what to do.
+//!
+//! Absent on purpose: talking to containerd (the executor does), state of its own.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod commands;
+mod error;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match commands::dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            error.print();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

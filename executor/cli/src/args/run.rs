@@ -1,0 +1,215 @@
+//! The arguments of `davit run`, and the request they make.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use davit_types::{
+    Bytes, EnvVar, FieldError, FieldErrors, NetworkMode, OciRuntime, PullPolicy, RunRequest,
+};
+
+use super::{Cpu, RegistryArgs, whole_seconds};
+use crate::error::CliError;
+
+/// Largest environment file read, bytes.
+const ENV_FILE_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Print the run's id and return; the run goes on
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Forget the run once it has ended and its exit code is known
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) rm: bool,
+    /// Environment variable; KEY alone takes the value from davit's environment
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    env: Vec<String>,
+    /// File of KEY=VALUE lines; # begins a comment line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Size the operator offers (`davit info` lists them)
+    #[arg(long, value_name = "TYPE")]
+    instance_type: Option<String>,
+    /// Cores, fractions allowed
+    #[arg(long, value_name = "CORES")]
+    cpu: Option<Cpu>,
+    /// Memory, e.g. 512MiB
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<Bytes>,
+    /// Processes and threads
+    #[arg(long, value_name = "N")]
+    pids: Option<u32>,
+    /// Time the job may run, e.g. 90s, 2h [default: 1h]
+    #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
+    timeout: Option<u64>,
+    /// Time it may stay paused at a stretch [default: 24h]
+    #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
+    max_pause: Option<u64>,
+    /// Log bytes kept [default: 256MiB]
+    #[arg(long, value_name = "BYTES")]
+    log_cap: Option<Bytes>,
+    /// none, or host where the operator allows it
+    #[arg(long, default_value = "none", value_parser = network)]
+    network: NetworkMode,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// user[:group], names or numbers
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Host name in the container
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Name for people, unique among live runs
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Label, for your own use
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Replaces the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// One line for `sh -c`, instead of a command after --
+    #[arg(long, value_name = "LINE")]
+    shell: Option<String>,
+    /// When to ask the registry
+    #[arg(long, default_value = "missing", value_parser = pull_policy)]
+    pull: PullPolicy,
+    /// OCI runtime [default: the operator's]
+    #[arg(long, value_parser = oci_runtime, value_name = "crun|runc|runsc")]
+    runtime: Option<OciRuntime>,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Image reference
+    image: String,
+    /// Command and arguments; the image's own when absent
+    #[arg(last = true, value_name = "ARGV")]
+    argv: Vec<String>,
+}
+
+fn network(text: &str) -> Result<NetworkMode, String> {
+    match text {
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        _ => Err("must be none or host".to_owned()),
+    }
+}
+
+fn pull_policy(text: &str) -> Result<PullPolicy, String> {
+    match text {
+        "always" => Ok(PullPolicy::Always),
+        "missing" => Ok(PullPolicy::Missing),
+        "never" => Ok(PullPolicy::Never),
+        _ => Err("must be always, missing or never".to_owned()),
+    }
+}
+
+fn oci_runtime(text: &str) -> Result<OciRuntime, String> {
+    [OciRuntime::Crun, OciRuntime::Runc, OciRuntime::Runsc]
+        .into_iter()
+        .find(|runtime| runtime.binary() == text)
+        .ok_or_else(|| "must be crun, runc or runsc".to_owned())
+}
+
+impl RunArgs {
+    /// The request: not checked beyond its form, the executor does that.
+    pub(crate) fn request(&self) -> Result<RunRequest, CliError> {
+        let mut wrong = Vec::new();
+        let env = self.environment(&mut wrong)?;
+        let labels = self.labels(&mut wrong);
+        if !wrong.is_empty() {
+            return Err(CliError::Fields(FieldErrors(wrong)));
+        }
+        Ok(RunRequest {
+            image: self.image.clone(),
+            command: self.shell.clone(),
+            argv: self.argv.clone(),
+            entrypoint: self.entrypoint.clone(),
+            env,
+            name: self.name.clone(),
+            labels,
+            instance_type: self.instance_type.clone(),
+            cpu_millis: self.cpu.map(|cpu| cpu.millis),
+            memory_bytes_max: self.memory,
+            pids_max: self.pids,
+            timeout_seconds: self.timeout,
+            max_pause_seconds: self.max_pause,
+            log_bytes_max: self.log_cap,
+            workdir: self.workdir.clone(),
+            user: self.user.clone(),
+            hostname: self.hostname.clone(),
+            network: self.network,
+            pull_policy: self.pull,
+            runtime: self.runtime,
+            read_only_root: self.read_only,
+        })
+    }
+
+    fn environment(&self, wrong: &mut Vec<FieldError>) -> Result<Vec<EnvVar>, CliError> {
+        let mut lines = Vec::new();
+        for file in &self.env_file {
+            lines.extend(env_file_lines(file)?);
+        }
+        let mut variables = Vec::new();
+        for line in lines.iter().chain(&self.env) {
+            match line.split_once('=') {
+                Some((key, value)) => variables.push(EnvVar {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                }),
+                None => match std::env::var(line) {
+                    Ok(value) => variables.push(EnvVar {
+                        key: line.clone(),
+                        value,
+                    }),
+                    Err(_) => wrong.push(FieldError::new(
+                        "env",
+                        line,
+                        "has no value, and davit's environment has none for it",
+                    )),
+                },
+            }
+        }
+        Ok(variables)
+    }
+
+    fn labels(&self, wrong: &mut Vec<FieldError>) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::new();
+        for label in &self.label {
+            match label.split_once('=') {
+                Some((key, value)) => {
+                    labels.insert(key.to_owned(), value.to_owned());
+                }
+                None => wrong.push(FieldError::new("label", label, "is not KEY=VALUE")),
+            }
+        }
+        labels
+    }
+}
+
+fn env_file_lines(path: &Path) -> Result<Vec<String>, CliError> {
+    let reading = || CliError::io(format!("read {}", path.display()));
+    let mut text = String::new();
+    let file = File::open(path).map_err(reading())?;
+    file.take(ENV_FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(reading())?;
+    if text.len() as u64 > ENV_FILE_BYTES_MAX {
+        let problem = format!("is larger than {ENV_FILE_BYTES_MAX} bytes");
+        return Err(CliError::field(FieldError::new(
+            "env-file",
+            path.display(),
+            problem,
+        )));
+    }
+    let kept = text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    Ok(kept.map(str::to_owned).collect())
+}

@@ -1,0 +1,67 @@
+//! The connection to the executor.
+
+use std::path::{Path, PathBuf};
+
+use davit_rpc::local::{
+    host_client::HostClient, images_client::ImagesClient, runs_client::RunsClient,
+};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::error::CliError;
+
+/// Largest message taken from the executor, bytes: a list of all of a host's runs.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// A connection to one executor.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    channel: Channel,
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Connects to the executor on `socket`.
+    pub(crate) async fn connect(socket: &Path) -> Result<Self, CliError> {
+        // A plain connect first: its error is the one that tells people what is wrong.
+        UnixStream::connect(socket)
+            .await
+            .map_err(|source| CliError::NoExecutor {
+                socket: socket.to_owned(),
+                source,
+            })?;
+        let unreachable = |error: tonic::transport::Error| CliError::NoExecutor {
+            socket: socket.to_owned(),
+            source: std::io::Error::other(error),
+        };
+        let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))
+            .map_err(unreachable)?
+            .connect()
+            .await
+            .map_err(unreachable)?;
+        Ok(Self {
+            channel,
+            socket: socket.to_owned(),
+        })
+    }
+
+    /// The socket this is connected to.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The service of runs.
+    pub(crate) fn runs(&self) -> RunsClient<Channel> {
+        RunsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The service of images.
+    pub(crate) fn images(&self) -> ImagesClient<Channel> {
+        ImagesClient::new(self.channel.clone())
+    }
+
+    /// The service of the host.
+    pub(crate) fn host(&self) -> HostClient<Channel> {
+        HostClient::new(self.channel.clone())
+    }
+}

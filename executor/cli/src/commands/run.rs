@@ -1,0 +1,156 @@
+//! `run`, `attach` and `logs`: the commands that follow a run's output.
+//!
+//! The first SIGINT or SIGTERM is passed on as a stop with that signal, the second is a cancel.
+//! SIGHUP (the terminal closed) leaves the run alone.
+
+use std::io::{self, Read};
+
+use davit_rpc::local::{RegistryCredentials, Run, RunRef, StopRequest};
+use davit_types::FieldError;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Context;
+use super::follow::{Following, follow};
+use crate::args::{Format, LogsArgs, RegistryArgs, RunArgs};
+use crate::error::CliError;
+use crate::exit;
+use crate::output::{note, print_json, print_line, run::RunJson};
+
+/// Longest password read from standard input, bytes.
+const PASSWORD_BYTES_MAX: u64 = 4096;
+
+/// `davit run`.
+pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliError> {
+    let request = davit_rpc::submit_request(args.request()?, credentials(&args.registry)?);
+    let accepted = context.client.runs().submit(request).await?.into_inner();
+    if args.detach {
+        match context.format {
+            Format::Json => print_json(&RunJson::from(&accepted))?,
+            Format::Table => print_line(&accepted.id)?,
+        }
+        return Ok(0);
+    }
+    let code = followed_to_the_end(&accepted.id, context).await?;
+    if args.rm {
+        context
+            .client
+            .runs()
+            .remove(RunRef { run: accepted.id })
+            .await?;
+    }
+    Ok(code)
+}
+
+/// `davit attach`.
+pub(super) async fn attach(run: &str, context: &Context) -> Result<u8, CliError> {
+    followed_to_the_end(run, context).await
+}
+
+/// `davit logs`.
+pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliError> {
+    let following = Following {
+        run: args.run.clone(),
+        after_id: args.after,
+        follow: args.follow,
+        stream: args.stream.clone().unwrap_or_default(),
+        timestamps: args.timestamps,
+        json: context.format == Format::Json,
+        progress: false,
+    };
+    follow(&context.client, following).await?;
+    Ok(())
+}
+
+async fn followed_to_the_end(run: &str, context: &Context) -> Result<u8, CliError> {
+    let following = Following {
+        run: run.to_owned(),
+        after_id: 0,
+        follow: true,
+        stream: String::new(),
+        timestamps: false,
+        json: false,
+        progress: true,
+    };
+    let listening = || CliError::io("listen for signals");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(listening())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(listening())?;
+    let mut asked_to_stop = false;
+    let ended = follow(&context.client, following);
+    tokio::pin!(ended);
+    let ended = loop {
+        let name = tokio::select! {
+            ended = &mut ended => break ended?,
+            _ = interrupt.recv() => "INT",
+            _ = terminate.recv() => "TERM",
+        };
+        end_early(run, name, asked_to_stop, context);
+        asked_to_stop = true;
+    };
+    if context.format == Format::Json {
+        print_json(&RunJson::from(&ended))?;
+    }
+    tell_unusual_end(&ended);
+    Ok(exit::of_run(&ended))
+}
+
+/// Asks in the background: the answer comes only when the run has ended, which the log tells first.
+fn end_early(run: &str, signal: &str, asked_before: bool, context: &Context) {
+    let mut service = context.client.runs();
+    let run = run.to_owned();
+    let signal = signal.to_owned();
+    if asked_before {
+        note("cancelling");
+    } else {
+        note(&format!("stopping with SIG{signal}; once more to kill"));
+    }
+    tokio::spawn(async move {
+        let answer = if asked_before {
+            service.cancel(RunRef { run }).await
+        } else {
+            service
+                .stop(StopRequest {
+                    run,
+                    signal: Some(signal),
+                    grace_ms: None,
+                })
+                .await
+        };
+        if let Err(status) = answer {
+            CliError::from(status).print();
+        }
+    });
+}
+
+fn tell_unusual_end(run: &Run) {
+    let reason = run.end_reason.as_deref().unwrap_or("unknown");
+    if reason != "exited" {
+        note(&format!(
+            "{reason}: {}",
+            run.message.as_deref().unwrap_or("no reason was recorded")
+        ));
+    }
+}
+
+/// Credentials for one pull, the password from standard input.
+pub(super) fn credentials(args: &RegistryArgs) -> Result<Option<RegistryCredentials>, CliError> {
+    let Some(username) = args.registry_user.clone() else {
+        return Ok(None);
+    };
+    let mut password = String::new();
+    let reading = CliError::io("read the registry password from standard input");
+    io::stdin()
+        .take(PASSWORD_BYTES_MAX + 1)
+        .read_to_string(&mut password)
+        .map_err(reading)?;
+    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    if password.is_empty() || password.len() as u64 > PASSWORD_BYTES_MAX {
+        let problem = format!("must be 1 to {PASSWORD_BYTES_MAX} bytes");
+        let length = format!("{} bytes", password.len());
+        return Err(CliError::field(FieldError::new(
+            "registry password",
+            length,
+            problem,
+        )));
+    }
+    Ok(Some(RegistryCredentials { username, password }))
+}

@@ -1,0 +1,133 @@
+//! Errors as people read them: what failed, why, what to do.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use davit_types::{FieldError, FieldErrors};
+use tonic::{Code, Status};
+
+use crate::exit;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// Nobody answers on the socket.
+    #[error("cannot reach the executor on {}", socket.display())]
+    NoExecutor {
+        /// Where it was looked for.
+        socket: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The executor refused or failed.
+    #[error("{}", .0.message())]
+    Refused(Box<Status>),
+    /// Fields are wrong.
+    #[error("the request is not valid")]
+    Fields(FieldErrors),
+    /// A file or stream of our own failed.
+    #[error("cannot {operation}")]
+    Io {
+        /// What was tried, with its object.
+        operation: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The settings are wrong.
+    #[error(transparent)]
+    Settings(#[from] davit_executor::settings::SettingsError),
+    /// The executor does not serve.
+    #[error(transparent)]
+    Serve(#[from] davit_executor::ServeError),
+    /// The executor went away and did not come back.
+    #[error("the executor went away for {seconds} s; the run goes on: davit attach {run}")]
+    Lost {
+        /// How long it was waited for.
+        seconds: u64,
+        /// The run that was followed.
+        run: String,
+    },
+    /// The executor broke its own protocol.
+    #[error("the executor's answer lacks {0}")]
+    Protocol(&'static str),
+}
+
+impl CliError {
+    /// One wrong field found on this side.
+    pub(crate) fn field(error: FieldError) -> Self {
+        Self::Fields(FieldErrors(vec![error]))
+    }
+
+    /// Wraps an I/O error.
+    pub(crate) fn io(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let operation = operation.into();
+        move |source| Self::Io { operation, source }
+    }
+
+    /// The exit code of a command that failed so; commands that report a run's code use
+    /// [`exit::DAVIT_FAILED`] for all of them.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Fields(_)
+            | Self::NoExecutor { .. }
+            | Self::Refused(_)
+            | Self::Lost { .. }
+            | Self::Protocol(_) => exit::DAVIT_FAILED,
+            Self::Io { .. } | Self::Settings(_) | Self::Serve(_) => exit::FAILED,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoExecutor { source, .. } => Some(match source.kind() {
+                io::ErrorKind::PermissionDenied => "the socket is root's: run as root",
+                _ => {
+                    "start it with `davit executor serve`, or name its socket with --socket or DAVIT_SOCKET"
+                }
+            }),
+            Self::Refused(status) => match status.code() {
+                Code::NotFound if status.message().contains("run") => {
+                    Some("`davit ps -a` lists the runs")
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Writes the error, its causes and a hint to standard error.
+    pub(crate) fn print(&self) {
+        let mut text = format!("error: {self}\n");
+        if let Self::Fields(FieldErrors(errors)) = self {
+            for error in errors {
+                text.push_str(&format!("  {error}\n"));
+            }
+        }
+        let mut said = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let sentence = error.to_string();
+            // A source whose text its parent repeats adds nothing.
+            if !said.contains(&sentence) {
+                text.push_str(&format!("  {sentence}\n"));
+            }
+            said = sentence;
+            cause = error.source();
+        }
+        if let Some(hint) = self.hint() {
+            text.push_str(&format!("  hint: {hint}\n"));
+        }
+        // Nobody is left to be told when standard error is closed.
+        io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+    }
+}
+
+impl From<Status> for CliError {
+    fn from(status: Status) -> Self {
+        match davit_rpc::field_errors(&status) {
+            Some(errors) => Self::Fields(errors),
+            None => Self::Refused(Box::new(status)),
+        }
+    }
+}
