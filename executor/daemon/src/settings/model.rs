@@ -1,7 +1,7 @@
 //! The settings as the executor uses them: every value is within its documented range.
 //!
 //! The serialised form is the *canonical* one (bytes and thousandths as integers); what people write
-//! (`memory = "512MiB"`, `cpu = 0.5`) is translated by `super::check`.
+//! (`memory = "512MiB"`, `cpu = 0.5`) is translated by the sibling module `check`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use davit_types::{Bytes, OciRuntime, Resources};
 use serde::{Deserialize, Serialize};
 
-/// Everything an operator can set. Build it with `Settings::load` or take
+/// Everything an operator can set. Build it with [`load`](super::load) or take
 /// [`Settings::default`], which is what an empty file gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,9 +74,9 @@ pub struct ImageSettings {
     pub allow: Vec<String>,
 }
 
-/// Access to one registry. A password is never kept: see `RegistrySettings::password`.
+/// Access to one registry. A password is never kept: see [`RegistrySettings::password`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct RegistrySettings {
     /// User name; absent means anonymous.
     pub username: Option<String>,
@@ -102,7 +102,8 @@ pub struct NetworkSettings {
 pub struct InstanceTypeSettings {
     /// Name in requests.
     pub slug: String,
-    /// Name for people.
+    /// Name for people; the slug where the operator gave none.
+    #[serde(default)]
     pub name: String,
     /// Thousandths of a CPU.
     pub cpu: u32,
@@ -111,6 +112,7 @@ pub struct InstanceTypeSettings {
     /// `pids.max`.
     pub pids: u32,
     /// Price of a second, millionths of the currency unit.
+    #[serde(default)]
     pub price_second_micros: u64,
 }
 
