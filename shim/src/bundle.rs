@@ -1,0 +1,220 @@
+//! A container's bundle: the directory containerd prepared, the few facts of `config.json` the shim needs,
+//! and what the shim itself leaves there for `delete`.
+//!
+//! ```text
+//!  config.json      containerd    the OCI runtime specification
+//!  rootfs/          containerd    mounted by us when Create brings mounts
+//!  log              containerd    FIFO: our diary
+//!  address          us            our socket; containerd 1.7 reads it at its restart
+//!  init.pid         OCI runtime   first process
+//!  log.json         OCI runtime   its messages
+//!  davit-shim.json  us            which OCI runtime with which state directory: `delete` needs it
+//! ```
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Annotation that makes this a run of davit: the run directory.
+const RUN_DIR_ANNOTATION: &str = "davit.run-dir";
+
+/// Annotations naming a group of containers that share one shim, in the order they are asked.
+const GROUP_ANNOTATIONS: [&str; 2] = [
+    "io.containerd.runc.v2.group",
+    "io.kubernetes.cri.sandbox-id",
+];
+
+/// Why a bundle could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BundleError {
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not valid", path.display())]
+    Malformed {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// The part of `config.json` the shim looks at.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Config {
+    #[serde(default)]
+    annotations: HashMap<String, String>,
+    #[serde(default)]
+    linux: Linux,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Linux {
+    #[serde(default)]
+    namespaces: Vec<Namespace>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Namespace {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    path: String,
+}
+
+impl Config {
+    /// Reads `<bundle>/config.json`.
+    pub(crate) fn read(bundle: &Path) -> Result<Self, BundleError> {
+        read_json(&bundle.join("config.json"))
+    }
+
+    /// Whether the init process is the first of a pid namespace of its own, so that the kernel kills the
+    /// others when it ends.
+    pub(crate) fn has_private_pid_namespace(&self) -> bool {
+        self.linux
+            .namespaces
+            .iter()
+            .any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
+    }
+
+    /// The run directory, if this container is a run of davit.
+    pub(crate) fn run_dir(&self) -> Option<&Path> {
+        self.annotations.get(RUN_DIR_ANNOTATION).map(Path::new)
+    }
+
+    /// The group whose shim holds this container; `id` itself when it belongs to none.
+    pub(crate) fn group<'a>(&'a self, id: &'a str) -> &'a str {
+        GROUP_ANNOTATIONS
+            .iter()
+            .find_map(|name| self.annotations.get(*name))
+            .map_or(id, String::as_str)
+    }
+}
+
+/// `davit-shim.json`: what `delete` must know when nobody is left to ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShimRecord {
+    /// OCI runtime binary.
+    pub(crate) runtime: PathBuf,
+    /// Its state directory, namespace included.
+    pub(crate) root: PathBuf,
+    pub(crate) systemd_cgroup: bool,
+    /// The run directory of a run of davit.
+    pub(crate) run_dir: Option<PathBuf>,
+}
+
+impl ShimRecord {
+    const FILE: &str = "davit-shim.json";
+
+    pub(crate) fn write(&self, bundle: &Path) -> Result<(), BundleError> {
+        let path = bundle.join(Self::FILE);
+        let bytes = serde_json::to_vec(self).map_err(|source| BundleError::Malformed {
+            path: path.clone(),
+            source,
+        })?;
+        write_whole(&path, &bytes)
+    }
+
+    /// `None` if the shim died before it wrote one.
+    pub(crate) fn read(bundle: &Path) -> Result<Option<Self>, BundleError> {
+        match read_json(&bundle.join(Self::FILE)) {
+            Ok(record) => Ok(Some(record)),
+            Err(BundleError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The pid an OCI runtime wrote (runc leaves out the newline).
+pub(crate) fn read_pid(path: &Path) -> Result<i32, BundleError> {
+    let text = std::fs::read_to_string(path).map_err(failed("read", path))?;
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, format!("`{text}` is no pid"));
+            failed("read", path)(source)
+        })
+}
+
+/// Replaces a file so that readers see the old or the new content, never a part.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, bytes).map_err(failed("write", &temporary))?;
+    std::fs::rename(&temporary, path).map_err(failed("rename into place", path))
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, BundleError> {
+    let bytes = std::fs::read(path).map_err(failed("read", path))?;
+    serde_json::from_slice(&bytes).map_err(|source| BundleError::Malformed {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BundleError {
+    let path = path.to_owned();
+    move |source| BundleError::Io {
+        operation,
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> Config {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_pid_namespace_is_private_only_without_a_path() {
+        let of = |namespaces: &str| {
+            config(&format!(r#"{{"linux":{{"namespaces":[{namespaces}]}}}}"#))
+                .has_private_pid_namespace()
+        };
+        assert!(of(r#"{"type":"mount"},{"type":"pid"}"#));
+        assert!(!of(r#"{"type":"pid","path":"/proc/1/ns/pid"}"#));
+        assert!(!of(r#"{"type":"mount"}"#));
+        assert!(!config("{}").has_private_pid_namespace());
+    }
+
+    #[test]
+    fn groups_come_from_annotations() {
+        assert_eq!(config("{}").group("a"), "a");
+        let pod = config(r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod"}}"#);
+        assert_eq!(pod.group("a"), "pod");
+    }
+
+    #[test]
+    fn record_survives_the_disk_and_pids_are_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(ShimRecord::read(dir.path()).unwrap(), None);
+        let record = ShimRecord {
+            runtime: "/usr/bin/crun".into(),
+            root: "/run/x/default".into(),
+            systemd_cgroup: false,
+            run_dir: None,
+        };
+        record.write(dir.path()).unwrap();
+        assert_eq!(ShimRecord::read(dir.path()).unwrap(), Some(record));
+
+        let pid = dir.path().join("init.pid");
+        std::fs::write(&pid, "17\n").unwrap();
+        assert_eq!(read_pid(&pid).unwrap(), 17);
+        for broken in ["", "0", "-1", "x"] {
+            std::fs::write(&pid, broken).unwrap();
+            assert!(read_pid(&pid).is_err(), "{broken:?}");
+        }
+    }
+}

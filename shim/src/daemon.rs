@@ -1,0 +1,137 @@
+//! The daemon: one thread, one event loop, until its last container is deleted and containerd says Shutdown.
+//!
+//! ```text
+//!  stdin = listening socket (from `start`) ─► ttrpc server
+//!  signalfd: SIGCHLD ─► Reaper::sweep      SIGTERM, SIGINT ─► end, unless a container is held
+//! ```
+//!
+//! Memory: everything here is sized for a process that waits for days. No thread pool, no timer wheel of its own,
+//! heap trimmed after start-up.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use ttrpc::asynchronous::Server;
+use ttrpc::asynchronous::transport::Listener;
+
+use crate::args::Args;
+use crate::events::Publisher;
+use crate::polled::polled;
+use crate::reaper::Reaper;
+use crate::service::{Shim, rpc};
+use crate::{logger, sys};
+
+/// How long the answer to Shutdown may take to leave before the process ends.
+const LAST_ANSWER_MS: u64 = 100;
+
+/// Why the daemon could not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    #[error("cannot {operation}")]
+    Setup {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot serve the task API")]
+    Serve(#[source] ttrpc::Error),
+}
+
+fn failed<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> DaemonError {
+    move |source| DaemonError::Setup {
+        operation,
+        source: source.into(),
+    }
+}
+
+/// Serves until the end.
+pub(crate) fn run(args: &Args) -> Result<(), DaemonError> {
+    if let Some(bundle) = &args.bundle {
+        logger::init(bundle, &args.id, args.debug);
+    }
+    sys::ignore_sigpipe();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(failed("become a subreaper"))?;
+    let listener = inherited_listener().map_err(failed("take over the socket"))?;
+    // Before any thread or child: SIGCHLD must never be lost.
+    let signals = sys::signal_fd(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT])
+        .map_err(failed("receive signals"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed("make the event loop"))?;
+    let result = runtime.block_on(serve(args, listener, signals));
+    remove_socket(&args.socket);
+    result
+}
+
+/// The socket `start` has put on stdin; stdin becomes /dev/null.
+fn inherited_listener() -> io::Result<UnixListener> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    let listener = UnixListener::from(socket);
+    // Anything but a listening socket is a mistake of whoever started us.
+    listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn serve(args: &Args, listener: UnixListener, signals: OwnedFd) -> Result<(), DaemonError> {
+    let reaper = Reaper::default();
+    let publisher = Publisher::start(&args.namespace, std::env::var("TTRPC_ADDRESS").ok());
+    let socket_dir = args.socket.parent().unwrap_or(Path::new("/run")).to_owned();
+    let shim = Shim::new(
+        &args.namespace,
+        socket_dir,
+        reaper.clone(),
+        publisher.clone(),
+    );
+    let listener =
+        tokio::net::UnixListener::from_std(listener).map_err(failed("watch the socket"))?;
+    let mut server = Server::new()
+        .add_listener(Listener::from(listener))
+        .register_service(rpc::services(&shim));
+    server.start().await.map_err(DaemonError::Serve)?;
+    log::debug!("serving {}", args.socket.display());
+    sys::trim_heap();
+
+    let signals = polled(signals).map_err(failed("watch signals"))?;
+    tokio::select! {
+        () = shim.shut_down() => {}
+        () = handle_signals(&signals, &reaper, &shim) => log::info!("ended by a signal"),
+    }
+    publisher.flush().await;
+    // The answer to Shutdown is on its way through the connection's writer task.
+    tokio::time::sleep(Duration::from_millis(LAST_ANSWER_MS)).await;
+    Ok(())
+}
+
+/// Returns on SIGTERM or SIGINT, if no container would be left without its holder.
+async fn handle_signals(signals: &AsyncFd<OwnedFd>, reaper: &Reaper, shim: &Shim) {
+    loop {
+        let Ok(mut ready) = signals.readable().await else {
+            return std::future::pending().await;
+        };
+        while let Some(signal) = sys::next_signal(ready.get_inner()) {
+            if signal == libc::SIGCHLD {
+                reaper.sweep();
+            } else if shim.is_empty() {
+                return;
+            } else {
+                log::warn!("signal {signal} ignored: containers are running");
+            }
+        }
+        ready.clear_ready();
+    }
+}
+
+fn remove_socket(socket: &Path) {
+    if let Err(error) = std::fs::remove_file(socket) {
+        log::debug!("cannot remove {}: {error}", socket.display());
+    }
+}

@@ -1,0 +1,325 @@
+//! The root file system: mounting what Create lists on `<bundle>/rootfs`, and taking it away again.
+//!
+//! Options come as the strings of mount(8). Overlay options of many layers are longer than the page
+//! mount(2) takes: then the common directory of the layers becomes the working directory for the length of
+//! the call and the layers are named relative to it. The shim has one thread, so nobody else sees that.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use containerd_shim_protos::api::Mount;
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+
+/// Bytes of options mount(2) takes: one page, less the final NUL.
+const DATA_BYTES_MAX: usize = 4095;
+
+/// Mounts stacked on one place that are taken away before giving up.
+const UNMOUNTS_MAX: usize = 64;
+
+/// Why a root file system could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MountError {
+    #[error("cannot mount {source_} ({kind}) on {}", target.display())]
+    Mount {
+        source_: String,
+        kind: String,
+        target: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("cannot unmount {}", target.display())]
+    Unmount {
+        target: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("mount options of {} are {bytes} bytes, more than the kernel takes", target.display())]
+    OptionsTooLong { target: PathBuf, bytes: usize },
+    #[error("mount target `{0}` leaves the root file system")]
+    BadTarget(String),
+    #[error("cannot create {}", .0.display())]
+    Create(PathBuf, #[source] std::io::Error),
+}
+
+/// mount(8) words that are flags of mount(2): (word, flag, whether the word clears it).
+const FLAGS: &[(&str, MountFlags, bool)] = &[
+    ("ro", MountFlags::RDONLY, false),
+    ("rw", MountFlags::RDONLY, true),
+    ("nosuid", MountFlags::NOSUID, false),
+    ("suid", MountFlags::NOSUID, true),
+    ("nodev", MountFlags::NODEV, false),
+    ("dev", MountFlags::NODEV, true),
+    ("noexec", MountFlags::NOEXEC, false),
+    ("exec", MountFlags::NOEXEC, true),
+    ("sync", MountFlags::SYNCHRONOUS, false),
+    ("async", MountFlags::SYNCHRONOUS, true),
+    ("dirsync", MountFlags::DIRSYNC, false),
+    ("noatime", MountFlags::NOATIME, false),
+    ("atime", MountFlags::NOATIME, true),
+    ("nodiratime", MountFlags::NODIRATIME, false),
+    ("diratime", MountFlags::NODIRATIME, true),
+    ("relatime", MountFlags::RELATIME, false),
+    ("norelatime", MountFlags::RELATIME, true),
+    ("strictatime", MountFlags::STRICTATIME, false),
+];
+
+/// The parts of a list of mount(8) options.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    flags: MountFlags,
+    bind: bool,
+    recursive: bool,
+    propagation: Option<MountPropagationFlags>,
+    /// What the file system itself is told.
+    data: Vec<String>,
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Self {
+        let mut options = Self {
+            flags: MountFlags::empty(),
+            bind: false,
+            recursive: false,
+            propagation: None,
+            data: Vec::new(),
+        };
+        for word in words {
+            let recursive = MountPropagationFlags::REC;
+            match word.as_str() {
+                "defaults" | "loop" => {}
+                "bind" => options.bind = true,
+                "rbind" => (options.bind, options.recursive) = (true, true),
+                "private" => options.propagation = Some(MountPropagationFlags::PRIVATE),
+                "rprivate" => {
+                    options.propagation = Some(MountPropagationFlags::PRIVATE | recursive)
+                }
+                "shared" => options.propagation = Some(MountPropagationFlags::SHARED),
+                "rshared" => options.propagation = Some(MountPropagationFlags::SHARED | recursive),
+                "slave" => options.propagation = Some(MountPropagationFlags::DOWNSTREAM),
+                "rslave" => {
+                    options.propagation = Some(MountPropagationFlags::DOWNSTREAM | recursive);
+                }
+                _ => match FLAGS.iter().find(|(name, ..)| name == word) {
+                    Some((_, flag, true)) => options.flags.remove(*flag),
+                    Some((_, flag, false)) => options.flags.insert(*flag),
+                    None => options.data.push(word.clone()),
+                },
+            }
+        }
+        options
+    }
+}
+
+/// Mounts all of `mounts` on `rootfs` (and below it, where a mount names a target), or none.
+pub(crate) fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), MountError> {
+    if !mounts.is_empty() {
+        std::fs::create_dir_all(rootfs)
+            .map_err(|source| MountError::Create(rootfs.to_owned(), source))?;
+    }
+    for mount in mounts {
+        let target = target_of(mount, rootfs)?;
+        if let Err(error) = mount_one(mount, &target) {
+            if let Err(undo) = unmount_all(rootfs) {
+                log::warn!("after a failed mount: {undo}");
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn target_of(mount: &Mount, rootfs: &Path) -> Result<PathBuf, MountError> {
+    let below = Path::new(mount.target.trim_start_matches('/'));
+    let plain = |part| matches!(part, std::path::Component::Normal(_));
+    if !below.components().all(plain) {
+        return Err(MountError::BadTarget(mount.target.clone()));
+    }
+    Ok(rootfs.join(below))
+}
+
+fn mount_one(mount: &Mount, target: &Path) -> Result<(), MountError> {
+    let options = Options::parse(&mount.options);
+    let failed = |source| MountError::Mount {
+        source_: mount.source.clone(),
+        kind: mount.type_.clone(),
+        target: target.to_owned(),
+        source,
+    };
+    if options.bind || mount.type_ == "bind" {
+        if options.recursive {
+            rustix::mount::mount_bind_recursive(&mount.source, target).map_err(failed)?;
+        } else {
+            rustix::mount::mount_bind(&mount.source, target).map_err(failed)?;
+        }
+        // A bind mount takes its flags only in a second step.
+        if !options.flags.is_empty() {
+            let flags = options.flags | MountFlags::BIND;
+            rustix::mount::mount_remount(target, flags, c"").map_err(failed)?;
+        }
+    } else {
+        let (dir, data) = fitting(&options.data, target)?;
+        let data = CString::new(data).map_err(|_| failed(Errno::INVAL))?;
+        let mount_it = || {
+            rustix::mount::mount(
+                mount.source.as_str(),
+                target,
+                mount.type_.as_str(),
+                options.flags,
+                Some(data.as_c_str()),
+            )
+        };
+        match dir {
+            None => mount_it().map_err(failed)?,
+            Some(dir) => {
+                rustix::process::chdir(&dir).map_err(failed)?;
+                let mounted = mount_it();
+                rustix::process::chdir("/").map_err(failed)?;
+                mounted.map_err(failed)?;
+            }
+        }
+    }
+    match options.propagation {
+        Some(flags) => rustix::mount::mount_change(target, flags).map_err(failed),
+        None => Ok(()),
+    }
+}
+
+/// The options as one string that fits, and the directory they are relative to, if any.
+fn fitting(data: &[String], target: &Path) -> Result<(Option<PathBuf>, String), MountError> {
+    let whole = data.join(",");
+    if whole.len() <= DATA_BYTES_MAX {
+        return Ok((None, whole));
+    }
+    let too_long = |bytes| MountError::OptionsTooLong {
+        target: target.to_owned(),
+        bytes,
+    };
+    let layers = data
+        .iter()
+        .find_map(|option| option.strip_prefix("lowerdir="));
+    let common = layers.map(common_dir).filter(|dir| dir.len() > 1);
+    let Some(common) = common else {
+        return Err(too_long(whole.len()));
+    };
+    let short: Vec<String> = data
+        .iter()
+        .map(|option| match option.strip_prefix("lowerdir=") {
+            Some(layers) => {
+                let relative: Vec<&str> = layers
+                    .split(':')
+                    .map(|layer| &layer[common.len()..])
+                    .collect();
+                format!("lowerdir={}", relative.join(":"))
+            }
+            None => option.clone(),
+        })
+        .collect();
+    let short = short.join(",");
+    if short.len() > DATA_BYTES_MAX {
+        return Err(too_long(short.len()));
+    }
+    Ok((Some(PathBuf::from(common)), short))
+}
+
+/// The longest directory, with its final slash, that all colon-separated paths are strictly below.
+fn common_dir(paths: &str) -> &str {
+    let mut paths = paths.split(':');
+    let first = paths.next().unwrap_or_default();
+    let shared = paths.fold(first.len(), |len, path| {
+        first
+            .bytes()
+            .zip(path.bytes())
+            .take(len)
+            .take_while(|(a, b)| a == b)
+            .count()
+    });
+    first[..shared].rfind('/').map_or("", |at| &first[..=at])
+}
+
+/// Unmounts everything stacked on `rootfs`; fine if nothing is.
+pub(crate) fn unmount_all(rootfs: &Path) -> Result<(), MountError> {
+    for _layer in 0..UNMOUNTS_MAX {
+        // Detach: a process that still looks at it must not keep the container from going.
+        match rustix::mount::unmount(rootfs, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(source) => {
+                return Err(MountError::Unmount {
+                    target: rootfs.to_owned(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn options_are_flags_propagation_or_data() {
+        let options = Options::parse(&words("ro nosuid rbind rprivate index=off lowerdir=/a:/b"));
+        assert_eq!(options.flags, MountFlags::RDONLY | MountFlags::NOSUID);
+        assert!(options.bind && options.recursive);
+        assert_eq!(
+            options.propagation,
+            Some(MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        );
+        assert_eq!(options.data, ["index=off", "lowerdir=/a:/b"]);
+        assert_eq!(Options::parse(&words("ro rw")).flags, MountFlags::empty());
+    }
+
+    #[test]
+    fn the_common_directory_ends_at_a_slash() {
+        assert_eq!(common_dir("/s/12/fs:/s/1/fs:/s/13/fs"), "/s/");
+        assert_eq!(common_dir("/a:/b"), "/");
+        assert_eq!(common_dir("/s/1/fs"), "/s/1/");
+    }
+
+    #[test]
+    fn many_layers_are_named_relative_to_their_directory() {
+        let layers: Vec<String> = (0..120)
+            .map(|n| {
+                format!(
+                    "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/{n}/fs"
+                )
+            })
+            .collect();
+        let data = [
+            format!("lowerdir={}", layers.join(":")),
+            "upperdir=/u".to_owned(),
+        ];
+        let (dir, text) = fitting(&data, Path::new("/t")).unwrap();
+        assert_eq!(
+            dir.unwrap(),
+            Path::new("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/")
+        );
+        assert!(text.starts_with("lowerdir=0/fs:1/fs:"), "{text}");
+        assert!(text.ends_with(",upperdir=/u"));
+        assert!(text.len() <= DATA_BYTES_MAX);
+    }
+
+    #[test]
+    fn targets_stay_below_the_root() {
+        let mount = |target: &str| Mount {
+            target: target.to_owned(),
+            ..Mount::default()
+        };
+        assert_eq!(
+            target_of(&mount("/a/b"), Path::new("/r")).unwrap(),
+            Path::new("/r/a/b")
+        );
+        assert_eq!(
+            target_of(&mount(""), Path::new("/r")).unwrap(),
+            Path::new("/r")
+        );
+        assert!(target_of(&mount("../x"), Path::new("/r")).is_err());
+    }
+}

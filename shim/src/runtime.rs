@@ -1,0 +1,413 @@
+//! The OCI runtime's command line (crun, runc, runsc): one method a command.
+//!
+//! ```text
+//!  <binary> --root <root> --log <bundle>/log.json --log-format json [--systemd-cgroup] <command> …
+//! ```
+//!
+//! Runs with the bundle as working directory, dies with the shim, and is bounded in time. What went wrong is
+//! told in the runtime's own words: its last `error` line in log.json, else its stderr.
+//!
+//! Absent on purpose: `kill`, `pause`, `resume`, `ps`, `events`. The shim holds the process (pidfd) and the cgroup
+//! itself; only a runtime whose processes are no host processes (runsc) is asked to deliver signals.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use davit_types::ExitStatus;
+
+use crate::reaper::{ChildError, Exit, Reaper};
+use crate::sys;
+
+/// Longest a single runtime command may take. Hooks and cold disks are slow; for ever is not an answer.
+const COMMAND_SECONDS_MAX: u64 = 600;
+
+/// Bytes of the runtime's log or stderr that are looked at for a message.
+const MESSAGE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A failed runtime command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RuntimeError {
+    #[error("no OCI runtime found in PATH (looked for {0})")]
+    NotFound(String),
+    #[error("cannot execute OCI runtime {}", binary.display())]
+    Execute {
+        binary: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot watch OCI runtime command {command}")]
+    Watch {
+        command: String,
+        #[source]
+        source: ChildError,
+    },
+    #[error("OCI runtime {command} failed: {message}")]
+    Failed { command: String, message: String },
+    #[error("OCI runtime {command} took longer than {COMMAND_SECONDS_MAX} s and was killed")]
+    TimedOut { command: String },
+}
+
+impl RuntimeError {
+    /// Whether the runtime says that it knows no such container (any more).
+    pub(crate) fn says_unknown_container(&self) -> bool {
+        matches!(self, Self::Failed { message, .. }
+            if message.contains("does not exist") || message.contains("No such file or directory"))
+    }
+}
+
+/// Standard streams of a runtime command; `create` and `exec` hand them to the container.
+pub(crate) struct Stdio3 {
+    pub(crate) stdin: Stdio,
+    pub(crate) stdout: Stdio,
+    pub(crate) stderr: Stdio,
+}
+
+impl Stdio3 {
+    pub(crate) fn null() -> Self {
+        Self {
+            stdin: Stdio::null(),
+            stdout: Stdio::null(),
+            stderr: Stdio::null(),
+        }
+    }
+}
+
+/// One runtime with one state directory, for one container.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtime {
+    binary: PathBuf,
+    root: PathBuf,
+    systemd_cgroup: bool,
+    bundle: PathBuf,
+}
+
+/// Names looked for when the client asks for no runtime, best first.
+const DEFAULT_BINARIES: [&str; 2] = ["crun", "runc"];
+
+impl Runtime {
+    /// `binary` as found by [`find_binary`]; `root` is the state directory, namespace included.
+    pub(crate) fn new(binary: PathBuf, root: PathBuf, systemd_cgroup: bool, bundle: &Path) -> Self {
+        Self {
+            binary,
+            root,
+            systemd_cgroup,
+            bundle: bundle.to_owned(),
+        }
+    }
+
+    /// The binary in use.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Whether the container's processes are invisible to the host's kernel, so that signals and process
+    /// lists must go through the runtime.
+    pub(crate) fn is_sandboxed(&self) -> bool {
+        self.binary.file_name() == Some(OsStr::new("runsc"))
+    }
+
+    /// Creates container `id` with `stdio` (or a console at `console`); its pid goes to `pid_file`.
+    pub(crate) async fn create(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        pid_file: &Path,
+        console: Option<&Path>,
+        no_pivot_no_keyring: (bool, bool),
+        stdio: Stdio3,
+    ) -> Result<(), RuntimeError> {
+        let mut command = self.command("create");
+        command.arg("--bundle").arg(&self.bundle);
+        command.arg("--pid-file").arg(pid_file);
+        if let Some(console) = console {
+            command.arg("--console-socket").arg(console);
+        }
+        if no_pivot_no_keyring.0 {
+            command.arg("--no-pivot");
+        }
+        if no_pivot_no_keyring.1 {
+            command.arg("--no-new-keyring");
+        }
+        command.arg(id);
+        self.run(reaper, "create", command, stdio).await
+    }
+
+    /// Lets a created container go.
+    pub(crate) async fn start(&self, reaper: &Reaper, id: &str) -> Result<(), RuntimeError> {
+        let mut command = self.command("start");
+        command.arg(id);
+        self.run(reaper, "start", command, Stdio3::null()).await
+    }
+
+    /// Starts another process (described by file `process`) in a running container.
+    pub(crate) async fn exec(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        process: &Path,
+        pid_file: &Path,
+        console: Option<&Path>,
+        stdio: Stdio3,
+    ) -> Result<(), RuntimeError> {
+        let mut command = self.command("exec");
+        command.arg("--process").arg(process);
+        command.arg("--pid-file").arg(pid_file);
+        if let Some(console) = console {
+            command.arg("--tty").arg("--console-socket").arg(console);
+        }
+        command.arg("--detach").arg(id);
+        self.run(reaper, "exec", command, stdio).await
+    }
+
+    /// Removes what the runtime keeps of a container.
+    pub(crate) async fn delete(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        force: bool,
+    ) -> Result<(), RuntimeError> {
+        let mut command = self.command("delete");
+        if force {
+            command.arg("--force");
+        }
+        command.arg(id);
+        self.run(reaper, "delete", command, Stdio3::null()).await
+    }
+
+    /// Changes limits to those in file `resources` (JSON of the OCI type).
+    pub(crate) async fn update(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        resources: &Path,
+    ) -> Result<(), RuntimeError> {
+        let mut command = self.command("update");
+        command.arg("--resources").arg(resources).arg(id);
+        self.run(reaper, "update", command, Stdio3::null()).await
+    }
+
+    /// Has the runtime deliver a signal: only for sandboxed ones.
+    pub(crate) async fn kill(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        signal: i32,
+        all: bool,
+    ) -> Result<(), RuntimeError> {
+        let mut command = self.command("kill");
+        if all {
+            command.arg("--all");
+        }
+        command.arg(id).arg(signal.to_string());
+        self.run(reaper, "kill", command, Stdio3::null()).await
+    }
+
+    /// Any other command with its arguments, `id` last; for checkpoint and restore.
+    pub(crate) async fn other(
+        &self,
+        reaper: &Reaper,
+        name: &str,
+        arguments: &[String],
+        id: &str,
+        stdio: Stdio3,
+    ) -> Result<(), RuntimeError> {
+        let mut command = self.command(name);
+        command.args(arguments).arg(id);
+        self.run(reaper, name, command, stdio).await
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.bundle.join("log.json")
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        // systemd's, inherited through containerd: crun would hold the start until the job reports itself
+        // ready, and pass on sockets that are not the job's.
+        for variable in [
+            "NOTIFY_SOCKET",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+        ] {
+            command.env_remove(variable);
+        }
+        command.arg("--root").arg(&self.root);
+        command.arg("--log").arg(self.log_path());
+        command.args(["--log-format", "json"]);
+        if self.systemd_cgroup {
+            command.arg("--systemd-cgroup");
+        }
+        command.arg(name).current_dir(&self.bundle);
+        command
+    }
+
+    async fn run(
+        &self,
+        reaper: &Reaper,
+        name: &str,
+        mut command: Command,
+        stdio: Stdio3,
+    ) -> Result<(), RuntimeError> {
+        let log = self.log_path();
+        let log_before = fs::metadata(&log).map_or(0, |data| data.len());
+        command
+            .stdin(stdio.stdin)
+            .stdout(stdio.stdout)
+            .stderr(stdio.stderr);
+        let exit = supervise(reaper, name, command, &self.binary).await?;
+        if exit.status == ExitStatus::Code(0) {
+            return Ok(());
+        }
+        let said = read_from(&log, log_before).unwrap_or_default();
+        Err(RuntimeError::Failed {
+            command: name.to_owned(),
+            message: last_error(&said).unwrap_or_else(|| match exit.status {
+                ExitStatus::Code(code) => format!("exit status {code} without a message"),
+                ExitStatus::Signal(signal) => format!("killed by signal {signal}"),
+            }),
+        })
+    }
+}
+
+/// Spawns a command, waits for its end within the bound, reaps it.
+async fn supervise(
+    reaper: &Reaper,
+    name: &str,
+    mut command: Command,
+    binary: &Path,
+) -> Result<Exit, RuntimeError> {
+    sys::die_with_parent(&mut command);
+    // What the command leaves behind (a container's init, say) must not be taken for a stranger.
+    let birth = reaper.expect_birth();
+    let spawned = command.spawn().map_err(|source| RuntimeError::Execute {
+        binary: binary.to_owned(),
+        source,
+    })?;
+    // Our copies of the container's streams go with it: only the container holds them now.
+    drop(command);
+    let watch = |source| RuntimeError::Watch {
+        command: name.to_owned(),
+        source,
+    };
+    let child = reaper.adopt(spawned.id().cast_signed()).map_err(watch)?;
+    let handle = child.handle.clone();
+    let waiting = child.wait();
+    tokio::pin!(waiting);
+    let bound = Duration::from_secs(COMMAND_SECONDS_MAX);
+    let result = match tokio::time::timeout(bound, &mut waiting).await {
+        Ok(exit) => exit.map_err(watch),
+        Err(_elapsed) => {
+            if let Err(error) = handle.signal(libc::SIGKILL) {
+                log::warn!("cannot kill OCI runtime {name}: {error}");
+            }
+            waiting.await.map_err(watch)?;
+            Err(RuntimeError::TimedOut {
+                command: name.to_owned(),
+            })
+        }
+    };
+    drop(birth);
+    result
+}
+
+/// Resolves the runtime to use: a path as it is, a name through PATH, nothing through the defaults.
+pub(crate) fn find_binary(wanted: &str) -> Result<PathBuf, RuntimeError> {
+    if wanted.contains('/') {
+        return Ok(PathBuf::from(wanted));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates: &[&str] = if wanted.is_empty() {
+        &DEFAULT_BINARIES
+    } else {
+        &[wanted]
+    };
+    candidates
+        .iter()
+        .find_map(|name| in_path(&path, name))
+        .ok_or_else(|| RuntimeError::NotFound(candidates.join(", ")))
+}
+
+fn in_path(path: &OsStr, name: &str) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .map(|dir| dir.join(name))
+        .find(|file| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+fn read_from(path: &Path, offset: u64) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    // Only the end of a long log: the last error is the one that counts.
+    file.seek(SeekFrom::Start(
+        offset.max(len.saturating_sub(MESSAGE_BYTES_MAX)),
+    ))?;
+    let mut bytes = Vec::new();
+    file.take(MESSAGE_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The last error in a runtime's JSON log (one object a line, or pretty-printed as crun does); a text that
+/// is no JSON is given back as it is.
+fn last_error(log: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        level: String,
+        msg: String,
+    }
+    let last = serde_json::Deserializer::from_str(log)
+        .into_iter::<Entry>()
+        .map_while(Result::ok)
+        .filter(|entry| matches!(entry.level.as_str(), "error" | "fatal" | "panic"))
+        .last();
+    if let Some(entry) = last {
+        return Some(entry.msg);
+    }
+    let text = log.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_is_the_message() {
+        let log = concat!(
+            r#"{"level":"debug","msg":"a","time":"t"}"#,
+            "\n",
+            r#"{"level":"error","msg":"first","time":"t"}"#,
+            "\n",
+            r#"{"level":"error","msg":"exec: \"nope\": not found","time":"t"}"#,
+            "\n",
+            r#"{"level":"warning","msg":"later"}"#,
+            "\n"
+        );
+        assert_eq!(last_error(log).unwrap(), "exec: \"nope\": not found");
+        let crun = "{\n \"msg\": \"no `cpu`\",\n \"level\": \"error\"\n}\n";
+        assert_eq!(last_error(crun).unwrap(), "no `cpu`");
+        assert_eq!(last_error("plain text\n").unwrap(), "plain text");
+        assert_eq!(last_error(" \n"), None);
+    }
+
+    #[test]
+    fn binaries_are_found_by_path_name_or_default() {
+        assert_eq!(find_binary("/x/crun").unwrap(), Path::new("/x/crun"));
+        assert!(find_binary("sh").unwrap().ends_with("sh"));
+        assert!(matches!(
+            find_binary("no-such-runtime"),
+            Err(RuntimeError::NotFound(name)) if name == "no-such-runtime"
+        ));
+    }
+
+    #[test]
+    fn only_new_lines_of_the_log_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log.json");
+        fs::write(&log, "old\nnew\n").unwrap();
+        assert_eq!(read_from(&log, 4).unwrap(), "new\n");
+    }
+}

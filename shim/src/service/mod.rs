@@ -1,0 +1,156 @@
+//! The task API, apart from its transport: what each request does to which container.
+//!
+//! ```text
+//!  rpc.rs (ttrpc, v2 and v3) ──► Shim ──► Container ──► Process / Run / Runtime / Cgroup
+//!    create.rs   Create, Start, Delete of the init        exec.rs     Exec and its Start, Delete
+//!    control.rs  Kill, Pause, Resume, Update, Stats, …    checkpoint.rs
+//! ```
+//!
+//! Invariants: requests run side by side; no lock is held across an await; a request that has begun runs to its
+//! end even if containerd goes away in the middle of it (see `rpc`).
+
+mod checkpoint;
+mod control;
+mod create;
+mod exec;
+pub(crate) mod rpc;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use containerd_shim_protos::api;
+use containerd_shim_protos::protobuf::MessageField;
+use tokio::sync::Notify;
+
+use crate::container::{Container, Freeze};
+use crate::error::TaskError;
+use crate::events::{Publisher, timestamp};
+use crate::lock;
+use crate::process::{Outcome, Phase, Process};
+use crate::reaper::Reaper;
+
+/// The one shim of this process; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shim(Arc<Inner>);
+
+struct Inner {
+    namespace: String,
+    /// Directory of the shim's socket; consoles get theirs there too.
+    socket_dir: PathBuf,
+    reaper: Reaper,
+    publisher: Publisher,
+    containers: Mutex<HashMap<String, Arc<Container>>>,
+    /// Ids being created: a second Create of the same id is refused at once.
+    creating: Mutex<std::collections::HashSet<String>>,
+    shutdown: Notify,
+}
+
+impl Shim {
+    pub(crate) fn new(
+        namespace: &str,
+        socket_dir: PathBuf,
+        reaper: Reaper,
+        publisher: Publisher,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            namespace: namespace.to_owned(),
+            socket_dir,
+            reaper,
+            publisher,
+            containers: Mutex::default(),
+            creating: Mutex::default(),
+            shutdown: Notify::new(),
+        }))
+    }
+
+    fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
+        lock(&self.0.containers)
+            .get(id)
+            .cloned()
+            .ok_or_else(|| TaskError::UnknownContainer(id.to_owned()))
+    }
+
+    fn process(
+        &self,
+        id: &str,
+        exec_id: &str,
+    ) -> Result<(Arc<Container>, Arc<Process>), TaskError> {
+        let container = self.container(id)?;
+        let process = container.process(exec_id)?;
+        Ok((container, process))
+    }
+
+    /// Returns once somebody has asked for the end and no container is left.
+    pub(crate) async fn shut_down(&self) {
+        self.0.shutdown.notified().await;
+    }
+
+    fn state(&self, request: &api::StateRequest) -> Result<api::StateResponse, TaskError> {
+        let (container, process) = self.process(&request.id, &request.exec_id)?;
+        let status = match (process.phase(), container.freeze()) {
+            (Phase::Registered | Phase::Created | Phase::Starting, _) => api::Status::CREATED,
+            (Phase::Stopped, _) => api::Status::STOPPED,
+            (Phase::Running, Freeze::Thawed) => api::Status::RUNNING,
+            (Phase::Running, Freeze::Pausing) => api::Status::PAUSING,
+            (Phase::Running, Freeze::Paused) => api::Status::PAUSED,
+        };
+        let exit = process.exit();
+        Ok(api::StateResponse {
+            id: if request.exec_id.is_empty() {
+                container.id.clone()
+            } else {
+                request.exec_id.clone()
+            },
+            exec_id: request.exec_id.clone(),
+            bundle: container.bundle.to_string_lossy().into_owned(),
+            pid: process.pid(),
+            status: status.into(),
+            stdin: process.paths.stdin.clone(),
+            stdout: process.paths.stdout.clone(),
+            stderr: process.paths.stderr.clone(),
+            terminal: process.paths.terminal,
+            exit_status: exit.map_or(0, |exit| exit.status.shell_code().into()),
+            exited_at: exit.map(|exit| timestamp(exit.at.unix_ns)).into(),
+            ..api::StateResponse::default()
+        })
+    }
+
+    async fn wait(&self, request: &api::WaitRequest) -> Result<api::WaitResponse, TaskError> {
+        let (_, process) = self.process(&request.id, &request.exec_id)?;
+        match process.wait().await {
+            Outcome::Exited(exit) => Ok(api::WaitResponse {
+                exit_status: exit.status.shell_code().into(),
+                exited_at: MessageField::some(timestamp(exit.at.unix_ns)),
+                ..api::WaitResponse::default()
+            }),
+            Outcome::NeverRan => Err(TaskError::Refused {
+                action: "wait for the process",
+                why: "it was never started",
+            }),
+        }
+    }
+
+    /// Never an error: containerd asks this at its restart to find out whether the shim is alive.
+    fn connect(&self, request: &api::ConnectRequest) -> api::ConnectResponse {
+        api::ConnectResponse {
+            shim_pid: std::process::id(),
+            task_pid: self
+                .container(&request.id)
+                .map_or(0, |container| container.init.pid()),
+            ..api::ConnectResponse::default()
+        }
+    }
+
+    /// Whether no container is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0.containers).is_empty() && lock(&self.0.creating).is_empty()
+    }
+
+    /// Ends the shim unless a container is left.
+    fn shutdown(&self) {
+        if self.is_empty() {
+            self.0.shutdown.notify_one();
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The system calls that need `unsafe`: everything else of the shim forbids it.
+//!
+//! Why not safe wrappers: rustix has no signalfd and hides `si_pid` of `waitid`; `Command::pre_exec`
+//! and taking over an inherited descriptor are unsafe by nature; `malloc_trim` is glibc's own; tokio's
+//! AsyncFd wants a promise about the descriptor.
+#![allow(
+    unsafe_code,
+    reason = "the one module that talks to the kernel where no safe wrapper exists; every block says why it is sound"
+)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
+
+/// Blocks `signals` for the process and returns a non-blocking signalfd that delivers them.
+///
+/// Children do not inherit the mask: `std::process::Command` empties it before exec.
+pub(crate) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set it is given.
+    let mut set = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    };
+    for signal in signals {
+        // SAFETY: `set` is initialised; an invalid number is refused with an error, not acted on.
+        unsafe { libc::sigaddset(&raw mut set, *signal) };
+    }
+    // SAFETY: both pointers are valid for the call; the old mask is not asked for.
+    let blocked =
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    if blocked < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `set` is a valid set; -1 asks for a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just returned this descriptor; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The next signal waiting in a signalfd, or `None`.
+pub(crate) fn next_signal(fd: &OwnedFd) -> Option<i32> {
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+    let size = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: the kernel writes at most `size` bytes into a buffer of that size.
+    let read = unsafe { libc::read(fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+    // A signalfd delivers whole records or nothing.
+    if usize::try_from(read) != Ok(size) {
+        return None;
+    }
+    // SAFETY: the kernel has filled the whole record.
+    let info = unsafe { info.assume_init() };
+    i32::try_from(info.ssi_signo).ok()
+}
+
+/// How a child ended, as `waitid(2)` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    pub(crate) pid: i32,
+    /// `CLD_EXITED`, `CLD_KILLED` or `CLD_DUMPED`.
+    pub(crate) code: i32,
+    /// Exit code or signal number.
+    pub(crate) status: i32,
+}
+
+/// Which children [`wait_ended`] looks at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which<'a> {
+    /// Any child; it stays a zombie.
+    PeekAny,
+    /// This child of ours; it is reaped.
+    Pid(i32),
+    /// The child behind this pidfd; it is reaped.
+    Pidfd(&'a OwnedFd),
+}
+
+/// Looks for an ended child without waiting. `Ok(None)`: none has ended.
+///
+/// # Errors
+/// `ECHILD` if there is no such child.
+pub(crate) fn wait_ended(which: Which<'_>) -> Result<Option<Reaped>, Errno> {
+    let (kind, id, keep) = match which {
+        Which::PeekAny => (libc::P_ALL, 0, libc::WNOWAIT),
+        Which::Pid(pid) => (libc::P_PID, pid.cast_unsigned(), 0),
+        Which::Pidfd(fd) => (libc::P_PIDFD, fd.as_raw_fd().cast_unsigned(), 0),
+    };
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | keep;
+    // SAFETY: `info` is a valid siginfo_t to write to for the length of the call.
+    if unsafe { libc::waitid(kind, id, info.as_mut_ptr(), flags) } < 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    }
+    // SAFETY: zeroed is a valid siginfo_t, and the kernel overwrites it only with valid ones.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: after waitid the child fields of the union are the ones in use (all zero if no child ended).
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Reaped {
+        pid,
+        code: info.si_code,
+        status,
+    }))
+}
+
+/// A descriptor's owner whose descriptor never changes.
+///
+/// # Safety
+/// `as_raw_fd` must give the same open descriptor for as long as the value lives.
+pub(crate) unsafe trait StableFd: AsRawFd {}
+
+// SAFETY: an OwnedFd is one descriptor until it is dropped.
+unsafe impl StableFd for OwnedFd {}
+// SAFETY: a shared OwnedFd cannot be changed at all.
+unsafe impl StableFd for std::sync::Arc<OwnedFd> {}
+// SAFETY: the watch opens its file when it is made and keeps it.
+unsafe impl<T> StableFd for davit_cgroup::Watch<T> {}
+
+/// Puts a descriptor on the event loop; gives it back if the kernel cannot poll it.
+pub(crate) fn register<T: StableFd>(
+    fd: T,
+    interest: Interest,
+) -> Result<AsyncFd<T>, AsyncFdRegisterError<T>> {
+    // SAFETY: StableFd promises that the descriptor stays open and the same as long as AsyncFd has it.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }
+}
+
+/// Sends any signal number, 0 (existence) and real-time ones included, through a pidfd.
+pub(crate) fn pidfd_signal(pidfd: &OwnedFd, signal: i32) -> Result<(), Errno> {
+    // SAFETY: the call takes two integers, a null siginfo and no flags; it touches no memory of ours.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if sent < 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    }
+    Ok(())
+}
+
+/// Makes `command` die with this process: a runtime command left half-way is worse than a killed one.
+pub(crate) fn die_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: the closure runs between fork and exec and makes two async-signal-safe system calls;
+    // it allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The parent may have died before the call above took effect.
+            if libc::getppid().cast_unsigned() == parent {
+                Ok(())
+            } else {
+                Err(io::Error::from_raw_os_error(libc::ESRCH))
+            }
+        });
+    }
+}
+
+/// Most descriptors [`pass_descriptors`] hands over.
+const PASSED_FDS_MAX: usize = 4;
+
+/// Puts `fds[i]` at descriptor `3 + i` of the child, inherited over exec.
+///
+/// # Errors
+/// When there are more than [`PASSED_FDS_MAX`], or none is free to hold the places with.
+pub(crate) fn pass_descriptors(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<()> {
+    const FIRST: RawFd = 3;
+    if fds.len() > PASSED_FDS_MAX {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
+    // `Command` reports a failed exec over a pipe of its own. As long as all targets are taken in
+    // the parent, that pipe cannot get a target's number and be overwritten in the child.
+    let mut holders = Vec::new();
+    loop {
+        let holder = std::fs::File::open("/dev/null")?;
+        if holder.as_raw_fd() >= FIRST + RawFd::try_from(fds.len()).unwrap_or(RawFd::MAX) {
+            break;
+        }
+        holders.push(holder);
+    }
+    // SAFETY: the closure runs between fork and exec and makes only async-signal-safe system calls;
+    // it allocates nothing. All sources are moved above every target first, so no target overwrites
+    // a source still needed; the moved copies close on exec.
+    unsafe {
+        command.pre_exec(move || {
+            let _held = &holders;
+            let mut moved = [-1; PASSED_FDS_MAX];
+            for (source, copy) in fds.iter().zip(&mut moved) {
+                *copy = libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST + 16);
+                if *copy < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            for (target, copy) in (FIRST..).zip(&moved[..fds.len()]) {
+                // dup2 leaves the target open over exec.
+                if libc::dup2(*copy, target) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
+/// Makes `command` the leader of a session of its own, with no descriptor but its standard streams.
+pub(crate) fn new_session(command: &mut Command) {
+    // SAFETY: setsid and close_range are async-signal-safe and allocate nothing; descriptors are only
+    // marked to be closed at exec.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let all = libc::c_uint::MAX;
+            // Linux 5.11 has it; on older kernels what leaked into us leaks on.
+            libc::close_range(3, all, libc::CLOSE_RANGE_CLOEXEC.cast_signed());
+            Ok(())
+        });
+    }
+}
+
+/// Gives freed heap pages back to the kernel; worth it once start-up garbage is gone.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim may be called at any time; this process has one thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Ignores SIGPIPE: a log reader that went away must not end a run.
+pub(crate) fn ignore_sigpipe() {
+    // SAFETY: installs no handler; SIG_IGN is always a valid disposition.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
