@@ -67,7 +67,7 @@ fn the_commands_tell_of_runs(host: &mut Host) -> TestResult {
     let listed = host.davit(["ps"])?.success()?.text();
     expect_says(&listed, &["told", "running"])?;
     ensure!(host.davit(["ps", "-q"])?.success()?.text() == run.id(), "ps -q lists ids");
-    let refused = run.davit(host, "rm", &[])?.expect_code(125)?;
+    let refused = run.davit(host, "rm", &[])?.refused()?;
     expect_says(&refused.error_text(), &["running", "stop"])?;
     run.davit(host, "cancel", &[])?.success()?;
     ensure!(host.davit(["ps", "-q"])?.success()?.text().is_empty(), "ps lists live runs only");
@@ -88,7 +88,7 @@ fn a_removed_run_is_gone(host: &mut Host) -> TestResult {
     run.wait_ended(host, 0)?;
     run.davit(host, "rm", &[])?.success()?;
     ensure!(!run.directory().exists(), "its directory stays");
-    run.davit(host, "logs", &[])?.expect_code(125)?;
+    run.davit(host, "logs", &[])?.refused()?;
 
     let image = host.image("busybox");
     let output = host.davit(["run", "--rm", &image, "--", "sh", "-c", "echo once; exit 2"])?;

@@ -59,9 +59,8 @@ fn a_wrong_request_is_refused_and_leaves_nothing(host: &mut Host) -> TestResult 
     for (arguments, says) in cases {
         let shown: String = arguments.join(" ").chars().take(80).collect();
         let refused = host.davit(*arguments)?;
-        if refused.code() != Some(125) {
-            wrong.push(format!("`{shown}` ended with {}: {}", refused.status, refused.error_text()));
-        } else if let Err(error) = expect_says(&refused.error_text(), says) {
+        if let Err(error) = refused.refused().and_then(|refused| expect_says(&refused.error_text(), says))
+        {
             wrong.push(format!("`{shown}`: {error:#}"));
         }
     }
@@ -76,17 +75,17 @@ fn unknown_runs_and_words_are_named(host: &mut Host) -> TestResult {
     host.start_executor(&settings)?;
     let nobody = "01890000-0000-7000-8000-00000000ffff";
     for command in ["inspect", "logs", "attach", "wait", "stop", "pause", "resume", "cancel", "rm"] {
-        let refused = host.davit([command, nobody])?.expect_code(125)?;
+        let refused = host.davit([command, nobody])?.refused()?;
         expect_says(&refused.error_text(), &[nobody])?;
     }
     let run = Run::submit(host, &["--name", "once"], "exec sleep 300")?;
-    let refused = host.davit(["run", "--name", "once", &host.image("busybox")])?.expect_code(125)?;
+    let refused = host.davit(["run", "--name", "once", &host.image("busybox")])?.refused()?;
     expect_says(&refused.error_text(), &["name", "once"])?;
-    let refused = run.davit(host, "stop", &["--signal", "NOPE"])?.expect_code(125)?;
+    let refused = run.davit(host, "stop", &["--signal", "NOPE"])?.refused()?;
     expect_says(&refused.error_text(), &["signal", "NOPE", "TERM"])?;
     // By name and by the beginning of its id it is found.
     host.davit(["inspect", &run.id()[..13]])?.success()?;
     host.davit(["cancel", "once"])?.success()?;
-    let refused = run.davit(host, "pause", &[])?.expect_code(125)?;
+    let refused = run.davit(host, "pause", &[])?.refused()?;
     expect_says(&refused.error_text(), &["pause", "ended"])
 }

@@ -37,7 +37,7 @@ fn the_image_config_is_honoured_and_overridden(host: &mut Host) -> TestResult {
     let who = printed(&options, &[script])?;
     ensure!(who.starts_with("0|2000|2000|named|-/usr/local/bin:/usr/bin:/bin|"), "{who}");
 
-    let refused = host.davit(["run", "--user", "nobody-here", &image])?.expect_code(125)?;
+    let refused = host.davit(["run", "--user", "nobody-here", &image])?.refused()?;
     ensure!(refused.error_text().contains("nobody-here"), "the user is not named: {refused}");
     Run::newest(host)?.inspect(host)?.expect("/end_reason", "start_failed")?;
     Ok(())

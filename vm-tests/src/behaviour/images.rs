@@ -37,7 +37,7 @@ fn an_image_that_cannot_be_had_says_why(host: &mut Host) -> TestResult {
         (&closed, &["davit/busybox:1", "credentials"]),
         ("127.0.0.1:9/davit/busybox:1", &["127.0.0.1:9", "cannot be reached"]),
     ] {
-        let failed = host.davit(["run", image, "--", "true"])?.expect_code(125)?;
+        let failed = host.davit(["run", image, "--", "true"])?.refused()?;
         expect_says(&failed.error_text(), says)?;
         let record = Run::newest(host)?.inspect(host)?;
         record.expect("/status", "failed")?.expect("/end_reason", "image_pull_failed")?;
@@ -70,7 +70,7 @@ fn credentials_are_used_and_kept_nowhere(host: &mut Host) -> TestResult {
     host.start_executor(&settings)?;
     let image = format!("{}/davit/busybox:1", host.registry_with_password());
     let wrong = "a-wrong-password-4711";
-    let refused = with_password(host, &image, wrong)?.expect_code(125)?;
+    let refused = with_password(host, &image, wrong)?.refused()?;
     expect_says(&refused.error_text(), &["credentials"])?;
     let allowed = with_password(host, &image, REGISTRY_PASSWORD)?.success()?;
     ensure!(allowed.text() == "inside", "it printed {allowed}");
@@ -93,7 +93,7 @@ fn a_broken_transfer_leaves_nothing_and_can_be_repeated(host: &mut Host) -> Test
         (Manner::Damaged, &["digest", "sha256:"]),
     ] {
         registry.serve(manner);
-        let failed = host.davit(["pull", &image])?.expect_code(125)?;
+        let failed = host.davit(["pull", &image])?.refused()?;
         expect_says(&failed.error_text(), says)?;
         let active = host.containerd().ctr(["content", "active"])?.success()?.text();
         ensure!(active.lines().count() <= 1, "a half download is kept: {active}");
@@ -134,7 +134,7 @@ fn a_registry_that_stalls_is_given_up(host: &mut Host) -> TestResult {
     for manner in [Manner::Silent, Manner::Dripping] {
         registry.serve(manner);
         let began = Instant::now();
-        let failed = host.davit(["pull", &registry.image()])?.expect_code(125)?;
+        let failed = host.davit(["pull", &registry.image()])?.refused()?;
         expect_says(&failed.error_text(), &["stalled", "2 s"])?;
         ensure!(began.elapsed() < Duration::from_secs(30), "{manner:?} took {:?}", began.elapsed());
     }
@@ -166,7 +166,7 @@ fn only_allowed_images_run(host: &mut Host) -> TestResult {
     let allowed = format!("{}/davit/busybox", host.registry());
     let settings = host.settings().value("images.allow", &format!("[{allowed:?}]"));
     host.start_executor(&settings)?;
-    let refused = host.davit(["run", &host.image("entry")])?.expect_code(125)?;
+    let refused = host.davit(["run", &host.image("entry")])?.refused()?;
     expect_says(&refused.error_text(), &["davit/entry:1", "not allowed"])?;
     let run = Run::submit(host, &[], "echo inside")?;
     let digest = run.wait_ended(host, 0)?.text("/image_digest")?.to_owned();
@@ -177,7 +177,7 @@ fn only_allowed_images_run(host: &mut Host) -> TestResult {
     let settings = host.settings().value("images.allow", &format!("[{digest:?}]"));
     host.start_executor(&settings)?;
     Run::submit(host, &[], "echo inside")?.wait_ended(host, 0)?;
-    host.davit(["run", &host.image("entry")])?.expect_code(125)?;
+    host.davit(["run", &host.image("entry")])?.refused()?;
     Ok(())
 }
 
@@ -189,7 +189,7 @@ fn the_pull_policy_decides_who_is_asked(host: &mut Host) -> TestResult {
     let run = |policy: &str| {
         host.davit(["run", "--pull", policy, &image, "--", "/bin/busybox", "true"])
     };
-    let refused = run("never")?.expect_code(125)?;
+    let refused = run("never")?.refused()?;
     expect_says(&refused.error_text(), &["never", &image])?;
     ensure!(registry.manifest_requests() == 0, "never is never");
     run("missing")?.success()?;
@@ -221,7 +221,7 @@ fn eviction_never_takes_an_image_in_use(host: &mut Host) -> TestResult {
     let used = three[0].image();
     let run = Run::submit_argv(host, &[], &used, &["/bin/busybox", "sleep", "300"])?;
     run.wait_started()?;
-    let refused = host.davit(["image", "rm", &used])?.expect_code(125)?;
+    let refused = host.davit(["image", "rm", &used])?.refused()?;
     expect_says(&refused.error_text(), &[&used, "in use"])?;
     for registry in &three[1..] {
         host.davit(["pull", &registry.image()])?.success()?;

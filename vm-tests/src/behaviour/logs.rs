@@ -114,5 +114,5 @@ fn a_flood_is_cut_at_the_cap(host: &mut Host) -> TestResult {
     let got = usize::try_from(kept).context("a small number")?.min(printed.stdout.len());
     let same = printed.stdout[..got].iter().eq(flood.iter().cycle().take(got));
     ensure!(same, "what is kept is not what was written");
-    expect_says(&run.davit(host, "logs", &[])?.success()?.error_text(), &["cap", "dropped"])
+    expect_says(&run.davit(host, "logs", &[])?.success()?.error_text(), &["cap is reached", "missing"])
 }

@@ -58,6 +58,6 @@ fn the_default_runtime_is_the_operators(host: &mut Host) -> TestResult {
     let run = Run::submit(host, &[], "exit 0")?;
     run.wait_ended(host, 0)?.expect("/runtime", "runc")?;
     let image = host.image("busybox");
-    let refused = host.davit(["run", "--runtime", "lxc", &image])?.expect_code(125)?;
+    let refused = host.davit(["run", "--runtime", "lxc", &image])?.refused()?;
     expect_says(&refused.error_text(), &["runtime", "lxc", "crun"])
 }

@@ -96,7 +96,8 @@ impl Run {
     /// What `davit inspect` tells of it.
     pub(crate) fn inspect(&self, host: &Host) -> anyhow::Result<Record> {
         let output = self.davit(host, "inspect", &["-o", "json"])?.success()?;
-        Record::parse("inspect", &output.stdout)
+        let told = Record::parse("inspect", &output.stdout)?.list("")?;
+        told.into_iter().next().context("inspect tells of no run")
     }
 
     /// Its standard output so far, byte for byte.

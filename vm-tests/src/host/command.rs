@@ -48,6 +48,16 @@ impl CommandOutput {
         self.expect_code(0)
     }
 
+    /// Itself when davit, not the job, failed: 125 of `run`, `attach` and `wait`, 2 of a wrong command
+    /// line, 1 of anything else.
+    pub(crate) fn refused(self) -> anyhow::Result<Self> {
+        if let Some(1 | 2 | 125) = self.code() {
+            Ok(self)
+        } else {
+            bail!("davit should have refused: {self}")
+        }
+    }
+
     /// Itself when the exit code is `wanted`, else an error with everything printed.
     pub(crate) fn expect_code(self, wanted: i32) -> anyhow::Result<Self> {
         if self.code() == Some(wanted) {
