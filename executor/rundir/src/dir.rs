@@ -89,6 +89,23 @@ impl RunDir {
         self.path.join("shim.sock")
     }
 
+    /// Removes everything but the spec, so that a launch can be made anew. Only for an execution that
+    /// was never let go, and whose shim is gone.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed or something in it cannot be removed.
+    pub fn reset(&self) -> Result<(), RunDirError> {
+        let path = &self.path;
+        for entry in fs::read_dir(path).map_err(RunDirError::io("list", path))? {
+            let entry = entry.map_err(RunDirError::io("list", path))?;
+            if entry.file_name() != "spec.json" {
+                let at = entry.path();
+                fs::remove_file(&at).map_err(RunDirError::io("remove", &at))?;
+            }
+        }
+        sync_dir(path)
+    }
+
     /// Removes the directory and all in it; fine if it is gone.
     ///
     /// # Errors

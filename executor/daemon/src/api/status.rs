@@ -17,7 +17,7 @@ pub(super) fn run(error: &RunError) -> Status {
         RunError::Ambiguous { .. } => Code::InvalidArgument,
         RunError::NameTaken { .. } => Code::AlreadyExists,
         RunError::TooManyLive { .. } | RunError::Busy { .. } => Code::ResourceExhausted,
-        RunError::WrongPhase { .. } => Code::FailedPrecondition,
+        RunError::WrongPhase { .. } | RunError::StillLive { .. } => Code::FailedPrecondition,
         RunError::Refused { source, .. } => match source.code {
             ControlErrorCode::NotRunning => Code::FailedPrecondition,
             ControlErrorCode::OutOfRange => Code::OutOfRange,

@@ -26,6 +26,8 @@ const RETRY_FIRST_MS: u64 = 20;
 const RETRY_LONGEST_MS: u64 = 30_000;
 /// Attempts that fail in silence: a container just killed needs some.
 const QUIET_ATTEMPTS: u32 = 5;
+/// Attempts where somebody waits: some five seconds in all.
+const SOON_ATTEMPTS_MAX: u32 = 8;
 /// Longest wait for a killed cgroup to be empty, milliseconds; processes in uninterruptible sleep
 /// may take longer, then the next attempt goes on.
 const EMPTY_WAIT_MS: u64 = 5_000;
@@ -39,12 +41,6 @@ pub(crate) enum CleanupError {
     Cgroup(#[from] CgroupError),
     #[error("processes of {0} do not die")]
     Undead(RunKey),
-}
-
-/// What an attempt found and removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Removed {
-    pub(crate) cgroup: bool,
 }
 
 /// Removes everything of `key`, for as long as that takes.
@@ -61,15 +57,26 @@ pub(crate) async fn until_done(host: &Arc<Host>, key: RunKey) {
     }
 }
 
+/// A few attempts at removing everything of `key`.
+pub(crate) async fn soon(host: &Arc<Host>, key: RunKey) -> Result<(), CleanupError> {
+    let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
+    for _ in 1..SOON_ATTEMPTS_MAX {
+        match once(host, key).await {
+            Ok(()) => return Ok(()),
+            Err(_) => backoff.wait().await,
+        }
+    }
+    once(host, key).await
+}
+
 /// One attempt at removing everything of `key`.
-pub(crate) async fn once(host: &Arc<Host>, key: RunKey) -> Result<Removed, CleanupError> {
+async fn once(host: &Arc<Host>, key: RunKey) -> Result<(), CleanupError> {
     kill_cgroup(host, key).await?;
     host.containerd.task_delete(key).await?;
     host.containerd.container_delete(key).await?;
     host.containerd.snapshot_remove(key).await?;
     host.containerd.lease_delete(key).await?;
-    let removed = remove_cgroup(host, key).await?;
-    Ok(Removed { cgroup: removed })
+    remove_cgroup(host, key).await
 }
 
 /// Kills what lives in the cgroup of `key` and waits until nothing does.
@@ -92,16 +99,15 @@ pub(crate) async fn kill_cgroup(host: &Arc<Host>, key: RunKey) -> Result<(), Cle
     .await
 }
 
-async fn remove_cgroup(host: &Arc<Host>, key: RunKey) -> Result<bool, CleanupError> {
+async fn remove_cgroup(host: &Arc<Host>, key: RunKey) -> Result<(), CleanupError> {
     let host = Arc::clone(host);
     offload(move || {
         let Some(cgroup) = host.cgroup(key)? else {
-            return Ok(false);
+            return Ok(());
         };
         match cgroup.remove() {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_gone() => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) if !error.is_gone() => Err(error.into()),
+            _ => Ok(()),
         }
     })
     .await

@@ -52,6 +52,14 @@ pub enum RunError {
         /// Where it stands.
         phase: &'static str,
     },
+    /// Only ended runs can be removed.
+    #[error("run {run} is {phase}: end it first with `davit stop`, or use `davit rm --force`")]
+    StillLive {
+        /// Which run.
+        run: RunId,
+        /// Where it stands.
+        phase: &'static str,
+    },
     /// The shim refused.
     #[error("cannot {operation} run {run}: {source}")]
     Refused {

@@ -113,7 +113,7 @@ impl Follower {
             // In this order: see the module.
             self.refresh();
             let done = self.view.is_over() || !self.to_the_end;
-            if self.read_batch().await? {
+            if self.view.has_final_log() && self.read_batch().await? {
                 continue;
             }
             if done {

@@ -11,6 +11,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_cgroup::CgroupError;
 use davit_rundir::{
@@ -23,7 +24,7 @@ use super::cleanup;
 use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
-use super::shim::{self, ShimState};
+use super::shim::{self, ShimError, ShimState};
 use crate::containerd::{ContainerSpec, ContainerdError, Mount};
 use crate::images::ResolvedImage;
 use crate::oci::{self, SpecContext, SpecError, UserError};
@@ -36,6 +37,9 @@ const START_ATTEMPTS_MAX: u32 = 8;
 const RETRY_FIRST_MS: u64 = 250;
 /// Longest delay between attempts, milliseconds.
 const RETRY_LONGEST_MS: u64 = 4_000;
+/// Times and pauses, milliseconds, in which a refused start may turn out to be under way.
+const SETTLE_ASKS_MAX: u32 = 10;
+const SETTLE_PAUSE_MS: u64 = 50;
 
 /// Why a run cannot be launched; its sentence ends up in the verdict.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +91,22 @@ pub(crate) async fn prepare(
                 let problem = sentence(&error);
                 tracing::warn!(%key, attempt, problem, "preparing a run failed; trying again");
                 backoff.wait().await;
-                cleanup::until_done(host, key).await;
+                clear(host, dir).await?;
                 attempt += 1;
             }
             outcome => return outcome,
         }
     }
+}
+
+/// Takes back all of a launch that never came to a start.
+///
+/// # Errors
+/// When the run directory cannot be emptied.
+pub(crate) async fn clear(host: &Arc<Host>, dir: &RunDir) -> Result<(), RunDirError> {
+    cleanup::until_done(host, dir.key()).await;
+    let dir = dir.clone();
+    offload(move || dir.reset()).await
 }
 
 async fn prepare_once(
@@ -204,7 +218,7 @@ pub(crate) async fn start(host: &Arc<Host>, dir: &RunDir, key: RunKey) -> StartO
             return StartOutcome::Started;
         };
         // The answer was lost or is a refusal: only the shim knows whether the job runs.
-        match shim::ask(&dir.socket_path(), ControlRequest::State).await {
+        match settled(dir).await {
             Ok(ShimState::Live(state)) if state.started.is_some() => return StartOutcome::Started,
             Ok(ShimState::Live(_)) => {}
             Ok(ShimState::Exited(exit)) if exit.started.is_none() => {
@@ -219,4 +233,23 @@ pub(crate) async fn start(host: &Arc<Host>, dir: &RunDir, key: RunKey) -> StartO
         backoff.wait().await;
         attempt += 1;
     }
+}
+
+/// What the shim says once a start that may still be under way (asked for by an executor before this
+/// one) has come to something, or had time to.
+async fn settled(dir: &RunDir) -> Result<ShimState, ShimError> {
+    for _ in 0..SETTLE_ASKS_MAX {
+        match shim::ask(&dir.socket_path(), ControlRequest::State).await? {
+            ShimState::Live(state) if state.started.is_none() => {
+                // A shim asked for its state tells of an end by its record only.
+                let at = dir.clone();
+                if let Ok(Some(exit)) = offload(move || at.read_exit()).await {
+                    return Ok(ShimState::Exited(Box::new(exit)));
+                }
+                tokio::time::sleep(Duration::from_millis(SETTLE_PAUSE_MS)).await;
+            }
+            settled => return Ok(settled),
+        }
+    }
+    shim::ask(&dir.socket_path(), ControlRequest::State).await
 }

@@ -47,6 +47,7 @@ mod vigil;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_lifecycle::Event;
 use davit_rundir::{FORMAT_VERSION, RunDir, SpecRecord, Stamp, StateRecord};
@@ -70,6 +71,9 @@ use self::owner::{Begin, Owner};
 use self::recovery::Recovery;
 use self::registry::{Entry, Registry};
 use crate::images::{Credentials, ImageName};
+
+/// How long a removal waits for the clean-up of the run, milliseconds.
+const CLEANED_MS_MAX: u64 = 30_000;
 
 /// The runs of this host. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -209,12 +213,14 @@ impl Runs {
     }
 
     /// Lets `owner` do its work, and its run be known by directory afterwards.
-    fn drive(&self, owner: Owner, handle: &RunHandle) {
+    fn drive(&self, mut owner: Owner, handle: &RunHandle) {
         let registry = Arc::clone(&self.registry);
         let (run, dir) = (handle.run, handle.view().dir);
         tokio::spawn(async move {
             owner.run().await;
             registry.retire(run, dir);
+            // Only now: who watches the run to its very end finds it retired.
+            drop(owner);
         });
     }
 
@@ -260,26 +266,32 @@ impl Runs {
         views
     }
 
-    /// Forgets an ended run: directory, log and records.
+    /// Forgets an ended run: directory, log and records. Waits for its clean-up, for a while.
     ///
     /// # Errors
-    /// [`RunError::WrongPhase`] while it is live or being cleaned up.
+    /// [`RunError::StillLive`] before its end, [`RunError::WrongPhase`] while it cannot be cleaned up.
     pub async fn remove(&self, reference: &str) -> Result<(), RunError> {
-        let operation = "remove";
-        let (run, entry) = self.registry.find(reference)?;
+        let (run, mut entry) = self.registry.find(reference)?;
+        if let Entry::Live { handle, .. } = &entry
+            && handle.view().is_over()
+        {
+            cleaned(handle).await;
+            (_, entry) = self.registry.find(reference)?;
+        }
         let dir = match entry {
             Entry::Ended { dir, .. } => dir,
             Entry::Live { handle, .. } => {
                 let view = handle.view();
-                let phase = if view.is_over() {
-                    "being cleaned up"
+                return Err(if view.is_over() {
+                    let (operation, phase) = ("remove", "being cleaned up");
+                    RunError::WrongPhase {
+                        operation,
+                        run,
+                        phase,
+                    }
                 } else {
-                    view.state.phase()
-                };
-                return Err(RunError::WrongPhase {
-                    operation,
-                    run,
-                    phase,
+                    let phase = view.state.phase();
+                    RunError::StillLive { run, phase }
                 });
             }
         };
@@ -313,4 +325,12 @@ impl Runs {
         })
         .await
     }
+}
+
+/// Waits until the owner of an ended run has removed what the run had made and is gone.
+async fn cleaned(handle: &RunHandle) {
+    let mut changes = handle.changes();
+    let gone = async { while changes.changed().await.is_ok() {} };
+    // Past the limit the caller finds it live still, and says so.
+    drop(tokio::time::timeout(Duration::from_millis(CLEANED_MS_MAX), gone).await);
 }

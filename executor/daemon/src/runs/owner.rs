@@ -45,6 +45,8 @@ pub(super) enum Happened {
     PrepareFailed(String),
     Started(Option<Box<StateRecord>>),
     StartFailed(String),
+    /// The exit will tell.
+    StartUnknown,
     /// The shim did what it was asked; the asker hears of it once the view shows it.
     Controlled(Box<StateRecord>, oneshot::Sender<Result<(), RunError>>),
     Exited(Box<ExitRecord>),
@@ -78,6 +80,8 @@ pub(super) struct Owner {
     recovery: Recovery,
     credentials: Option<Credentials>,
     stop: StopOrder,
+    /// Orders for a job on its way up: its first line may be read before its start is confirmed.
+    held: Vec<ControlOrder>,
     /// Keeps the image from eviction until the container record does.
     image: Option<ResolvedImage>,
     exit: Option<Box<ExitRecord>>,
@@ -120,6 +124,7 @@ impl Owner {
             recovery: begin.recovery,
             credentials: begin.credentials,
             stop: StopOrder::default(),
+            held: Vec::new(),
             image: None,
             exit: None,
             failure: None,
@@ -128,7 +133,7 @@ impl Owner {
     }
 
     /// Drives the run to its end; returns when nothing of it is left but the directory.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         self.begin().await;
         while self.view.state != State::Ended {
             tokio::select! {
@@ -149,7 +154,10 @@ impl Owner {
         })
         .await;
         self.view.image_digest = launch.map(|launch| launch.image_digest.into());
-        self.exit = exit.map(Box::new);
+        // Not the exit of a launch that is thrown away.
+        self.exit = exit
+            .filter(|_| self.recovery.event == Event::Exited)
+            .map(Box::new);
         self.view.end = end.map(Arc::new);
         if self.recovery.lost != Some(LostHow::ShimGone) {
             return self.apply(self.recovery.event).await;
@@ -180,12 +188,23 @@ impl Owner {
             Happened::Started(state) => {
                 self.view.timings.started = Some(davit_rundir::Stamp::now());
                 self.keep_state(state);
-                Event::Started
+                if self.exit.is_some() {
+                    Event::Exited
+                } else {
+                    Event::Started
+                }
             }
             Happened::StartFailed(problem) => self.failed(problem, Event::StartFailed),
+            Happened::StartUnknown if self.exit.is_some() => Event::Exited,
+            Happened::StartUnknown => return,
             Happened::Controlled(state, done) => return self.controlled(state, done).await,
             Happened::Exited(exit) => {
+                let started = exit.started.is_some();
                 self.exit = Some(exit);
+                if !started && matches!(self.view.state, State::Starting | State::Unstarting) {
+                    // It ended instead of starting: the start under way reports why.
+                    return;
+                }
                 Event::Exited
             }
             Happened::Lost(how) => {
@@ -244,24 +263,29 @@ impl Owner {
     }
 
     /// To the one task that asks the shim, in order.
-    fn pass_on(&self, order: ControlOrder) {
+    fn pass_on(&mut self, order: ControlOrder) {
         let operation = order.kind.operation();
         let run = self.view.run_id();
-        let refusal = match self.view.state {
+        let busy = RunError::Busy { operation, run };
+        let (order, error) = match self.view.state {
             State::Running | State::Paused => match self.controls.try_send(order) {
                 Ok(()) => return,
-                Err(error) => (error.into_inner(), RunError::Busy { operation, run }),
+                Err(error) => (error.into_inner(), busy),
             },
-            state => (
-                order,
-                RunError::WrongPhase {
+            State::Starting if self.held.len() < COMMANDS_WAITING_MAX => {
+                return self.held.push(order);
+            }
+            State::Starting => (order, busy),
+            state => {
+                let phase = state.phase();
+                let wrong = RunError::WrongPhase {
                     operation,
                     run,
-                    phase: state.phase(),
-                },
-            ),
+                    phase,
+                };
+                (order, wrong)
+            }
         };
-        let (order, error) = refusal;
         // Nobody may wait for the answer any more.
         drop(order.done.send(Err(error)));
     }
@@ -274,6 +298,11 @@ impl Owner {
         self.view.state = row.next;
         for action in row.actions {
             self.act(*action).await;
+        }
+        if self.view.state != State::Starting {
+            for order in std::mem::take(&mut self.held) {
+                self.pass_on(order);
+            }
         }
     }
 
@@ -315,6 +344,7 @@ impl Owner {
     fn pull(&mut self) {
         let work = work::Pull {
             host: Arc::clone(&self.host),
+            dir: self.view.dir.clone(),
             spec: Arc::clone(&self.view.spec),
             clear_first: self.recovery.clear,
             credentials: self.credentials.take(),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -60,8 +61,8 @@ impl Runs {
             .checked_sub(age)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         for (key, orphan) in orphans(&inventory, &cgroups, &runs, limit) {
-            match cleanup::once(&self.host, key).await {
-                Ok(_) => {
+            match self.sweep(key).await {
+                Ok(()) => {
                     tracing::info!(%key, ?orphan, "swept what no run owns");
                     reaped.containers += u32::from(orphan.container);
                     reaped.snapshots += u32::from(orphan.snapshot);
@@ -75,6 +76,20 @@ impl Runs {
         }
         reaped.run_dirs = self.sweep_unaccepted(dirs, limit).await + self.retain().await;
         Ok(reaped)
+    }
+
+    /// Removes what a run without a directory has left. A shim that lost its directory would try for
+    /// minutes to record the end of its job before it lets go: it is given one as long as that takes.
+    async fn sweep(&self, key: RunKey) -> Result<(), cleanup::CleanupError> {
+        let dir = RunDir::at(&self.host.runs_dir, key);
+        let place = dir.clone();
+        // Without it the sweep only takes longer.
+        drop(offload(move || fs::DirBuilder::new().mode(0o700).create(place.path())).await);
+        let swept = cleanup::soon(&self.host, key).await;
+        if let Err(error) = offload(move || dir.remove()).await {
+            tracing::warn!(%key, problem = sentence(&error), "cannot remove a run directory");
+        }
+        swept
     }
 
     /// Removes the directories of runs that were never accepted: a crash came between the two steps.

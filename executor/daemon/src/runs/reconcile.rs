@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_rundir::{ControlRequest, RunDir, RunDirError, SpecRecord};
 use davit_types::RunKey;
@@ -17,10 +18,13 @@ use super::recovery::{Evidence, LostHow, decide};
 use super::registry::Entry;
 use super::shim::{self, ShimState};
 use super::{RunError, Runs};
-use crate::containerd::Inventory;
+use crate::containerd::{Containerd, Inventory};
 
 /// Run directories looked at at a time.
 const LOOKED_AT_ONCE_MAX: usize = 32;
+/// Times and pauses, milliseconds, in which containerd is asked for the task of a created run.
+const TASK_ASKS_MAX: u32 = 60;
+const TASK_PAUSE_MS: u64 = 50;
 
 /// What was found on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +59,8 @@ impl Runs {
         let unknown = dirs
             .into_iter()
             .filter(|dir| !self.registry.knows(dir.key().run));
-        let mut looks = futures::stream::iter(unknown.map(look)).buffered(LOOKED_AT_ONCE_MAX);
+        let mut looks = futures::stream::iter(unknown.map(|dir| look(&self.host.containerd, dir)))
+            .buffered(LOOKED_AT_ONCE_MAX);
         let mut count = Reconciled::default();
         while let Some((dir, found)) = looks.next().await {
             match found {
@@ -130,9 +135,42 @@ fn left_over(inventory: &Inventory) -> BTreeSet<RunKey> {
         .collect()
 }
 
-async fn look(dir: RunDir) -> (RunDir, Result<Option<Found>, RunDirError>) {
-    let found = look_into(&dir).await;
+async fn look(
+    containerd: &Containerd,
+    dir: RunDir,
+) -> (RunDir, Result<Option<Found>, RunDirError>) {
+    let found = look_twice(containerd, &dir).await;
     (dir, found)
+}
+
+/// containerd takes a create back when the executor that asked for it is gone, and does so while we
+/// look. What was created counts only once containerd has a task of it.
+async fn look_twice(containerd: &Containerd, dir: &RunDir) -> Result<Option<Found>, RunDirError> {
+    let mut no_task = false;
+    for _ in 0..TASK_ASKS_MAX {
+        let found = look_into(dir).await?;
+        if !found
+            .as_ref()
+            .is_some_and(|found| found.evidence.is_created_only())
+        {
+            return Ok(found);
+        }
+        match containerd.task_state(dir.key()).await {
+            Ok(Some(_)) => return Ok(found),
+            Ok(None) => no_task = true,
+            Err(error) => {
+                no_task = false;
+                let problem = sentence(&error);
+                tracing::warn!(key = %dir.key(), problem, "cannot ask for the task of a run");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(TASK_PAUSE_MS)).await;
+    }
+    let mut found = look_into(dir).await?;
+    if let Some(found) = &mut found {
+        found.evidence.taken_back = no_task;
+    }
+    Ok(found)
 }
 
 async fn look_into(dir: &RunDir) -> Result<Option<Found>, RunDirError> {
@@ -152,8 +190,10 @@ async fn look_into(dir: &RunDir) -> Result<Option<Found>, RunDirError> {
     let mut evidence = Evidence {
         ended: end.is_some(),
         exited: exit.is_some(),
+        began: exit.is_some_and(|exit| exit.started.is_some()),
         state,
         shim_alive: false,
+        taken_back: false,
     };
     if !evidence.ended && !evidence.exited {
         match shim::ask(&dir.socket_path(), ControlRequest::State).await {
@@ -161,12 +201,15 @@ async fn look_into(dir: &RunDir) -> Result<Option<Found>, RunDirError> {
                 evidence.shim_alive = true;
                 evidence.state = Some(*state);
             }
-            Ok(ShimState::Exited(_)) => evidence.exited = true,
+            Ok(ShimState::Exited(_)) => {}
             Err(error) => evidence.shim_alive = error.is_of_the_living(),
         }
         // It may have ended while it was asked.
         let at = dir.clone();
-        evidence.exited |= offload(move || at.read_exit()).await?.is_some();
+        if let Some(exit) = offload(move || at.read_exit()).await? {
+            evidence.exited = true;
+            evidence.began = exit.started.is_some();
+        }
     }
     Ok(Some(Found {
         dir: dir.clone(),

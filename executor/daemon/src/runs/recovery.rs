@@ -1,15 +1,19 @@
 //! What to do with a run directory found at start: a pure decision on what is there.
 //!
 //! ```text
-//!  end.json              → clean up what is left, nothing is recorded again
-//!  exit.json             → record the end
-//!  no state.json         → never let go: clear leftovers, drive from the start
-//!  state.json, shim lives→ adopt: continue where the shim is
-//!  state.json, shim dead → executor_lost, no exit code
+//!  end.json                      → clean up what is left, nothing is recorded again
+//!  exit.json, the job began      → record the end
+//!  exit.json, it never began     → clear leftovers, drive from the start; canceled if a user was first
+//!  created, containerd has no task → the same: a start was never accepted
+//!  no state.json                 → clear leftovers, drive from the start
+//!  state.json, shim lives        → adopt: continue where the shim is
+//!  state.json, shim dead         → executor_lost, no exit code
 //! ```
 //!
-//! Never two launches: a run is driven from the start only without `state.json`. The shim writes that
-//! record, durably, before it answers the create, and davit asks for the start only after that answer.
+//! Never two launches: a run is driven from the start only if its shim says that the job never began,
+//! without `state.json`, or if containerd does not know the task of a shim that says so. The shim writes that record, durably, before it answers the create, and
+//! davit asks for the start only after that answer. (containerd takes a create back when the executor
+//! that asked for it dies: that is the exit of a job that never began.)
 //! A created task whose shim lives is let go at most once: a start of a started task is refused by the
 //! shim, whose own state decides. A created task whose shim died is given up rather than run again,
 //! for nothing on disk proves that the start was not under way.
@@ -24,10 +28,23 @@ pub(crate) struct Evidence {
     pub(crate) ended: bool,
     /// `exit.json` is there.
     pub(crate) exited: bool,
+    /// … and says that the job had begun.
+    pub(crate) began: bool,
     /// `state.json`, or what the shim said in its place.
     pub(crate) state: Option<StateRecord>,
     /// Something accepts connections on `shim.sock`.
     pub(crate) shim_alive: bool,
+    /// Created as its shim says, but containerd knows of no task: it took the create back.
+    pub(crate) taken_back: bool,
+}
+
+impl Evidence {
+    /// Whether its shim lives and holds a container that was never let go.
+    pub(crate) fn is_created_only(&self) -> bool {
+        let state = self.state.as_ref();
+        let waiting = state.is_some_and(|state| state.started.is_none() && state.kill.is_none());
+        self.shim_alive && waiting && !self.exited && !self.ended
+    }
 }
 
 /// What to do about it.
@@ -75,15 +92,23 @@ pub(crate) fn decide(evidence: &Evidence, boot_id: &str) -> Recovery {
     if evidence.ended {
         return go_on(Event::FoundEnd);
     }
+    let anew = Recovery {
+        event: Event::Begin,
+        clear: true,
+        lost: None,
+    };
     if evidence.exited {
-        return go_on(Event::Exited);
+        let state = evidence.state.as_ref();
+        let began = evidence.began || state.is_some_and(|state| state.started.is_some());
+        let killed = state.is_some_and(|state| state.kill.is_some());
+        return if began || killed {
+            go_on(Event::Exited)
+        } else {
+            anew
+        };
     }
     let Some(state) = &evidence.state else {
-        return Recovery {
-            event: Event::Begin,
-            clear: true,
-            lost: None,
-        };
+        return anew;
     };
     let lost = |how| Recovery {
         event: Event::ShimLost,
@@ -98,6 +123,7 @@ pub(crate) fn decide(evidence: &Evidence, boot_id: &str) -> Recovery {
     }
     go_on(match (state.started, state.kill) {
         (_, Some(_)) => Event::FoundStopping,
+        (None, None) if evidence.taken_back => return anew,
         (None, None) => Event::FoundCreated,
         (Some(_), None) if state.is_paused() => Event::FoundPaused,
         (Some(_), None) => Event::FoundRunning,
@@ -124,6 +150,22 @@ mod tests {
 
     #[test]
     fn every_finding_has_its_verdict() {
+        let ran = Evidence {
+            exited: true,
+            began: true,
+            ..alive(|_| ())
+        };
+        let taken_back = Evidence {
+            exited: true,
+            ..alive(|s| s.started = None)
+        };
+        let stopped_first = Evidence {
+            exited: true,
+            ..alive(|s| {
+                s.started = None;
+                s.kill = Some(KillReason::Canceled);
+            })
+        };
         let open = Pause {
             begin: START,
             end: None,
@@ -139,6 +181,14 @@ mod tests {
                 Event::Begin,
             ),
             ("created", alive(|s| s.started = None), Event::FoundCreated),
+            (
+                "created, no task",
+                Evidence {
+                    taken_back: true,
+                    ..alive(|s| s.started = None)
+                },
+                Event::Begin,
+            ),
             ("running", alive(|_| ()), Event::FoundRunning),
             ("paused", alive(|s| s.pauses.push(open)), Event::FoundPaused),
             (
@@ -146,29 +196,22 @@ mod tests {
                 alive(|s| s.kill = Some(KillReason::Canceled)),
                 Event::FoundStopping,
             ),
-            (
-                "exited",
-                Evidence {
-                    exited: true,
-                    ..alive(|_| ())
-                },
-                Event::Exited,
-            ),
+            ("exited", ran.clone(), Event::Exited),
             (
                 "exited, shim gone",
                 Evidence {
-                    exited: true,
                     shim_alive: false,
-                    ..alive(|_| ())
+                    ..ran.clone()
                 },
                 Event::Exited,
             ),
+            ("create taken back", taken_back, Event::Begin),
+            ("stopped before it began", stopped_first, Event::Exited),
             (
                 "ended",
                 Evidence {
                     ended: true,
-                    exited: true,
-                    ..alive(|_| ())
+                    ..ran.clone()
                 },
                 Event::FoundEnd,
             ),
@@ -196,8 +239,8 @@ mod tests {
             (
                 "exited before the reboot",
                 Evidence {
-                    exited: true,
-                    ..alive(|s| s.boot_id = "before".into())
+                    shim_alive: false,
+                    ..ran
                 },
                 Event::Exited,
             ),
@@ -208,12 +251,14 @@ mod tests {
     }
 
     fn any_evidence() -> impl Strategy<Value = Evidence> {
-        (any::<[bool; 8]>()).prop_map(
+        (any::<[bool; 10]>()).prop_map(
             |[
                 ended,
                 exited,
+                began,
                 state,
                 shim_alive,
+                taken_back,
                 started,
                 paused,
                 kill,
@@ -221,7 +266,9 @@ mod tests {
             ]| Evidence {
                 ended,
                 exited,
+                began,
                 shim_alive,
+                taken_back,
                 state: state.then(|| {
                     let mut record = state_record(spec().key());
                     record.started = started.then_some(START);
@@ -247,7 +294,10 @@ mod tests {
             let recovery = decide(&evidence, "boot");
             let row = step(State::Accepted, recovery.event);
             prop_assert!(row.next != State::Accepted, "{:?} leaves the run nowhere", recovery.event);
-            if evidence.state.is_some() || evidence.exited || evidence.ended {
+            let unknown = evidence.state.is_some() && !evidence.exited && !evidence.taken_back;
+            let began = evidence.began && evidence.exited
+                || evidence.state.as_ref().is_some_and(|s| s.started.is_some());
+            if began || unknown || evidence.ended {
                 prop_assert!(!row.actions.contains(&Action::Pull));
             }
             if evidence.state.as_ref().is_some_and(|s| s.started.is_some()) {

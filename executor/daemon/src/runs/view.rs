@@ -76,6 +76,22 @@ impl View {
         self.state.is_over()
     }
 
+    /// Whether the log in the run directory is the run's: what a launch that was taken back may have
+    /// left is removed before the next one is watched.
+    #[must_use]
+    pub const fn has_final_log(&self) -> bool {
+        match self.state {
+            State::Accepted | State::Pulling | State::Preparing | State::Unpreparing => false,
+            State::Starting
+            | State::Unstarting
+            | State::Running
+            | State::Paused
+            | State::Stopping
+            | State::Closing
+            | State::Ended => true,
+        }
+    }
+
     /// The public status.
     #[must_use]
     pub fn status(&self) -> RunStatus {

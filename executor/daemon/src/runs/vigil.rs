@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_rundir::{ExitRecord, RunDir};
+use davit_rundir::{ControlErrorCode, ExitRecord, RunDir};
 
 use super::backoff::Backoff;
 use super::cleanup;
@@ -15,7 +15,7 @@ use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
 use super::recovery::LostHow;
-use super::shim;
+use super::shim::{self, ShimError};
 
 /// Times the shim is tried again after its connection broke.
 const RECONNECTS_MAX: u32 = 5;
@@ -42,6 +42,8 @@ pub(crate) async fn keep(host: &Arc<Host>, dir: &RunDir) -> Outcome {
     while broken < RECONNECTS_MAX {
         match shim::await_exit(&dir.socket_path()).await {
             Ok(exit) => return Outcome::Exited(Box::new(exit)),
+            // The job is over, and its shim could not write down how.
+            Err(ShimError::Refused(error)) if error.code == ControlErrorCode::Failed => break,
             Err(error) if error.is_of_the_living() => {
                 // It answers, though not what it should: it holds the job, so it stays in charge.
                 let problem = sentence(&error);

@@ -28,6 +28,7 @@ async fn tell(report: &Report, happened: Happened) {
 /// Having the image.
 pub(super) struct Pull {
     pub(super) host: Arc<Host>,
+    pub(super) dir: RunDir,
     pub(super) spec: Arc<SpecRecord>,
     /// Remove first what an earlier executor left half-made.
     pub(super) clear_first: bool,
@@ -38,8 +39,10 @@ pub(super) struct Pull {
 impl Pull {
     pub(super) async fn run(self, report: Report) {
         let run = &self.spec.spec;
-        if self.clear_first {
-            cleanup::until_done(&self.host, run.key()).await;
+        if self.clear_first
+            && let Err(error) = launch::clear(&self.host, &self.dir).await
+        {
+            return tell(&report, Happened::ImageFailed(sentence(&error))).await;
         }
         let credentials = match self.credentials {
             None => match credentials::configured(&self.host.settings, &run.image).await {
@@ -89,7 +92,7 @@ pub(super) async fn start(host: Arc<Host>, dir: RunDir, report: Report) {
         StartOutcome::Failed(error) => {
             tell(&report, Happened::StartFailed(sentence(&error))).await;
         }
-        StartOutcome::Elsewhere => {}
+        StartOutcome::Elsewhere => tell(&report, Happened::StartUnknown).await,
     }
 }
 

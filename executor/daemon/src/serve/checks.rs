@@ -20,6 +20,9 @@ use crate::settings::Settings;
 /// File systems in memory (statfs(2)).
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const RAMFS_MAGIC: u64 = 0x8584_58f6;
+/// Longest path of the directory of run directories, bytes: `sun_path` (unix(7)) has 107, of which
+/// `/<run id>.<attempt>/shim.sock` takes 58.
+const RUNS_DIR_BYTES_MAX: usize = 107 - 58;
 /// The shim's binary, as containerd derives it from the runtime's name.
 const SHIM_BINARY: &str = "containerd-shim-davit-v1";
 /// First releases with the fixes of June 2026, by release line.
@@ -42,6 +45,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     let runs_dir = settings.state_dir.join("runs");
     make_dir(&settings.state_dir).map_err(ServeError::path("create", &settings.state_dir))?;
     make_dir(&runs_dir).map_err(ServeError::path("create", &runs_dir))?;
+    short_enough(&runs_dir)?;
     let lock = lock(&settings.state_dir)?;
     let mut warnings = Vec::new();
     warnings.extend(volatile(&settings.state_dir));
@@ -105,6 +109,22 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         settings,
     };
     Ok(Checked { host, report, lock })
+}
+
+/// Every run has a socket in its directory, and the kernel bounds the names of sockets.
+fn short_enough(runs_dir: &Path) -> Result<(), ServeError> {
+    let bytes = runs_dir.as_os_str().len();
+    if bytes <= RUNS_DIR_BYTES_MAX {
+        return Ok(());
+    }
+    Err(ServeError::Setting {
+        setting: "state_dir",
+        problem: format!(
+            "{} has {bytes} bytes, at most {RUNS_DIR_BYTES_MAX} allowed: the socket of a run would \
+             have too long a name",
+            runs_dir.display()
+        ),
+    })
 }
 
 fn parse_parent(text: &str) -> Result<CgroupPath, ServeError> {
@@ -261,6 +281,15 @@ mod tests {
         for old in ["1.7.24~ds1", "2.1.9", "2.2.4", "2.3.1", "2.0.0"] {
             assert!(outdated_containerd(old).is_some(), "{old}");
         }
+    }
+
+    #[test]
+    fn a_deep_state_dir_is_refused_before_a_socket_fails() {
+        assert!(short_enough(Path::new("/var/lib/davit/runs")).is_ok());
+        let deep = format!("/{}/runs", "d".repeat(60));
+        assert!(short_enough(Path::new(&deep)).is_err());
+        let key = "01890a5d-ac96-774b-bcce-b302099a8057.4294967295";
+        assert_eq!(format!("/{key}/shim.sock").len(), 58);
     }
 
     #[test]

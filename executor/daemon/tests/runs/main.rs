@@ -4,7 +4,12 @@
 //! the test registry): run the test binary as root, with `--test-threads=1`. Elsewhere every test says
 //! that it was skipped.
 
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 mod control;
 mod ends;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use davit_rpc::local::{ListRequest, ReapRequest, Run};
 
-use super::support::{Executor, output, reference};
+use super::support::{ContainerdProcess, Executor, output, reference};
 
 #[tokio::test]
 async fn a_killed_executor_finds_its_runs_again() {
@@ -146,5 +146,75 @@ async fn reap_sweeps_what_no_run_owns_and_nothing_else() {
     );
     assert_eq!(executor.get(&kept).await.status, "running");
     executor.stop(&kept, 0).await;
+    executor.finish().await;
+}
+
+#[tokio::test]
+async fn without_containerd_runs_go_on_and_can_be_ended() {
+    let (Some(mut executor), Some(containerd)) =
+        (Executor::start().await, ContainerdProcess::here())
+    else {
+        return;
+    };
+    let short = executor.sh("echo up; sleep 0.3; exit 6").await;
+    let frozen = executor.sh("echo up; sleep 600").await;
+    let long = executor
+        .sh("trap 'exit 3' TERM; echo up; while true; do sleep 0.05; done")
+        .await;
+    for run in [&short, &frozen, &long] {
+        executor.wait_logged(run, 1).await;
+    }
+    containerd.kill();
+    assert_eq!(executor.wait(&short).await.exit_code, Some(6));
+    let paused = executor
+        .client
+        .pause(reference(&frozen))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(paused.phase, "paused");
+    let canceled = executor
+        .client
+        .cancel(reference(&frozen))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (canceled.status.as_str(), canceled.exit_code),
+        ("canceled", Some(137))
+    );
+    containerd.start().await;
+    assert_eq!(executor.stop(&long, 10_000).await.exit_code, Some(3));
+    let next = executor.sh("exit 8").await;
+    assert_eq!(executor.wait(&next).await.exit_code, Some(8));
+    executor.finish().await;
+}
+
+#[tokio::test]
+async fn containerd_killed_at_any_instant_of_a_launch_each_run_happens_once() {
+    let (Some(mut executor), Some(containerd)) =
+        (Executor::start().await, ContainerdProcess::here())
+    else {
+        return;
+    };
+    let warm = executor.sh("true").await;
+    executor.wait(&warm).await;
+    for delay_ms in [0, 2, 4, 6, 8, 10, 13, 16, 20, 25] {
+        let run = executor.sh("echo once; sleep 0.1; exit 5").await;
+        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        containerd.kill();
+        containerd.start().await;
+        let (records, ended) = executor.follow(&run, 0).await;
+        assert_eq!(
+            ended.exit_code,
+            Some(5),
+            "killed after {delay_ms} ms: {ended:?}"
+        );
+        assert_eq!(
+            output(&records, "stdout"),
+            b"once\n",
+            "killed after {delay_ms} ms"
+        );
+    }
     executor.finish().await;
 }

@@ -44,11 +44,13 @@ fn executor_process() {
 
 pub fn settings(dir: &Path) -> Settings {
     let name = dir.file_name().unwrap().to_string_lossy();
-    let mut settings = Settings::default();
-    settings.state_dir = dir.join("state");
-    settings.socket = dir.join("run/executor.sock");
-    settings.cgroup_parent = format!("/{name}");
-    settings.allow_missing_controllers = true;
+    let mut settings = Settings {
+        state_dir: dir.join("state"),
+        socket: dir.join("run/executor.sock"),
+        cgroup_parent: format!("/{name}"),
+        allow_missing_controllers: true,
+        ..Settings::default()
+    };
     settings.containerd.namespace = name.into_owned();
     settings
 }
@@ -67,7 +69,9 @@ impl Executor {
             eprintln!("skipped: there is no containerd at {CONTAINERD}");
             return None;
         }
-        let dir = PathBuf::from(format!("/var/lib/dt-{}", uuid::Uuid::new_v4().simple()));
+        // Short: a run's socket has its name below it.
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let dir = PathBuf::from(format!("/var/lib/dt-{}", &id[..12]));
         std::fs::create_dir_all(&dir).unwrap();
         let process = Self::spawn(&dir);
         let client = connect(&settings(&dir).socket).await;
@@ -304,6 +308,48 @@ pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) 
     (status.code(), status.message().to_owned())
 }
 
+/// The host's containerd, if this host says how to restart it (as `scripts/native` does).
+pub struct ContainerdProcess;
+
+impl ContainerdProcess {
+    const PID_FILE: &str = "/run/containerd.pid";
+
+    pub fn here() -> Option<Self> {
+        Path::new(Self::PID_FILE).exists().then_some(Self)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        let pid = std::fs::read_to_string(Self::PID_FILE).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
+    pub async fn start(&self) {
+        let log = std::fs::File::options()
+            .append(true)
+            .open("/run/containerd.log")
+            .unwrap();
+        let mut process = Command::new("containerd")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        std::fs::write(Self::PID_FILE, process.id().to_string()).unwrap();
+        // Reaped whenever it ends, by whoever kills it.
+        std::thread::spawn(move || process.wait());
+        let begin = Instant::now();
+        while Containerd::connect(Path::new(CONTAINERD), "davit", "overlayfs")
+            .await
+            .is_err()
+        {
+            assert!(begin.elapsed() < WAIT, "containerd does not come back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 /// stdout or stderr as the job wrote it.
 pub fn output(records: &[LogRecord], stream: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -319,7 +365,15 @@ pub fn output(records: &[LogRecord], stream: &str) -> Vec<u8> {
 async fn connect(socket: &Path) -> RunsClient<Channel> {
     let begin = Instant::now();
     while UnixStream::connect(socket).await.is_err() {
-        assert!(begin.elapsed() < WAIT, "the executor does not serve");
+        let log = socket
+            .parent()
+            .and_then(Path::parent)
+            .map(|dir| dir.join("executor.log"));
+        let log = log.and_then(|log| std::fs::read_to_string(log).ok());
+        assert!(
+            begin.elapsed() < WAIT,
+            "the executor does not serve: {log:?}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let path = socket.to_owned();
