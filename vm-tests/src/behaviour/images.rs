@@ -37,7 +37,7 @@ fn an_image_that_cannot_be_had_says_why(host: &mut Host) -> TestResult {
         (&closed, &["davit/busybox:1", "credentials"]),
         ("127.0.0.1:9/davit/busybox:1", &["127.0.0.1:9", "cannot be reached"]),
     ] {
-        let failed = host.davit(["run", image, "--", "true"])?.refused()?;
+        let failed = host.davit(["run", "--pull", "always", image, "--", "true"])?.refused()?;
         expect_says(&failed.error_text(), says)?;
         let record = Run::newest(host)?.inspect(host)?;
         record.expect("/status", "failed")?.expect("/end_reason", "image_pull_failed")?;
@@ -105,8 +105,7 @@ fn a_broken_transfer_leaves_nothing_and_can_be_repeated(host: &mut Host) -> Test
     let run = Run::submit_argv(host, &[], &image, &["/bin/busybox", "echo", "whole"])?;
     run.wait_ended(host, 0)?.expect("/image_digest", registry.digest())?;
     ensure!(run.stdout_text(host)? == "whole\n", "it printed something else");
-    host.davit(["image", "rm", &image])?.success()?;
-    Ok(())
+    remove(host, &image)
 }
 
 fn concurrent_pulls_are_one(host: &mut Host) -> TestResult {
@@ -115,7 +114,7 @@ fn concurrent_pulls_are_one(host: &mut Host) -> TestResult {
     let registry = RegistryDouble::start(PADDING_BYTES)?;
     registry.serve(Manner::Late(Duration::from_secs(3)));
     let image = registry.image();
-    let submit = || Run::submit_argv(host, &[], &image, &["/bin/busybox", "true"]);
+    let submit = || Run::submit_argv(host, &["--pull", "always"], &image, &["/bin/busybox", "true"]);
     let runs = [submit()?, submit()?, submit()?];
     host.davit(["pull", &image])?.success()?;
     for run in &runs {
@@ -123,8 +122,7 @@ fn concurrent_pulls_are_one(host: &mut Host) -> TestResult {
     }
     let asked = registry.layer_requests();
     ensure!(asked == 1, "the layer was fetched {asked} times");
-    host.davit(["image", "rm", &image])?.success()?;
-    Ok(())
+    remove(host, &image)
 }
 
 fn a_registry_that_stalls_is_given_up(host: &mut Host) -> TestResult {
@@ -201,13 +199,19 @@ fn the_pull_policy_decides_who_is_asked(host: &mut Host) -> TestResult {
     run("always")?.success()?;
     ensure!(registry.manifest_requests() > first, "always asks");
     ensure!(registry.layer_requests() == 1, "what is here is not fetched again");
-    host.davit(["image", "rm", &image])?.success()?;
-    Ok(())
+    remove(host, &image)
+}
+
+/// Removes an image as soon as the runs that used it are cleaned up.
+fn remove(host: &Host, image: &str) -> TestResult {
+    wait_for("the image can be removed", Duration::from_secs(30), || {
+        host.davit(["image", "rm", image])?.success().map(drop)
+    })
 }
 
 fn eviction_never_takes_an_image_in_use(host: &mut Host) -> TestResult {
-    // Room for about two of the three images (busybox is 2 MB, counted packed and unpacked).
-    let settings = host.settings().text("images.cache_bytes_max", "24MiB");
+    // Room for two of the three images: each is about 15 MB, packed and unpacked.
+    let settings = host.settings().text("images.cache_bytes_max", "75MiB");
     host.start_executor(&settings)?;
     let listed = || -> anyhow::Result<Vec<Record>> {
         let output = host.davit(["images", "-o", "json"])?.success()?;
@@ -216,7 +220,7 @@ fn eviction_never_takes_an_image_in_use(host: &mut Host) -> TestResult {
     for image in listed()? {
         host.davit(["image", "rm", image.text("/name")?])?.success()?;
     }
-    let three = [2 << 20, 2 << 20, 2 << 20].map(RegistryDouble::start);
+    let three = [12 << 20; 3].map(RegistryDouble::start);
     let three = three.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let used = three[0].image();
     let run = Run::submit_argv(host, &[], &used, &["/bin/busybox", "sleep", "300"])?;

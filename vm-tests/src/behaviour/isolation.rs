@@ -106,7 +106,7 @@ fn a_job_is_confined(host: &mut Host) -> TestResult {
         "write sysctl", "write sysrq", "write sysfs", "make cgroup", "set limit",
     ] {
         let how = found.text(&format!("/attempts/{denied}"))?;
-        let is_denial = ["EPERM", "EACCES", "ENOSYS", "EROFS", "EAFNOSUPPORT"].contains(&how);
+        let is_denial = ["EPERM", "EACCES", "ENOENT", "ENOSYS", "EROFS", "EAFNOSUPPORT"].contains(&how);
         ensure!(is_denial, "{denied}: {how}");
     }
     // Nothing of the executor's environment reaches the job.

@@ -49,6 +49,8 @@ fn runc_runs_a_job(host: &mut Host) -> TestResult {
 }
 
 fn runsc_runs_a_job(host: &mut Host) -> TestResult {
+    // gVisor refuses a cgroup without controllers.
+    host.needs_controllers(&["memory"])?;
     tell_the_story_with(host, "runsc")
 }
 
