@@ -21,14 +21,23 @@ use self::values::{milliseconds, whole_seconds};
 )]
 pub(crate) struct Cli {
     /// Unix socket of the executor [default: /run/davit/executor.sock]
-    #[arg(long, global = true, env = "DAVIT_SOCKET", value_name = "PATH")]
+    #[arg(
+        long,
+        global = true,
+        env = "DAVIT_SOCKET",
+        hide_env_values = true,
+        help_heading = "Global options",
+        value_name = "PATH"
+    )]
     pub(crate) socket: Option<PathBuf>,
-    /// How results are printed
+    /// How results are printed: for people or for programs
     #[arg(
         short,
         long,
         global = true,
         env = "DAVIT_OUTPUT",
+        hide_env_values = true,
+        help_heading = "Global options",
         default_value = "table",
         value_name = "FORMAT"
     )]
@@ -40,15 +49,14 @@ pub(crate) struct Cli {
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
     Table,
-    /// For programs
     Json,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a command in a new container and exit with its exit code
+    #[command(after_help = crate::exit::HELP)]
     Run(Box<RunArgs>),
     /// List runs: the live ones, or all
     Ps {
@@ -62,6 +70,7 @@ pub(crate) enum Command {
     /// Print what a run wrote
     Logs(LogsArgs),
     /// Follow a run from its first line and exit with its exit code
+    #[command(after_help = crate::exit::HELP)]
     Attach {
         /// Id, unique beginning of an id, or name
         run: String,
@@ -206,7 +215,12 @@ pub(crate) enum ExecutorCommand {
 #[derive(Debug, Args)]
 pub(crate) struct SettingsArgs {
     /// Settings file [default: /etc/davit/executor.toml, if it exists]
-    #[arg(long, env = "DAVIT_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "DAVIT_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     pub(crate) config: Option<PathBuf>,
     /// Override one setting, e.g. --set images.pull_stall_seconds=30
     #[arg(long = "set", value_name = "KEY=VALUE")]

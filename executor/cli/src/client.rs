@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use davit_rpc::local::{
     host_client::HostClient, images_client::ImagesClient, runs_client::RunsClient,
 };
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -24,7 +25,7 @@ impl Client {
     /// Connects to the executor on `socket`.
     pub(crate) async fn connect(socket: &Path) -> Result<Self, CliError> {
         // A plain connect first: its error is the one that tells people what is wrong.
-        UnixStream::connect(socket)
+        let first = UnixStream::connect(socket)
             .await
             .map_err(|source| CliError::NoExecutor {
                 socket: socket.to_owned(),
@@ -34,9 +35,21 @@ impl Client {
             socket: socket.to_owned(),
             source: std::io::Error::other(error),
         };
-        let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))
-            .map_err(unreachable)?
-            .connect()
+        let mut first = Some(first);
+        let path = socket.to_owned();
+        let connector = tower::service_fn(move |_| {
+            let (ready, path) = (first.take(), path.clone());
+            async move {
+                let stream = match ready {
+                    Some(stream) => stream,
+                    None => UnixStream::connect(path).await?,
+                };
+                Ok::<_, std::io::Error>(TokioIo::new(stream))
+            }
+        });
+        // The address is never resolved: the connector above knows where to go.
+        let channel = Endpoint::from_static("http://executor.local")
+            .connect_with_connector(connector)
             .await
             .map_err(unreachable)?;
         Ok(Self {

@@ -4,10 +4,12 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use davit_executor::settings::SettingsError;
 use davit_types::{FieldError, FieldErrors};
 use tonic::{Code, Status};
 
 use crate::exit;
+use crate::output::Paint;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +36,12 @@ pub(crate) enum CliError {
         #[source]
         source: io::Error,
     },
-    /// The settings are wrong.
+    /// Keys or values of the settings are wrong.
+    #[error("the settings are not valid")]
+    SettingsFields(FieldErrors),
+    /// The settings cannot be read.
     #[error(transparent)]
-    Settings(#[from] davit_executor::settings::SettingsError),
+    Settings(SettingsError),
     /// The executor does not serve.
     #[error(transparent)]
     Serve(#[from] davit_executor::ServeError),
@@ -45,6 +50,12 @@ pub(crate) enum CliError {
     Lost {
         /// How long it was waited for.
         seconds: u64,
+        /// The run that was followed.
+        run: String,
+    },
+    /// The user went away from a run that could not be ended.
+    #[error("left run {run}: it may still run; davit attach {run}")]
+    Left {
         /// The run that was followed.
         run: String,
     },
@@ -65,17 +76,18 @@ impl CliError {
         move |source| Self::Io { operation, source }
     }
 
-    /// The exit code of a command that failed so; commands that report a run's code use
-    /// [`exit::DAVIT_FAILED`] for all of them.
-    pub(crate) const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Fields(_)
-            | Self::NoExecutor { .. }
-            | Self::Refused(_)
-            | Self::Lost { .. }
-            | Self::Protocol(_) => exit::DAVIT_FAILED,
-            Self::Io { .. } | Self::Settings(_) | Self::Serve(_) => exit::FAILED,
+    /// The exit code of a command that failed so.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.is_closed_output() {
+            exit::OUTPUT_CLOSED
+        } else {
+            exit::DAVIT_FAILED
         }
+    }
+
+    /// Whether the reader of our output is gone, as after `davit logs RUN | head`.
+    fn is_closed_output(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -90,16 +102,30 @@ impl CliError {
                 Code::NotFound if status.message().contains("run") => {
                     Some("`davit ps -a` lists the runs")
                 }
+                Code::Unavailable if status.source().is_some() => {
+                    Some("the executor went away: see its log, then try again")
+                }
                 _ => None,
             },
+            Self::Fields(FieldErrors(errors))
+                if errors.iter().any(|error| error.field == "instance_type") =>
+            {
+                Some("`davit info` lists the sizes offered")
+            }
+            Self::SettingsFields(_) => Some("`davit executor reference` explains every setting"),
             _ => None,
         }
     }
 
     /// Writes the error, its causes and a hint to standard error.
     pub(crate) fn print(&self) {
-        let mut text = format!("error: {self}\n");
-        if let Self::Fields(FieldErrors(errors)) = self {
+        if self.is_closed_output() {
+            return;
+        }
+        let paint = Paint::of(&io::stderr());
+        let mut text = format!("{} {self}\n", paint.bad("error:"));
+        if let Self::Fields(FieldErrors(errors)) | Self::SettingsFields(FieldErrors(errors)) = self
+        {
             for error in errors {
                 text.push_str(&format!("  {error}\n"));
             }
@@ -116,10 +142,19 @@ impl CliError {
             cause = error.source();
         }
         if let Some(hint) = self.hint() {
-            text.push_str(&format!("  hint: {hint}\n"));
+            text.push_str(&format!("  {} {hint}\n", paint.hint("hint:")));
         }
         // Nobody is left to be told when standard error is closed.
         io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+    }
+}
+
+impl From<SettingsError> for CliError {
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::Fields(errors) => Self::SettingsFields(errors),
+            other => Self::Settings(other),
+        }
     }
 }
 

@@ -2,18 +2,24 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0…255 | `run`, `attach`, `wait`: the job's own (128 + n for a signal) |
+//! | 0 | done; of `run`, `attach`, `wait`: the job ended with 0 |
+//! | 1…255 | `run`, `attach`, `wait`: the job's own (128 + n when signal n ended it) |
 //! | 124 | the run reached its timeout (or its program exits 124: `end_reason` tells) |
-//! | 125 | davit's own failure: pull, start, lost run, executor not reachable |
-//! | 1 | any other command failed |
-//! | 2 | the command line is wrong |
+//! | 125 | davit's own failure in any command: wrong arguments, no executor, pull or start failed, run lost |
+//! | 141 | whoever read our output went away |
 
 use davit_rpc::local::Run;
 
 /// davit, not the job, failed.
 pub(crate) const DAVIT_FAILED: u8 = 125;
-/// A command other than `run`, `attach` or `wait` failed.
-pub(crate) const FAILED: u8 = 1;
+/// Our output was closed: what a shell reports of a program that SIGPIPE ended.
+pub(crate) const OUTPUT_CLOSED: u8 = 141;
+/// The table above, for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  the job's own, 128 + n when signal n ended it (137: killed, also for memory)
+  124  the timeout passed (or the program itself exits 124: `davit inspect` tells)
+  125  davit failed, not the job: wrong arguments, no executor, pull or start failed, run lost";
 
 /// The exit code that tells of an ended run.
 pub(crate) fn of_run(run: &Run) -> u8 {

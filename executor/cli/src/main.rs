@@ -24,7 +24,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told_by_clap(&error),
+    };
     match commands::dispatch(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -32,4 +35,15 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Help and version go to stdout and succeed; a wrong command line is davit's failure.
+fn told_by_clap(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told when our output is closed.
+    error.print().unwrap_or_default();
+    ExitCode::from(if error.use_stderr() {
+        exit::DAVIT_FAILED
+    } else {
+        0
+    })
 }

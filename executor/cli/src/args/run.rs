@@ -123,6 +123,10 @@ impl RunArgs {
         let mut wrong = Vec::new();
         let env = self.environment(&mut wrong)?;
         let labels = self.labels(&mut wrong);
+        if let (Some(line), false) = (&self.shell, self.argv.is_empty()) {
+            let problem = "command (--shell) excludes argv (after --): give one of the two";
+            wrong.push(FieldError::new("command", line, problem));
+        }
         if !wrong.is_empty() {
             return Err(CliError::Fields(FieldErrors(wrong)));
         }

@@ -28,7 +28,7 @@ pub(super) async fn each(act: Act, runs: &[String], context: &Context) -> Result
             Act::Resume => service.resume(run_ref).await,
             Act::Cancel => service.cancel(run_ref).await,
         };
-        outcome.take(run, answer.map(tonic::Response::into_inner), context)?;
+        outcome.take(answer.map(tonic::Response::into_inner), context)?;
     }
     outcome.finish()
 }
@@ -48,7 +48,7 @@ pub(super) async fn stop(
             grace_ms,
         };
         let answer = context.client.runs().stop(request).await;
-        outcome.take(run, answer.map(tonic::Response::into_inner), context)?;
+        outcome.take(answer.map(tonic::Response::into_inner), context)?;
     }
     outcome.finish()
 }
@@ -61,11 +61,11 @@ pub(super) async fn extend(
 ) -> Result<(), CliError> {
     let mut outcome = Outcome::default();
     let request = ExtendRequest {
-        run: run.clone(),
+        run,
         timeout_seconds,
     };
     let answer = context.client.runs().extend(request).await;
-    outcome.take(&run, answer.map(tonic::Response::into_inner), context)?;
+    outcome.take(answer.map(tonic::Response::into_inner), context)?;
     outcome.finish()
 }
 
@@ -104,14 +104,14 @@ pub(super) async fn remove(
             match service.cancel(RunRef { run: run.clone() }).await {
                 Ok(_) => {}
                 Err(status) => {
-                    outcome.failed(run, status.into());
+                    outcome.failed(status.into());
                     continue;
                 }
             }
         }
         match service.remove(RunRef { run: run.clone() }).await {
             Ok(_) => print_line(run)?,
-            Err(status) => outcome.failed(run, status.into()),
+            Err(status) => outcome.failed(status.into()),
         }
     }
     outcome.finish()
@@ -160,7 +160,6 @@ struct Outcome {
 impl Outcome {
     fn take(
         &mut self,
-        run: &str,
         answer: Result<Run, tonic::Status>,
         context: &Context,
     ) -> Result<(), CliError> {
@@ -168,13 +167,13 @@ impl Outcome {
             Ok(answer) if context.format == Format::Json => print_json(&RunJson::from(&answer)),
             Ok(answer) => print_line(&answer.id),
             Err(status) => {
-                self.failed(run, status.into());
+                self.failed(status.into());
                 Ok(())
             }
         }
     }
 
-    fn failed(&mut self, _run: &str, error: CliError) {
+    fn failed(&mut self, error: CliError) {
         if let Some(earlier) = self.error.replace(error) {
             earlier.print();
         }

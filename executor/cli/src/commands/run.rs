@@ -1,13 +1,14 @@
 //! `run`, `attach` and `logs`: the commands that follow a run's output.
 //!
-//! The first SIGINT or SIGTERM is passed on as a stop with that signal, the second is a cancel.
+//! The first SIGINT or SIGTERM is passed on as a stop with that signal, the second is a cancel, the
+//! third (the executor does not answer) ends only us.
 //! SIGHUP (the terminal closed) leaves the run alone.
 
 use std::io::{self, Read};
 
 use davit_rpc::local::{RegistryCredentials, Run, RunRef, StopRequest};
 use davit_types::FieldError;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
 use super::follow::{Following, follow};
@@ -19,18 +20,27 @@ use crate::output::{note, print_json, print_line, run::RunJson};
 /// Longest password read from standard input, bytes.
 const PASSWORD_BYTES_MAX: u64 = 4096;
 
+/// Signals that ask for the run's end (stop, then cancel); one more leaves it to itself.
+const ENDINGS_ASKED_MAX: u32 = 2;
+
 /// `davit run`.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliError> {
+    // Before the run exists: a signal from now on is the run's.
+    let signals = if args.detach {
+        None
+    } else {
+        Some(Signals::catch()?)
+    };
     let request = davit_rpc::submit_request(args.request()?, credentials(&args.registry)?);
     let accepted = context.client.runs().submit(request).await?.into_inner();
-    if args.detach {
+    let Some(signals) = signals else {
         match context.format {
             Format::Json => print_json(&RunJson::from(&accepted))?,
             Format::Table => print_line(&accepted.id)?,
         }
         return Ok(0);
-    }
-    let code = followed_to_the_end(&accepted.id, context).await?;
+    };
+    let code = followed_to_the_end(&accepted.id, signals, context).await?;
     if args.rm {
         context
             .client
@@ -43,7 +53,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
 
 /// `davit attach`.
 pub(super) async fn attach(run: &str, context: &Context) -> Result<u8, CliError> {
-    followed_to_the_end(run, context).await
+    followed_to_the_end(run, Signals::catch()?, context).await
 }
 
 /// `davit logs`.
@@ -61,7 +71,35 @@ pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliEr
     Ok(())
 }
 
-async fn followed_to_the_end(run: &str, context: &Context) -> Result<u8, CliError> {
+/// The signals that concern a run rather than its client.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, CliError> {
+        let listening = || CliError::io("listen for signals");
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(listening())?,
+            terminate: signal(SignalKind::terminate()).map_err(listening())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "INT",
+            _ = self.terminate.recv() => "TERM",
+        }
+    }
+}
+
+async fn followed_to_the_end(
+    run: &str,
+    mut signals: Signals,
+    context: &Context,
+) -> Result<u8, CliError> {
     let following = Following {
         run: run.to_owned(),
         after_id: 0,
@@ -71,20 +109,21 @@ async fn followed_to_the_end(run: &str, context: &Context) -> Result<u8, CliErro
         json: false,
         progress: true,
     };
-    let listening = || CliError::io("listen for signals");
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(listening())?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(listening())?;
-    let mut asked_to_stop = false;
+    let mut asked = 0;
     let ended = follow(&context.client, following);
     tokio::pin!(ended);
     let ended = loop {
         let name = tokio::select! {
             ended = &mut ended => break ended?,
-            _ = interrupt.recv() => "INT",
-            _ = terminate.recv() => "TERM",
+            name = signals.next() => name,
         };
-        end_early(run, name, asked_to_stop, context);
-        asked_to_stop = true;
+        if asked == ENDINGS_ASKED_MAX {
+            return Err(CliError::Left {
+                run: run.to_owned(),
+            });
+        }
+        end_early(run, name, asked > 0, context);
+        asked += 1;
     };
     if context.format == Format::Json {
         print_json(&RunJson::from(&ended))?;

@@ -1,12 +1,14 @@
 //! Commands that only look.
 
+use std::io;
+
 use davit_rpc::local::{Empty, ListRequest, Run, RunRef};
 
 use super::Context;
 use crate::args::Format;
 use crate::error::CliError;
 use crate::output::run::RunJson;
-use crate::output::{host::HostJson, print_json, print_line, print_text, run, table};
+use crate::output::{Paint, host::HostJson, print_json, print_line, print_text, run, table};
 
 /// `davit ps`.
 pub(super) async fn list(all: bool, quiet: bool, context: &Context) -> Result<(), CliError> {
@@ -19,7 +21,7 @@ pub(super) async fn list(all: bool, quiet: bool, context: &Context) -> Result<()
     }
     match context.format {
         Format::Json => print_json(&runs.iter().map(RunJson::from).collect::<Vec<_>>()),
-        Format::Table => print_text(&table::runs(&runs)),
+        Format::Table => print_text(&table::runs(&runs, Paint::of(&io::stdout()))),
     }
 }
 

@@ -1,18 +1,23 @@
 //! How a pull gets on: a bar on a terminal, a line per step elsewhere.
 
 use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
 
 use davit_rpc::local::PullProgress;
-use davit_types::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::note;
+use super::table::rounded;
+
+/// How often a pull is told of where there is no terminal.
+const LINE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Shows one pull on standard error.
 pub(crate) struct Progress {
     shown: bool,
     bar: Option<ProgressBar>,
     step: String,
+    told: Option<Instant>,
 }
 
 impl Progress {
@@ -22,6 +27,7 @@ impl Progress {
             shown,
             bar: None,
             step: String::new(),
+            told: None,
         }
     }
 
@@ -32,10 +38,24 @@ impl Progress {
         }
         if io::stderr().is_terminal() {
             self.draw(progress);
-        } else if self.step != progress.step {
+        } else if self.is_worth_a_line(progress) {
             note(&line(progress));
+            self.told = Some(Instant::now());
         }
         self.step.clone_from(&progress.step);
+    }
+
+    /// Steps that take time are told, and how they get on every few seconds; an image that was here
+    /// already makes no noise.
+    fn is_worth_a_line(&self, progress: &PullProgress) -> bool {
+        match progress.step.as_str() {
+            "downloading" | "unpacking" => {
+                self.step != progress.step
+                    || self.told.is_none_or(|told| told.elapsed() >= LINE_PERIOD)
+            }
+            "done" => self.told.is_some() && self.step != "done",
+            _ => false,
+        }
     }
 
     /// Takes the bar away: something else is printed now.
@@ -72,13 +92,17 @@ fn new_bar() -> ProgressBar {
 fn line(progress: &PullProgress) -> String {
     match progress.step.as_str() {
         "downloading" => {
-            let total = Bytes(progress.total_bytes);
             format!(
-                "downloading {} layers, {total} bytes",
-                progress.layers_total
+                "downloading {} layers: {} of {}",
+                progress.layers_total,
+                rounded(progress.downloaded_bytes),
+                rounded(progress.total_bytes)
             )
         }
-        "unpacking" => format!("unpacking {} layers", progress.layers_total),
+        "unpacking" => format!(
+            "unpacking {} layers: {} done",
+            progress.layers_total, progress.layers_done
+        ),
         "done" => format!("image ready, {} layers", progress.layers_total),
         step => format!("{step} the image"),
     }

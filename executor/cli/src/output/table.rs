@@ -8,10 +8,11 @@ use davit_types::Bytes;
 use serde_json::Value;
 
 use super::run::RunJson;
+use super::{Paint, harmless};
 use crate::error::CliError;
 
 /// `davit ps`.
-pub(crate) fn runs(runs: &[Run]) -> String {
+pub(crate) fn runs(runs: &[Run], paint: Paint) -> String {
     let mut table = with_header(&[
         "ID", "NAME", "STATUS", "EXIT", "REASON", "TYPE", "AGE", "DURATION", "IMAGE",
     ]);
@@ -21,17 +22,35 @@ pub(crate) fn runs(runs: &[Run]) -> String {
             .map_or_else(|| "-".to_owned(), |code| code.to_string());
         table.add_row([
             run.id.clone(),
-            run.name.clone().unwrap_or_else(|| "-".to_owned()),
+            name_of(run),
             shown_status(run),
             exit,
             run.end_reason.clone().unwrap_or_else(|| "-".to_owned()),
             run.instance_type.clone(),
             age(run.created_at_ns),
             run.duration_ms.map_or_else(|| "-".to_owned(), duration),
-            run.image.clone(),
+            harmless(&run.image),
         ]);
     }
-    table.to_string()
+    painted(&table.to_string(), runs, paint)
+}
+
+/// Colours go in afterwards, where the header says the column is: they have no width.
+fn painted(table: &str, runs: &[Run], paint: Paint) -> String {
+    let column = table.find("STATUS").unwrap_or_default();
+    let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
+    for (line, run) in lines.iter_mut().skip(1).zip(runs) {
+        let status = shown_status(run);
+        let end = column + status.len();
+        if line.get(column..end) == Some(&status) {
+            line.replace_range(column..end, &paint.status(&status));
+        }
+    }
+    lines.join("\n")
+}
+
+fn name_of(run: &Run) -> String {
+    run.name.as_deref().map_or_else(|| "-".to_owned(), harmless)
 }
 
 /// The status, or the finer phase where it says more.
@@ -64,7 +83,7 @@ pub(crate) fn usage(runs: &[Run]) -> String {
         let used: Usage = run.usage.unwrap_or_default();
         table.add_row([
             run.id.clone(),
-            run.name.clone().unwrap_or_else(|| "-".to_owned()),
+            name_of(run),
             run.instance_type.clone(),
             duration(used.wall_ms),
             duration(used.paused_ms),
@@ -88,7 +107,7 @@ pub(crate) fn images(images: &[Image]) -> String {
     let mut table = with_header(&["IMAGE", "DIGEST", "SIZE", "LAST USED", "IN USE"]);
     for image in images {
         table.add_row([
-            image.name.clone(),
+            harmless(&image.name),
             image.digest.clone(),
             rounded(image.size_bytes),
             age(image.last_used_at_ns),
@@ -138,12 +157,24 @@ pub(crate) fn host(info: &HostInfo) -> String {
 
 /// `davit inspect`: every field that has a value, nested ones indented.
 pub(crate) fn details(run: &RunJson<'_>) -> Result<String, CliError> {
-    let value = serde_json::to_value(run)
-        .map_err(|error| CliError::io("write the run")(std::io::Error::other(error)))?;
+    let failed = |error| CliError::io("write the run")(std::io::Error::other(error));
+    let value = serde_json::to_value(run).map_err(failed)?;
+    let text = serde_json::to_string_pretty(run).map_err(failed)?;
     let mut lines = Vec::new();
-    push_fields(&value, 0, &mut lines);
+    for name in text.lines().filter_map(top_level_name) {
+        let mut one = serde_json::Map::new();
+        one.insert(name.to_owned(), value[name].clone());
+        push_fields(&Value::Object(one), 0, &mut lines);
+    }
     lines.push(String::new());
     Ok(lines.join("\n"))
+}
+
+/// The field a line of indented JSON begins, in the order of the structure: a parsed object has lost it.
+fn top_level_name(line: &str) -> Option<&str> {
+    line.strip_prefix("  \"")?
+        .split_once('"')
+        .map(|(name, _)| name)
 }
 
 fn push_fields(value: &Value, indent: usize, lines: &mut Vec<String>) {
@@ -158,7 +189,9 @@ fn push_fields(value: &Value, indent: usize, lines: &mut Vec<String>) {
                 lines.push(format!("{margin}{name}:"));
                 push_fields(value, indent + 2, lines);
             }
-            Value::String(text) => lines.push(format!("{margin}{name}: {text}")),
+            Value::String(text) => {
+                lines.push(format!("{margin}{}: {}", harmless(name), harmless(text)))
+            }
             other => lines.push(format!("{margin}{name}: {other}")),
         }
     }
@@ -199,7 +232,7 @@ fn age(unix_ns: u64) -> String {
 }
 
 /// Bytes to one decimal: exact figures are in the JSON.
-fn rounded(bytes: u64) -> String {
+pub(super) fn rounded(bytes: u64) -> String {
     let units = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     for (unit, size) in units {
         if bytes >= size {
@@ -231,7 +264,8 @@ mod tests {
             phase: "paused".into(),
             ..Run::default()
         };
-        let shown = runs(&[paused]);
+        let plain = Paint::of(&std::fs::File::open("/dev/null").unwrap());
+        let shown = runs(&[paused], plain);
         assert_eq!(shown.lines().count(), 2);
         assert!(shown.contains("running (paused)"), "{shown}");
     }

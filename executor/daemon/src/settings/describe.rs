@@ -1,8 +1,6 @@
 //! The settings told to people and editors: the effective values with their origins, the reference
 //! page, the JSON Schema. All are read off [`super::fields`].
 
-use std::fmt::Write;
-
 use davit_types::Bytes;
 use serde_json::{Map, Value as Json, json};
 
@@ -129,7 +127,7 @@ fn toml_value(kind: &Kind, value: &Json) -> String {
 pub fn reference() -> String {
     let mut out = format!(
         "# Settings of the executor\n\n\
-         <!-- Written by `davit executor schema --markdown`; do not edit. -->\n\n\
+         <!-- Written by `davit executor reference`; do not edit. -->\n\n\
          Layers, later ones winning: built-in defaults, the file (`--config`, else `{DEFAULT_FILE}` if it\n\
          exists), environment variables, flags (`--set KEY=VALUE`). A list or table set in one layer replaces\n\
          that of earlier layers as a whole. In variables and flags, lists are separated by commas and tables\n\
@@ -157,7 +155,7 @@ pub fn reference() -> String {
             Kind::Map { fields, .. } => (format!("[{}.\"host\"]", field.key), fields),
             _ => continue,
         };
-        let _ = write!(out, "\n## `{title}`\n\n{}\n\n", field.doc);
+        out.push_str(&format!("\n## `{title}`\n\n{}\n\n", field.doc));
         out.push_str("| key | takes | required | meaning |\n|---|---|---|---|\n");
         for inner in fields {
             let required = if inner.required { "yes" } else { "no" };
@@ -174,7 +172,10 @@ pub fn reference() -> String {
 }
 
 fn row(out: &mut String, key: &str, kind: &Kind, middle: &str, doc: &str) {
-    let _ = writeln!(out, "| `{key}` | {} | {middle} | {doc} |", kind.expected());
+    line(
+        out,
+        &format!("| `{key}` | {} | {middle} | {doc} |", kind.expected()),
+    );
 }
 
 /// The JSON Schema (2020-12) of the settings file, for completion in editors.

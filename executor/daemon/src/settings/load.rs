@@ -86,7 +86,7 @@ pub enum SettingsError {
         path: PathBuf,
     },
     /// The file is not TOML.
-    #[error("{}:{line}: {message}", path.display())]
+    #[error("{} line {line}: {message}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,

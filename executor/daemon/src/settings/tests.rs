@@ -346,11 +346,11 @@ fn a_syntax_error_names_file_and_line() {
     let error = from_file("socket = '/x'\nlog = [\n")
         .unwrap_err()
         .to_string();
-    assert!(error.contains(".toml:"), "{error}");
+    assert!(error.contains(".toml line "), "{error}");
     let doubled = from_file("socket = '/x'\nsocket = '/y'\n")
         .unwrap_err()
         .to_string();
-    assert!(doubled.contains(".toml:2: duplicate key"), "{doubled}");
+    assert!(doubled.contains(".toml line 2: duplicate key"), "{doubled}");
 }
 
 #[test]
