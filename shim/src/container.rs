@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use containerd_shim_protos::events::task as event;
-use containerd_shim_protos::protobuf::MessageField;
+use containerd_shim_protos::protobuf::{Message, MessageField};
 
 use crate::cgroup::ContainerCgroup;
 use crate::error::TaskError;
@@ -186,7 +186,7 @@ impl Container {
     }
 
     /// Publishes an event of this container.
-    pub(crate) fn publish(&self, message: &dyn containerd_shim_protos::protobuf::MessageDyn) {
+    pub(crate) fn publish<M: Message>(&self, message: &M) {
         self.publisher.publish(message);
     }
 

@@ -11,8 +11,6 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use ttrpc::asynchronous::Server;
@@ -20,13 +18,14 @@ use ttrpc::asynchronous::transport::Listener;
 
 use crate::args::Args;
 use crate::events::Publisher;
+use crate::idle::Idle;
 use crate::polled::polled;
 use crate::reaper::Reaper;
 use crate::service::{Shim, rpc};
 use crate::{logger, sys};
 
-/// How long the answer to Shutdown may take to leave before the process ends.
-const LAST_ANSWER_MS: u64 = 100;
+/// Turns of the event loop the answer to Shutdown gets to leave before the process ends; it needs three.
+const LAST_ANSWER_TURNS: usize = 32;
 
 /// Why the daemon could not run.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(failed("make the event loop"))?;
-    let result = runtime.block_on(serve(args, listener, signals));
-    remove_socket(&args.socket);
-    result
+    runtime.block_on(serve(args, listener, signals))
 }
 
 /// The socket `start` has put on stdin; stdin becomes /dev/null.
@@ -84,12 +81,13 @@ fn inherited_listener() -> io::Result<UnixListener> {
 async fn serve(args: &Args, listener: UnixListener, signals: OwnedFd) -> Result<(), DaemonError> {
     let reaper = Reaper::default();
     let publisher = Publisher::start(&args.namespace, std::env::var("TTRPC_ADDRESS").ok());
-    let socket_dir = args.socket.parent().unwrap_or(Path::new("/run")).to_owned();
+    let idle = Idle::start();
     let shim = Shim::new(
         &args.namespace,
-        socket_dir,
+        args.socket.clone(),
         reaper.clone(),
         publisher.clone(),
+        idle.clone(),
     );
     let listener =
         tokio::net::UnixListener::from_std(listener).map_err(failed("watch the socket"))?;
@@ -98,16 +96,19 @@ async fn serve(args: &Args, listener: UnixListener, signals: OwnedFd) -> Result<
         .register_service(rpc::services(&shim));
     server.start().await.map_err(DaemonError::Serve)?;
     log::debug!("serving {}", args.socket.display());
-    sys::trim_heap();
+    idle.touch();
 
     let signals = polled(signals).map_err(failed("watch signals"))?;
     tokio::select! {
         () = shim.shut_down() => {}
         () = handle_signals(&signals, &reaper, &shim) => log::info!("ended by a signal"),
     }
+    shim.remove_socket();
     publisher.flush().await;
-    // The answer to Shutdown is on its way through the connection's writer task.
-    tokio::time::sleep(Duration::from_millis(LAST_ANSWER_MS)).await;
+    // The answer to Shutdown is on its way: handler, connection, socket.
+    for _turn in 0..LAST_ANSWER_TURNS {
+        tokio::task::yield_now().await;
+    }
     Ok(())
 }
 
@@ -127,11 +128,5 @@ async fn handle_signals(signals: &AsyncFd<OwnedFd>, reaper: &Reaper, shim: &Shim
             }
         }
         ready.clear_ready();
-    }
-}
-
-fn remove_socket(socket: &Path) {
-    if let Err(error) = std::fs::remove_file(socket) {
-        log::debug!("cannot remove {}: {error}", socket.display());
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
-use containerd_shim_protos::protobuf::{MessageDyn, MessageField};
+use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
@@ -71,12 +71,12 @@ impl Publisher {
     }
 
     /// Queues one event. Never waits.
-    pub(crate) fn publish(&self, message: &dyn MessageDyn) {
-        let Some(topic) = topic(message) else {
-            log::warn!("no topic for {}", message.descriptor_dyn().full_name());
+    pub(crate) fn publish<M: Message>(&self, message: &M) {
+        let Some(topic) = topic(M::NAME) else {
+            log::warn!("no topic for {}", M::NAME);
             return;
         };
-        let value = match message.write_to_bytes_dyn() {
+        let value = match message.write_to_bytes() {
             Ok(value) => value,
             Err(error) => {
                 log::warn!("cannot encode event {topic}: {error}");
@@ -88,7 +88,7 @@ impl Publisher {
             namespace: self.namespace.to_string(),
             topic: topic.to_owned(),
             event: MessageField::some(Any {
-                type_url: message.descriptor_dyn().full_name().to_owned(),
+                type_url: format!("{PACKAGE}.{}", M::NAME),
                 value,
                 ..Any::default()
             }),
@@ -129,25 +129,23 @@ pub(crate) fn timestamp(unix_ns: u64) -> Timestamp {
     }
 }
 
-fn topic(message: &dyn MessageDyn) -> Option<&'static str> {
-    let topics = [
-        ("TaskCreate", "/tasks/create"),
-        ("TaskStart", "/tasks/start"),
-        ("TaskOOM", "/tasks/oom"),
-        ("TaskExit", "/tasks/exit"),
-        ("TaskDelete", "/tasks/delete"),
-        ("TaskExecAdded", "/tasks/exec-added"),
-        ("TaskExecStarted", "/tasks/exec-started"),
-        ("TaskPaused", "/tasks/paused"),
-        ("TaskResumed", "/tasks/resumed"),
-        ("TaskCheckpointed", "/tasks/checkpointed"),
-    ];
-    let descriptor = message.descriptor_dyn();
-    let name = descriptor.name();
-    topics
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, topic)| *topic)
+/// Protobuf package of all task events. Written out, because asking the message for its full name builds
+/// descriptors of the whole API on the heap.
+const PACKAGE: &str = "containerd.events";
+
+fn topic(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "TaskCreate" => "/tasks/create",
+        "TaskStart" => "/tasks/start",
+        "TaskOOM" => "/tasks/oom",
+        "TaskExit" => "/tasks/exit",
+        "TaskDelete" => "/tasks/delete",
+        "TaskExecAdded" => "/tasks/exec-added",
+        "TaskExecStarted" => "/tasks/exec-started",
+        "TaskPaused" => "/tasks/paused",
+        "TaskResumed" => "/tasks/resumed",
+        _ => return None,
+    })
 }
 
 /// The connection to containerd, made when needed and again when broken.
@@ -221,20 +219,25 @@ impl Link {
 mod tests {
     use super::*;
     use containerd_shim_protos::events::task as event;
+    use containerd_shim_protos::protobuf::MessageFull;
 
     #[test]
     fn every_event_has_its_topic_and_type() {
-        assert_eq!(topic(&event::TaskExit::default()), Some("/tasks/exit"));
-        assert_eq!(
-            topic(&event::TaskExecStarted::default()),
-            Some("/tasks/exec-started")
-        );
-        assert_eq!(topic(&event::TaskIO::default()), None);
-        let exit: &dyn MessageDyn = &event::TaskExit::default();
-        assert_eq!(
-            exit.descriptor_dyn().full_name(),
-            "containerd.events.TaskExit"
-        );
+        fn check<M: MessageFull>(wanted: Option<&str>) {
+            assert_eq!(topic(M::NAME), wanted, "{}", M::NAME);
+            let full = M::descriptor().full_name().to_owned();
+            assert_eq!(full, format!("{PACKAGE}.{}", M::NAME));
+        }
+        check::<event::TaskCreate>(Some("/tasks/create"));
+        check::<event::TaskStart>(Some("/tasks/start"));
+        check::<event::TaskOOM>(Some("/tasks/oom"));
+        check::<event::TaskExit>(Some("/tasks/exit"));
+        check::<event::TaskDelete>(Some("/tasks/delete"));
+        check::<event::TaskExecAdded>(Some("/tasks/exec-added"));
+        check::<event::TaskExecStarted>(Some("/tasks/exec-started"));
+        check::<event::TaskPaused>(Some("/tasks/paused"));
+        check::<event::TaskResumed>(Some("/tasks/resumed"));
+        check::<event::TaskIO>(None);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod daemon;
 mod delete;
 mod error;
 mod events;
+mod idle;
 mod info;
 mod io;
 mod logger;

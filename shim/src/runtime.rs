@@ -85,8 +85,9 @@ pub(crate) struct Runtime {
     bundle: PathBuf,
 }
 
-/// Names looked for when the client asks for no runtime, best first.
-const DEFAULT_BINARIES: [&str; 2] = ["crun", "runc"];
+/// Names looked for when the client asks for no runtime. runc first: it is what containerd's clients mean by
+/// silence, and what their tools look into. Runs of davit name theirs.
+const DEFAULT_BINARIES: [&str; 2] = ["runc", "crun"];
 
 impl Runtime {
     /// `binary` as found by [`find_binary`]; `root` is the state directory, namespace included.

@@ -246,6 +246,38 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// Unmaps the pages of the program's code and constants until they are needed again.
+///
+/// They are clean pages of a file, private to this process only because no other shim may be running:
+/// the kernel's page cache keeps them.
+pub(crate) fn release_program_pages() {
+    // Bounds of the read-only part of the executable, defined by every linker for Linux.
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let page = rustix::param::page_size();
+    let begin = (&raw const __executable_start).addr().next_multiple_of(page);
+    let end = (&raw const etext).addr() / page * page;
+    if begin < end {
+        // SAFETY: the range is the read-only, file-backed mapping of this program (a position-independent
+        // executable has no relocations in it), so dropping its pages loses nothing: the next access reads them again.
+        let result = unsafe {
+            libc::madvise(
+                (&raw const __executable_start)
+                    .cast_mut()
+                    .map_addr(|_| begin)
+                    .cast(),
+                end - begin,
+                libc::MADV_DONTNEED,
+            )
+        };
+        if result < 0 {
+            log::debug!("madvise: {}", io::Error::last_os_error());
+        }
+    }
+}
+
 /// Ignores SIGPIPE: a log reader that went away must not end a run.
 pub(crate) fn ignore_sigpipe() {
     // SAFETY: installs no handler; SIG_IGN is always a valid disposition.

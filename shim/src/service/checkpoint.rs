@@ -117,7 +117,7 @@ impl Shim {
         let _birth = reaper.expect_birth();
         let (runtime, id) = (&container.runtime, &container.id);
         if init.paths.terminal {
-            let socket = ConsoleSocket::bind(&self.0.socket_dir)?;
+            let socket = ConsoleSocket::bind(self.socket_dir())?;
             arguments.extend(["--console-socket".to_owned(), text(socket.path())]);
             let stdio = Stdio3::null();
             runtime

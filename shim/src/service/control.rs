@@ -5,7 +5,7 @@ use std::time::Duration;
 use containerd_shim_protos::api;
 use containerd_shim_protos::events::task as event;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::{MessageField, MessageFull};
+use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::oci::ProcessDetails;
 use rustix::io::Errno;
 
@@ -22,12 +22,16 @@ fn cgroup_failed(operation: &'static str) -> impl FnOnce(davit_cgroup::CgroupErr
     move |source| TaskError::Cgroup { operation, source }
 }
 
-fn packed<M: MessageFull>(message: &M, what: &'static str) -> Result<Any, TaskError> {
+/// Full names of what is packed here; asking a message builds descriptors of the whole API on the heap.
+const METRICS_TYPE: &str = "io.containerd.cgroups.v2.Metrics";
+const DETAILS_TYPE: &str = "containerd.runc.v1.ProcessDetails";
+
+fn packed<M: Message>(message: &M, name: &'static str) -> Result<Any, TaskError> {
     Ok(Any {
-        type_url: M::descriptor().full_name().to_owned(),
+        type_url: name.to_owned(),
         value: message
             .write_to_bytes()
-            .map_err(|error| TaskError::Encode(what, error))?,
+            .map_err(|error| TaskError::Encode(name, error))?,
         ..Any::default()
     })
 }
@@ -153,7 +157,7 @@ impl Shim {
                             exec_id,
                             ..ProcessDetails::default()
                         };
-                        MessageField::some(packed(&details, "process details")?)
+                        MessageField::some(packed(&details, DETAILS_TYPE)?)
                     }
                     None => MessageField::none(),
                 };
@@ -181,7 +185,7 @@ impl Shim {
             return Err(TaskError::NoCgroup);
         }
         Ok(api::StatsResponse {
-            stats: MessageField::some(packed(&metrics::read(path), "statistics")?),
+            stats: MessageField::some(packed(&metrics::read(path), METRICS_TYPE)?),
             ..api::StatsResponse::default()
         })
     }
@@ -218,4 +222,17 @@ async fn freeze(container: &Container) -> Result<(), TaskError> {
         action: "pause the container",
         why: "it did not freeze in time",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use containerd_shim_protos::cgroups_v2::metrics::Metrics;
+    use containerd_shim_protos::protobuf::MessageFull;
+
+    #[test]
+    fn types_are_named_as_their_packages_name_them() {
+        assert_eq!(Metrics::descriptor().full_name(), METRICS_TYPE);
+        assert_eq!(ProcessDetails::descriptor().full_name(), DETAILS_TYPE);
+    }
 }

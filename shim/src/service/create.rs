@@ -20,7 +20,7 @@ use crate::io::{ConsoleSocket, Owner, StdioPaths, Streams};
 use crate::process::{Phase, Process};
 use crate::run::{Run, Signaller};
 use crate::runtime::{Runtime, find_binary};
-use crate::{bootstrap, lock, mounts, sys};
+use crate::{bootstrap, lock, mounts};
 
 /// State directory of the OCI runtime when the client names none; the namespace is appended.
 const RUNTIME_ROOT: &str = "/run/containerd/davit";
@@ -70,8 +70,6 @@ impl Shim {
         };
         lock(&self.0.containers).insert(request.id.clone(), container.clone());
         drop(creating);
-        // Parsed specifications and the like are garbage now, and the job may run for days.
-        sys::trim_heap();
         Ok(api::CreateTaskResponse {
             pid: container.init.pid(),
             ..api::CreateTaskResponse::default()
@@ -189,7 +187,7 @@ impl Shim {
         let _birth = reaper.expect_birth();
         let (runtime, id) = (&container.runtime, &container.id);
         if init.paths.terminal {
-            let socket = ConsoleSocket::bind(&self.0.socket_dir)?;
+            let socket = ConsoleSocket::bind(self.socket_dir())?;
             let stdio = crate::runtime::Stdio3::null();
             runtime
                 .create(reaper, id, &pid_file, Some(socket.path()), flags, stdio)
@@ -325,7 +323,6 @@ impl Shim {
                 // Unless it has ended meanwhile.
                 init.advance(Phase::Starting, Phase::Running);
                 begin_input(init);
-                sys::trim_heap();
                 Ok(())
             }
             Err(error) => {

@@ -136,7 +136,7 @@ impl Shim {
         let _birth = reaper.expect_birth();
         let (runtime, id) = (&container.runtime, &container.id);
         if process.paths.terminal {
-            let socket = ConsoleSocket::bind(&self.0.socket_dir)?;
+            let socket = ConsoleSocket::bind(self.socket_dir())?;
             let console = Some(socket.path());
             runtime
                 .exec(

@@ -16,7 +16,7 @@ mod exec;
 pub(crate) mod rpc;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use containerd_shim_protos::api;
@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use crate::container::{Container, Freeze};
 use crate::error::TaskError;
 use crate::events::{Publisher, timestamp};
+use crate::idle::Idle;
 use crate::lock;
 use crate::process::{Outcome, Phase, Process};
 use crate::reaper::Reaper;
@@ -36,10 +37,11 @@ pub(crate) struct Shim(Arc<Inner>);
 
 struct Inner {
     namespace: String,
-    /// Directory of the shim's socket; consoles get theirs there too.
-    socket_dir: PathBuf,
+    /// The shim's own socket; consoles get theirs beside it.
+    socket: PathBuf,
     reaper: Reaper,
     publisher: Publisher,
+    idle: Idle,
     containers: Mutex<HashMap<String, Arc<Container>>>,
     /// Ids being created: a second Create of the same id is refused at once.
     creating: Mutex<std::collections::HashSet<String>>,
@@ -49,15 +51,17 @@ struct Inner {
 impl Shim {
     pub(crate) fn new(
         namespace: &str,
-        socket_dir: PathBuf,
+        socket: PathBuf,
         reaper: Reaper,
         publisher: Publisher,
+        idle: Idle,
     ) -> Self {
         Self(Arc::new(Inner {
             namespace: namespace.to_owned(),
-            socket_dir,
+            socket,
             reaper,
             publisher,
+            idle,
             containers: Mutex::default(),
             creating: Mutex::default(),
             shutdown: Notify::new(),
@@ -142,14 +146,30 @@ impl Shim {
         }
     }
 
+    /// Removes the shim's socket; fine if it is gone.
+    pub(crate) fn remove_socket(&self) {
+        match std::fs::remove_file(&self.0.socket) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                log::warn!("cannot remove {}: {error}", self.0.socket.display());
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the sockets of consoles are made.
+    fn socket_dir(&self) -> &Path {
+        self.0.socket.parent().unwrap_or(Path::new("/run"))
+    }
+
     /// Whether no container is held.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.0.containers).is_empty() && lock(&self.0.creating).is_empty()
     }
 
-    /// Ends the shim unless a container is left.
+    /// Ends the shim unless a container is left. The socket goes before the answer: whoever has it may count on that.
     fn shutdown(&self) {
         if self.is_empty() {
+            self.remove_socket();
             self.0.shutdown.notify_one();
         }
     }

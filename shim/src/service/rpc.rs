@@ -34,12 +34,14 @@ pub(crate) fn services(shim: &Shim) -> HashMap<String, Service> {
 }
 
 /// Runs to the end whatever happens to the caller.
-async fn detached<T, F>(work: F) -> ttrpc::Result<T>
+async fn detached<T, F>(shim: &Shim, work: F) -> ttrpc::Result<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, TaskError>> + Send + 'static,
 {
-    match tokio::spawn(work).await {
+    let result = tokio::spawn(work).await;
+    shim.0.idle.touch();
+    match result {
         Ok(result) => result.map_err(Into::into),
         // A panic aborts the process, and nobody cancels this task.
         Err(error) => Err(ttrpc::Error::Others(error.to_string())),
@@ -61,7 +63,7 @@ macro_rules! methods {
                     request: api::$request,
                 ) -> ttrpc::Result<api::$response> {
                     let shim = self.clone();
-                    detached(async move { shim.$name(request).await }).await $(.map($convert))?
+                    detached(self, async move { shim.$name(request).await }).await $(.map($convert))?
                 }
             )*
 
@@ -157,15 +159,17 @@ methods! {
 mod tests {
     use super::*;
     use crate::events::Publisher;
+    use crate::idle::Idle;
     use crate::reaper::Reaper;
 
     #[tokio::test(flavor = "current_thread")]
     async fn both_versions_have_all_methods() {
         let shim = Shim::new(
             "default",
-            "/run".into(),
+            "/run/socket".into(),
             Reaper::default(),
             Publisher::start("default", None),
+            Idle::start(),
         );
         let services = services(&shim);
         assert_eq!(services.len(), 2);
