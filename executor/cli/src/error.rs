@@ -99,9 +99,6 @@ impl CliError {
                 }
             }),
             Self::Refused(status) => match status.code() {
-                Code::NotFound if status.message().contains("run") => {
-                    Some("`davit ps -a` lists the runs")
-                }
                 Code::Unavailable if status.source().is_some() => {
                     Some("the executor went away: see its log, then try again")
                 }

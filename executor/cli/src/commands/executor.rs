@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Format, SettingsArgs};
 use crate::error::CliError;
-use crate::output::{print_json, print_text};
+use crate::output::{Paint, print_json, print_text};
 
 /// `davit executor serve`.
 pub(super) fn serve(args: &SettingsArgs, socket: Option<PathBuf>) -> Result<u8, CliError> {
@@ -100,6 +100,7 @@ fn start_logging(log: &LogSettings) -> Result<(), CliError> {
     })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(Paint::of(&std::io::stderr()).is_on())
         .with_writer(std::io::stderr);
     match log.format {
         LogFormat::Human => lines.init(),

@@ -93,17 +93,25 @@ fn line(progress: &PullProgress) -> String {
     match progress.step.as_str() {
         "downloading" => {
             format!(
-                "downloading {} layers: {} of {}",
-                progress.layers_total,
+                "downloading {}: {} of {}",
+                layers(progress),
                 rounded(progress.downloaded_bytes),
                 rounded(progress.total_bytes)
             )
         }
         "unpacking" => format!(
-            "unpacking {} layers: {} done",
-            progress.layers_total, progress.layers_done
+            "unpacking {}: {} done",
+            layers(progress),
+            progress.layers_done
         ),
-        "done" => format!("image ready, {} layers", progress.layers_total),
+        "done" => format!("image ready, {}", layers(progress)),
         step => format!("{step} the image"),
+    }
+}
+
+fn layers(progress: &PullProgress) -> String {
+    match progress.layers_total {
+        1 => "1 layer".to_owned(),
+        total => format!("{total} layers"),
     }
 }

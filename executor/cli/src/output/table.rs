@@ -1,10 +1,13 @@
 //! Tables for people: plain columns, no frames, nothing cut.
 
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use comfy_table::{Table, presets};
 use davit_rpc::local::{HostInfo, Image, Run, Usage};
 use davit_types::Bytes;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::run::RunJson;
@@ -32,7 +35,7 @@ pub(crate) fn runs(runs: &[Run], paint: Paint) -> String {
             harmless(&run.image),
         ]);
     }
-    painted(&table.to_string(), runs, paint)
+    painted(&rendered(&table), runs, paint)
 }
 
 /// Colours go in afterwards, where the header says the column is: they have no width.
@@ -99,7 +102,7 @@ pub(crate) fn usage(runs: &[Run]) -> String {
             used.oom_kills.to_string(),
         ]);
     }
-    table.to_string()
+    rendered(&table)
 }
 
 /// `davit images`.
@@ -114,7 +117,7 @@ pub(crate) fn images(images: &[Image]) -> String {
             if image.in_use { "yes" } else { "no" }.to_owned(),
         ]);
     }
-    table.to_string()
+    rendered(&table)
 }
 
 /// `davit info`.
@@ -123,9 +126,11 @@ pub(crate) fn host(info: &HostInfo) -> String {
         format!("davit        {}", info.davit_version),
         format!("containerd   {}", info.containerd_version),
         format!("kernel       {}", info.kernel_version),
-        format!("controllers  {}", info.controllers.join(" ")),
         format!("cgroup       {}", info.cgroup_parent),
     ];
+    if !info.controllers.is_empty() {
+        lines.push(format!("controllers  {}", info.controllers.join(" ")));
+    }
     if !info.missing_controllers.is_empty() {
         lines.push(format!(
             "missing      {} (these limits are not enforced)",
@@ -158,43 +163,78 @@ pub(crate) fn host(info: &HostInfo) -> String {
 /// `davit inspect`: every field that has a value, nested ones indented.
 pub(crate) fn details(run: &RunJson<'_>) -> Result<String, CliError> {
     let failed = |error| CliError::io("write the run")(std::io::Error::other(error));
-    let value = serde_json::to_value(run).map_err(failed)?;
-    let text = serde_json::to_string_pretty(run).map_err(failed)?;
+    let text = serde_json::to_string(run).map_err(failed)?;
+    let tree: Tree = serde_json::from_str(&text).map_err(failed)?;
     let mut lines = Vec::new();
-    for name in text.lines().filter_map(top_level_name) {
-        let mut one = serde_json::Map::new();
-        one.insert(name.to_owned(), value[name].clone());
-        push_fields(&Value::Object(one), 0, &mut lines);
-    }
+    tree.push_lines(0, &mut lines);
     lines.push(String::new());
     Ok(lines.join("\n"))
 }
 
-/// The field a line of indented JSON begins, in the order of the structure: a parsed object has lost it.
-fn top_level_name(line: &str) -> Option<&str> {
-    line.strip_prefix("  \"")?
-        .split_once('"')
-        .map(|(name, _)| name)
+/// JSON whose objects keep the order of the structure they were made from.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tree {
+    Fields(Fields),
+    Leaf(Value),
 }
 
-fn push_fields(value: &Value, indent: usize, lines: &mut Vec<String>) {
-    let Value::Object(fields) = value else { return };
-    for (name, value) in fields {
+struct Fields(Vec<(String, Tree)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+impl Tree {
+    fn push_lines(&self, indent: usize, lines: &mut Vec<String>) {
+        let Self::Fields(Fields(fields)) = self else {
+            return;
+        };
         let margin = " ".repeat(indent);
-        match value {
-            Value::Null => {}
-            Value::Object(inner) if inner.is_empty() => {}
-            Value::Array(items) if items.is_empty() => {}
-            Value::Object(_) => {
-                lines.push(format!("{margin}{name}:"));
-                push_fields(value, indent + 2, lines);
+        for (name, value) in fields {
+            let name = harmless(name);
+            match value {
+                Self::Leaf(Value::Null) => {}
+                Self::Leaf(Value::Array(items)) if items.is_empty() => {}
+                Self::Leaf(Value::String(text)) => {
+                    lines.push(format!("{margin}{name}: {}", harmless(text)));
+                }
+                Self::Leaf(other) => {
+                    lines.push(format!("{margin}{name}: {}", harmless(&other.to_string())));
+                }
+                Self::Fields(Fields(inner)) if inner.is_empty() => {}
+                Self::Fields(_) => {
+                    lines.push(format!("{margin}{name}:"));
+                    value.push_lines(indent + 2, lines);
+                }
             }
-            Value::String(text) => {
-                lines.push(format!("{margin}{}: {}", harmless(name), harmless(text)))
-            }
-            other => lines.push(format!("{margin}{name}: {other}")),
         }
     }
+}
+
+/// Without the blanks that fill up the last column.
+fn rendered(table: &Table) -> String {
+    let text = table.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n")
 }
 
 fn with_header(names: &[&str]) -> Table {
