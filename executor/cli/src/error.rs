@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use davit_executor::settings::SettingsError;
 use davit_types::{FieldError, FieldErrors};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::exit;
 use crate::output::Paint;
@@ -25,6 +25,9 @@ pub(crate) enum CliError {
     /// The executor refused or failed.
     #[error("{}", .0.message())]
     Refused(Box<Status>),
+    /// The connection broke in the middle of a call.
+    #[error("the executor went away: {}", .0.message())]
+    Gone(Box<Status>),
     /// Fields are wrong.
     #[error("the request is not valid")]
     Fields(FieldErrors),
@@ -98,12 +101,7 @@ impl CliError {
                     "start it with `davit executor serve`, or name its socket with --socket or DAVIT_SOCKET"
                 }
             }),
-            Self::Refused(status) => match status.code() {
-                Code::Unavailable if status.source().is_some() => {
-                    Some("the executor went away: see its log, then try again")
-                }
-                _ => None,
-            },
+            Self::Gone(_) => Some("its runs go on; start it again, then repeat the command"),
             Self::Fields(FieldErrors(errors))
                 if errors.iter().any(|error| error.field == "instance_type") =>
             {
@@ -159,6 +157,8 @@ impl From<Status> for CliError {
     fn from(status: Status) -> Self {
         match davit_rpc::field_errors(&status) {
             Some(errors) => Self::Fields(errors),
+            // Only a status made on this side, by the transport, has a source.
+            None if status.source().is_some() => Self::Gone(Box::new(status)),
             None => Self::Refused(Box::new(status)),
         }
     }

@@ -66,6 +66,9 @@ impl Progress {
     }
 
     fn draw(&mut self, progress: &PullProgress) {
+        if self.bar.is_none() && progress.step == "done" {
+            return;
+        }
         let bar = self.bar.get_or_insert_with(new_bar);
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.downloaded_bytes);
@@ -82,7 +85,7 @@ impl Progress {
 fn new_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(
-        "{msg:24} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+        "{msg:16} [{bar:20}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
     ) {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use davit_types::{Bytes, OciRuntime, Resources};
 use serde::{Deserialize, Serialize};
 
-/// Everything an operator can set. Build it with [`load`](super::load) or take
+/// Everything an operator can set. Build it with [`load`](fn@super::load) or take
 /// [`Settings::default`], which is what an empty file gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
