@@ -57,7 +57,7 @@ pub(crate) struct RunArgs {
     /// Working directory in the container
     #[arg(long, value_name = "DIR")]
     workdir: Option<String>,
-    /// user[:group], names or numbers
+    /// USER or USER:GROUP, names or numbers
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// Host name in the container
