@@ -48,7 +48,7 @@ impl Client {
             }
         });
         // The address is never resolved: the connector above knows where to go.
-        let channel = Endpoint::from_static("http://executor.local")
+        let channel = Endpoint::from_static("http://localhost")
             .connect_with_connector(connector)
             .await
             .map_err(unreachable)?;

@@ -38,7 +38,7 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
         .map_err(CliError::io("write to standard output"))
 }
 
-/// Colours, where a person watches and has not refused them (<https://no-color.org>).
+/// Colours, where a person watches and has not refused them (`NO_COLOR`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {
     on: bool,
