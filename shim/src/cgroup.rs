@@ -30,13 +30,19 @@ impl ContainerCgroup {
         Cgroup::create(&Hierarchy::at(Path::new(ROOT))?, &path.parse()?).map(Self)
     }
 
-    /// The cgroup a process is in; `None` if it is the root (which nobody may kill or freeze), or the process
-    /// or the cgroup is gone.
+    /// An existing cgroup.
+    pub(crate) fn open(path: &str) -> Result<Self, CgroupError> {
+        Cgroup::open(&Hierarchy::at(Path::new(ROOT))?, &path.parse()?).map(Self)
+    }
+
+    /// The cgroup a process is in; `None` if the process or the cgroup is gone, or if the shim itself is in it or
+    /// below it (the root, say): nobody may kill or freeze that for a container's sake.
     pub(crate) fn of_process(pid: i32) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let relative = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-        let path: CgroupPath = relative.parse().ok()?;
-        path.parent()?;
+        let path = path_of(&pid.to_string())?;
+        if holds(path.as_str(), path_of("self")?.as_str()) {
+            log::warn!("the container has no cgroup of its own");
+            return None;
+        }
         let hierarchy = Hierarchy::at(Path::new(ROOT)).ok()?;
         Cgroup::open(&hierarchy, &path).ok().map(Self)
     }
@@ -117,6 +123,21 @@ impl ContainerCgroup {
     }
 }
 
+/// The cgroup v2 path of `/proc/<process>`.
+fn path_of(process: &str) -> Option<CgroupPath> {
+    let text = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    let relative = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    relative.parse().ok()
+}
+
+/// Whether `inner` is `outer` or below it.
+fn holds(outer: &str, inner: &str) -> bool {
+    let outer = outer.trim_end_matches('/');
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn gone(error: &CgroupError) -> bool {
     if !error.is_gone() {
         log::warn!("{}", crate::error::chain(error));
@@ -166,5 +187,30 @@ impl AsyncWatch<Watch<MemoryEvents>> {
     /// The present values.
     pub(crate) fn read(&mut self) -> Result<MemoryEvents, CgroupError> {
         self.file().read()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_holds_itself_and_what_is_below() {
+        for (outer, inner, expected) in [
+            ("/", "/", true),
+            ("/", "/a", true),
+            ("/a", "/a", true),
+            ("/a", "/a/b", true),
+            ("/a", "/ab", false),
+            ("/a/b", "/a", false),
+        ] {
+            assert_eq!(holds(outer, inner), expected, "{outer} {inner}");
+        }
+    }
+
+    #[test]
+    fn our_own_cgroup_is_never_a_containers() {
+        let own = std::process::id().cast_signed();
+        assert!(ContainerCgroup::of_process(own).is_none());
     }
 }

@@ -18,7 +18,7 @@ use ttrpc::asynchronous::transport::Listener;
 
 use crate::args::Args;
 use crate::events::Publisher;
-use crate::idle::Idle;
+use crate::idle::{self, Idle};
 use crate::polled::polled;
 use crate::reaper::Reaper;
 use crate::service::{Shim, rpc};
@@ -61,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<(), DaemonError> {
         .map_err(failed("receive signals"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(idle::before_sleep)
         .build()
         .map_err(failed("make the event loop"))?;
     runtime.block_on(serve(args, listener, signals))

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{self, Message, MessageField};
@@ -12,9 +13,13 @@ use davit_rundir::{RunDir, Stamp};
 
 use crate::args::Args;
 use crate::bundle::{self, Config, ShimRecord};
+use crate::cgroup::ContainerCgroup;
 use crate::error::chain;
 use crate::events::timestamp;
 use crate::{mounts, start};
+
+/// How long killed processes may take to go; containerd allows the whole command 5 s.
+const EMPTY_MS_MAX: u64 = 2_000;
 
 /// What containerd's own shim answers when it does not know.
 const KILLED_STATUS: u32 = 137;
@@ -41,13 +46,15 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, DeleteError> {
     if let Some(record) = &record {
         force_delete(record, &bundle, &args.id);
     }
+    let run_dir = record.as_ref().and_then(|record| record.run_dir.as_deref());
+    if let Some(dir) = run_dir {
+        end_run(dir);
+    }
     if let Err(error) = mounts::unmount_all(&bundle.join("rootfs")) {
         warn(&chain(&error));
     }
     remove_own_socket(args, &bundle);
-    let exit = record
-        .and_then(|record| record.run_dir)
-        .and_then(|dir| recorded_exit(&dir));
+    let exit = run_dir.and_then(recorded_exit);
     let (exit_status, ended) = exit.unwrap_or((KILLED_STATUS, Stamp::now()));
     let pid = bundle::read_pid(&bundle.join("init.pid")).unwrap_or(0);
     DeleteResponse {
@@ -68,6 +75,26 @@ fn recorded_exit(dir: &Path) -> Option<(u32, Stamp)> {
             warn(&chain(&error));
             None
         }
+    }
+}
+
+/// Whatever is left of a run's processes and cgroup goes; its records stay.
+fn end_run(dir: &Path) {
+    let launch = match RunDir::from_path(dir).map(|dir| dir.read_launch()) {
+        Some(Ok(Some(launch))) => launch,
+        Some(Err(error)) => return warn(&chain(&error)),
+        _ => return,
+    };
+    let ended = ContainerCgroup::open(&launch.cgroup).and_then(|cgroup| {
+        cgroup.kill()?;
+        cgroup
+            .inner()
+            .wait_empty(Duration::from_millis(EMPTY_MS_MAX))?;
+        cgroup.inner().remove()
+    });
+    match ended {
+        Err(error) if !error.is_gone() => warn(&chain(&error)),
+        _ => {}
     }
 }
 

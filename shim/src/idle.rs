@@ -5,6 +5,7 @@
 //! polling; a job that merely logs does not trigger it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -13,6 +14,17 @@ use crate::sys;
 
 /// Quiet time before memory is given back.
 const QUIET_MS: u64 = 500;
+
+/// Program pages are to be let go before the next sleep.
+static RELEASE_DUE: AtomicBool = AtomicBool::new(false);
+
+/// Called by the event loop when it is about to sleep: the later the pages go, the fewer come back at once (the
+/// kernel maps sixteen around each one that is touched).
+pub(crate) fn before_sleep() {
+    if RELEASE_DUE.swap(false, Ordering::Relaxed) {
+        sys::release_program_pages();
+    }
+}
 
 /// Handle to say that something was done.
 #[derive(Clone)]
@@ -28,7 +40,7 @@ impl Idle {
                 seen.notified().await;
                 tokio::time::sleep(Duration::from_millis(QUIET_MS)).await;
                 sys::trim_heap();
-                sys::release_program_pages();
+                RELEASE_DUE.store(true, Ordering::Relaxed);
             }
         });
         Self(activity)

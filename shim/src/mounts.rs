@@ -244,6 +244,8 @@ pub(crate) fn unmount_all(rootfs: &Path) -> Result<(), MountError> {
         match rustix::mount::unmount(rootfs, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            // Who may not unmount could not mount either.
+            Err(Errno::PERM) => return Ok(()),
             Err(source) => {
                 return Err(MountError::Unmount {
                     target: rootfs.to_owned(),

@@ -89,16 +89,17 @@ impl Reaper {
     /// Reaps strangers that have ended. Called on SIGCHLD and whenever a reason to hold back has gone.
     pub(crate) fn sweep(&self) {
         let known = lock(&self.0);
+        if known.births > 0 {
+            return;
+        }
         // The kernel shows one zombie at a time: behind a known one its owner's reaping calls again.
-        while known.births == 0 {
-            match sys::wait_ended(Which::PeekAny) {
-                Ok(Some(ended)) if !known.pids.contains(&ended.pid) => {
-                    log::debug!("reaped stranger {}", ended.pid);
-                    if sys::wait_ended(Which::Pid(ended.pid)).is_err() {
-                        return;
-                    }
-                }
-                _ => return,
+        while let Ok(Some(ended)) = sys::wait_ended(Which::PeekAny) {
+            if known.pids.contains(&ended.pid) {
+                return;
+            }
+            log::debug!("reaped stranger {}", ended.pid);
+            if sys::wait_ended(Which::Pid(ended.pid)).is_err() {
+                return;
             }
         }
     }
@@ -139,7 +140,7 @@ impl Child {
     /// Waits for the end and reaps.
     pub(crate) async fn wait(self) -> Result<Exit, ChildError> {
         let pid = self.handle.pid;
-        let result = loop {
+        loop {
             // The first look needs no readiness: it also tells whether the process is ours at all.
             match sys::wait_ended(Which::Pidfd(self.watch.get_ref())) {
                 Ok(Some(reaped)) => break Ok(exit_of(reaped)),
@@ -151,8 +152,7 @@ impl Child {
                 Ok(mut ready) => ready.clear_ready(),
                 Err(source) => break Err(ChildError::Watch { pid, source }),
             }
-        };
-        result
+        }
     }
 }
 

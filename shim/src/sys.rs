@@ -257,7 +257,9 @@ pub(crate) fn release_program_pages() {
         static etext: u8;
     }
     let page = rustix::param::page_size();
-    let begin = (&raw const __executable_start).addr().next_multiple_of(page);
+    let begin = (&raw const __executable_start)
+        .addr()
+        .next_multiple_of(page);
     let end = (&raw const etext).addr() / page * page;
     if begin < end {
         // SAFETY: the range is the read-only, file-backed mapping of this program (a position-independent

@@ -234,10 +234,28 @@ impl Run {
         init: &ProcessHandle,
         signaller: Signaller,
     ) -> Result<Arc<ContainerCgroup>, RunError> {
-        let shared = &self.shared;
-        let mut prepared = lock(&shared.prepared)
+        let prepared = lock(&self.shared.prepared)
             .take()
             .ok_or(RunError::OutOfOrder("created before it was prepared"))?;
+        let cgroup = prepared.cgroup.clone();
+        match self.hold(prepared, init, signaller) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                if let Err(error) = cgroup.kill() {
+                    log::warn!("{}", chain(&error));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn hold(
+        &self,
+        mut prepared: Prepared,
+        init: &ProcessHandle,
+        signaller: Signaller,
+    ) -> Result<(), RunError> {
+        let shared = &self.shared;
         let receiver = lock(&self.receiver)
             .take()
             .ok_or(RunError::OutOfOrder("created twice"))?;
@@ -262,7 +280,6 @@ impl Run {
         control::serve(self.clone())?;
         let (exit_sender, exit) = oneshot::channel();
         *lock(&shared.init_exit) = Some(exit_sender);
-        let cgroup = prepared.cgroup.clone();
         let owner = Owner::new(
             shared.clone(),
             prepared.cgroup,
@@ -276,7 +293,7 @@ impl Run {
             source,
         })?;
         tokio::spawn(owner.run(exit, receiver));
-        Ok(cgroup)
+        Ok(())
     }
 
     /// The runtime is about to let the job go.

@@ -60,14 +60,12 @@ impl BootTimer {
                 return std::future::pending().await;
             };
             let mut expirations = [0; 8];
-            match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut expirations)?)) {
-                Ok(Ok(_)) => {
-                    self.set_to_ns = None;
-                    return;
-                }
-                // Set anew meanwhile, or not yet.
-                Ok(Err(_)) | Err(_) => {}
+            let read = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut expirations)?));
+            if let Ok(Ok(_)) = read {
+                self.set_to_ns = None;
+                return;
             }
+            // Set anew meanwhile, or not yet.
         }
     }
 }
