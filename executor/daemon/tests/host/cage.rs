@@ -15,7 +15,7 @@ use davit_types::{
 use crate::support::{Host, REGISTRY, ensure};
 
 /// Longest time a job may take.
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(120);
 
 /// Prints one `name=value` line a question.
 const QUESTIONS: &str = r#"
@@ -58,6 +58,9 @@ client = socket.create_connection(("localhost", 80)); say("loopback", "up")
 say("cwd", os.getcwd())
 say("env", ",".join(f"{k}:{os.environ[k]}" for k in ("HOME", "HOSTNAME", "GREETING", "PATH")))
 say("hostname", socket.gethostname())
+for limit in ("cpu.max", "cpu.weight", "memory.max", "memory.swap.max", "memory.oom.group", "pids.max"):
+    try: say(limit, open("/sys/fs/cgroup/" + limit).read().strip())
+    except OSError as e: say(limit, "absent")
 say("processes", len([n for n in os.listdir("/proc") if n.isdigit()]))
 "#;
 
@@ -99,6 +102,15 @@ fn request(run_id: RunId) -> RunSpec {
     .unwrap()
 }
 
+/// The native test namespace has no controllers and says so; everywhere else limits must hold.
+fn controllers() -> Controllers {
+    if std::env::var_os("DAVIT_TEST_NO_CONTROLLERS").is_some() {
+        Controllers::NONE
+    } else {
+        Controllers::ALL
+    }
+}
+
 fn upper_directory(mounts: &[Mount]) -> PathBuf {
     let upper = mounts[0]
         .options
@@ -126,7 +138,7 @@ async fn run_to_end(host: &Host, binary: &str, run: &RunSpec) -> (u32, String) {
     let context = SpecContext {
         cgroups_path: &format!("/davit-test/{key}"),
         user: &user,
-        controllers: Controllers::NONE,
+        controllers: controllers(),
         run_dir: state.path(),
         host: &facts,
     };
@@ -288,4 +300,18 @@ async fn check_cage(binary: &str) {
         get("processes").parse::<u32>().unwrap() <= 2,
         "its own pid namespace"
     );
+    if controllers() == Controllers::NONE {
+        eprintln!("skipped: limits are not tested, there are no controllers here");
+        return;
+    }
+    for (limit, value) in [
+        ("cpu.max", "50000 100000"),
+        ("cpu.weight", "50"),
+        ("memory.max", "134217728"),
+        ("memory.swap.max", "0"),
+        ("memory.oom.group", "1"),
+        ("pids.max", "64"),
+    ] {
+        assert_eq!(get(limit), value, "{limit}");
+    }
 }

@@ -24,11 +24,11 @@ pub struct Host {
 }
 
 impl Host {
-    /// `None`, with the reason printed, where there is no containerd.
+    /// `None`, with the reason printed, where there is no host to be tested on.
     pub async fn new() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        if !Path::new(SOCKET).exists() {
-            eprintln!("skipped: there is no containerd at {SOCKET}");
+        if std::env::var_os("DAVIT_TEST_REAL_HOST").is_none() {
+            eprintln!("skipped: DAVIT_TEST_REAL_HOST is not set (`scripts/test` sets it)");
             return None;
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
