@@ -21,8 +21,13 @@ build_release() {
   printf '%s/release\n' "$(target_dir)"
 }
 
-# Prints the paths of the executor's integration tests.
-build_daemon_tests() {
-  (cd "$(repository)" && cargo test --locked --no-run -p davit-executor --test '*' --message-format=json) |
-    sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p'
+# Builds the tests that want a real host beside them, and the shim they start; prints the tests' names,
+# which lie in target/debug/deps.
+build_host_tests() {
+  (
+    cd "$(repository)" || exit 1
+    cargo build --locked -p containerd-shim-davit-v1 >&2
+    cargo test --locked --no-run -p davit-executor -p davit-cgroup \
+      --test host --test runs --test reconnect --test kernel --message-format=json
+  ) | sed -n 's|.*"kind":\["test"\].*"executable":"[^"]*/\([^"/]*\)".*|\1|p'
 }

@@ -1,6 +1,6 @@
 //! The kernel's side of the contract, on a real cgroup v2 file system.
 //!
-//! Runs only where `DAVIT_TEST_NEEDS_CONTAINERD` is set, as `scripts/test` does inside `scripts/native`:
+//! Runs only where `DAVIT_TEST_REAL_HOST` is set, as `scripts/test` does inside `scripts/native`:
 //! elsewhere it would make cgroups on the machine it is built on, so it says that it is skipped. That
 //! place may have no controllers; then the tests of limits are skipped too, and what they promise is
 //! left to the behaviours in VMs.
@@ -26,7 +26,7 @@ struct Fixture {
 
 impl Fixture {
     fn new(name: &str) -> Option<Self> {
-        if std::env::var_os("DAVIT_TEST_NEEDS_CONTAINERD").is_none() {
+        if std::env::var_os("DAVIT_TEST_REAL_HOST").is_none() {
             eprintln!("skipped: run it with scripts/native, beside nobody else's cgroups");
             return None;
         }

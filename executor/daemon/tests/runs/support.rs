@@ -63,10 +63,10 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// `None`, with the reason printed, where there is no containerd.
+    /// `None`, with the reason printed, where there is no host to be tested on.
     pub async fn start() -> Option<Self> {
-        if !Path::new(CONTAINERD).exists() {
-            eprintln!("skipped: there is no containerd at {CONTAINERD}");
+        if std::env::var_os("DAVIT_TEST_REAL_HOST").is_none() {
+            eprintln!("skipped: DAVIT_TEST_REAL_HOST is not set (`scripts/test` sets it)");
             return None;
         }
         // Short: a run's socket has its name below it.
