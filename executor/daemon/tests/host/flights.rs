@@ -69,7 +69,8 @@ async fn a_restarted_executor_sweeps_what_a_pull_left_behind() {
     let registry = LyingRegistry::start(Mood::Waits, 100_000).await;
     let store = host.store(ImageStoreOptions::default()).await;
     let image = registry.image();
-    let runtime = std::thread::spawn({
+    let (die, death) = tokio::sync::oneshot::channel::<()>();
+    let dying = std::thread::spawn({
         let store = store.clone();
         move || {
             // A runtime that ends in the middle of a pull, as a killed process does.
@@ -78,19 +79,26 @@ async fn a_restarted_executor_sweeps_what_a_pull_left_behind() {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let pull =
-                    tokio::spawn(async move { ensure(&store, &image, PullPolicy::Missing).await });
-                tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-                pull.abort();
+                let pull = ensure(&store, &image, PullPolicy::Missing);
+                tokio::select! {
+                    done = pull => panic!("the registry waits, and yet: {done:?}"),
+                    told = death => told.unwrap(),
+                }
             });
             runtime.shutdown_background();
         }
     });
     wait_for("the layer is asked for", || registry.count("blobs") == 2).await;
-    tokio::task::spawn_blocking(move || runtime.join().unwrap())
+    die.send(()).unwrap();
+    tokio::task::spawn_blocking(move || dying.join().unwrap())
         .await
         .unwrap();
-    assert!(!host.leftovers().is_empty(), "the dead pull left its lease");
+    assert!(
+        host.leftovers()
+            .iter()
+            .any(|line| line.starts_with("davit-pull")),
+        "the dead pull left its lease"
+    );
     let _fresh = host.store(ImageStoreOptions::default()).await;
     let leases: Vec<String> = host
         .leftovers()
