@@ -31,6 +31,8 @@ use crate::settings::Settings;
 
 /// Time that calls under way have after SIGTERM, milliseconds.
 const SHUTDOWN_GRACE_MS: u64 = 2_000;
+/// Time that launches under way have after that, milliseconds.
+const SETTLE_MS_MAX: u64 = 5_000;
 /// How often ended runs are looked through for those kept long enough, seconds.
 const RETENTION_PERIOD_SECONDS: u64 = 60;
 
@@ -149,7 +151,7 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     let bound = socket::bind(&host.settings.socket).await?;
     let (going_down, shutdown) = watch::channel(false);
     let retention = tokio::spawn(retain(runs.clone()));
-    let serving = router(runs, checked.report, Shutdown(shutdown.clone())).await?;
+    let serving = router(runs.clone(), checked.report, Shutdown(shutdown.clone())).await?;
     let mut told = shutdown;
     let served =
         serving.serve_with_incoming_shutdown(UnixListenerStream::new(bound.listener), async move {
@@ -162,6 +164,7 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         () = stop_signal(going_down) => Ok(()),
     };
     retention.abort();
+    runs.settle(Duration::from_millis(SETTLE_MS_MAX)).await;
     // Held to the very end: the name of the socket and the lock on the runs.
     drop((bound.name, checked.lock));
     tracing::info!("going down; runs go on");

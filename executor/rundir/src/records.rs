@@ -181,7 +181,7 @@ pub struct Timings {
     pub prepared: Option<Stamp>,
     /// Its task existed.
     pub created: Option<Stamp>,
-    /// containerd confirmed the start.
+    /// The job was let go.
     pub started: Option<Stamp>,
 }
 

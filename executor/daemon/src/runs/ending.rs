@@ -36,7 +36,11 @@ pub(crate) fn from_exit(
         ended: exit.ended,
         usage: exit.usage,
         log: exit.log,
-        timings,
+        timings: Timings {
+            // A short job is over before containerd confirms its start.
+            started: exit.started.or(timings.started),
+            ..timings
+        },
     }
 }
 

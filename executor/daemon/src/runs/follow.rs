@@ -143,6 +143,8 @@ impl Follower {
             progress,
             interest,
         } = live;
+        // What the pull still has to say once it is over interests nobody.
+        let pulling = !self.view.has_final_log();
         let pull = async {
             if progress.changed().await.is_ok() {
                 *progress.borrow_and_update()
@@ -158,7 +160,7 @@ impl Follower {
                 Err(_) => Err(RunError::ShuttingDown),
             },
             () = interest.written() => Ok(None),
-            progress = pull => Ok(Some(progress)),
+            progress = pull, if pulling => Ok(Some(progress)),
         }
     }
 

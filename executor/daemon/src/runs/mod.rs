@@ -49,7 +49,7 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_lifecycle::Event;
+use davit_lifecycle::{Event, State};
 use davit_rundir::{FORMAT_VERSION, RunDir, SpecRecord, Stamp, StateRecord};
 use davit_types::{
     FieldError, FieldErrors, NetworkMode, RunId, RunRequest, RunSpec, Tenant, Usage,
@@ -300,6 +300,32 @@ impl Runs {
             .map_err(|source| RunError::RunDir { run, source })?;
         self.registry.forget(run);
         Ok(())
+    }
+
+    /// Returns once no run is between its first object in containerd and its start, or after `limit`:
+    /// a launch cut off there is taken back and made anew by the next executor.
+    pub async fn settle(&self, limit: Duration) {
+        let launching = |view: &View| match view.state {
+            State::Preparing | State::Unpreparing | State::Starting | State::Unstarting => true,
+            State::Accepted
+            | State::Pulling
+            | State::Running
+            | State::Paused
+            | State::Stopping
+            | State::Closing
+            | State::Ended => false,
+        };
+        let settled = async {
+            for (_, entry) in self.registry.all() {
+                if let Entry::Live { handle, .. } = entry {
+                    // An error means that its owner is gone, which settles it too.
+                    drop(handle.changes().wait_for(|view| !launching(view)).await);
+                }
+            }
+        };
+        if tokio::time::timeout(limit, settled).await.is_err() {
+            tracing::warn!("launches under way are cut off; the next executor makes them anew");
+        }
     }
 
     /// What a run has used so far, or in all once it has ended.

@@ -186,7 +186,8 @@ impl Owner {
             }
             Happened::PrepareFailed(problem) => self.failed(problem, Event::PrepareFailed),
             Happened::Started(state) => {
-                self.view.timings.started = Some(davit_rundir::Stamp::now());
+                let started = state.as_ref().and_then(|state| state.started);
+                self.view.timings.started = started.or(Some(davit_rundir::Stamp::now()));
                 self.keep_state(state);
                 if self.exit.is_some() {
                     Event::Exited
@@ -355,10 +356,9 @@ impl Owner {
 
     fn prepare(&mut self) {
         self.pull = None;
-        let Some(image) = self.image.clone() else {
-            // Unreachable: the table prepares only after ImageReady, which brought the image.
-            return;
-        };
+        let image = self.image.clone();
+        let image =
+            image.expect("the table prepares only after ImageReady, which brings the image");
         let (host, dir) = (Arc::clone(&self.host), self.view.dir.clone());
         let spec = Arc::clone(&self.view.spec);
         self.tasks

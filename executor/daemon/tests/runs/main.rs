@@ -1,8 +1,8 @@
 //! Runs from submission to nothing left, through a real executor process, containerd and shim.
 //!
-//! Inside `scripts/native SUITE` (or any host with containerd, davit's shim on containerd's PATH and
-//! the test registry): run the test binary as root, with `--test-threads=1`. Elsewhere every test says
-//! that it was skipped.
+//! Where DAVIT_TEST_REAL_HOST is set (`scripts/test` does, inside `scripts/native SUITE`): a host with
+//! containerd, davit's shim on containerd's PATH and the test registry. As root, one test at a time.
+//! Elsewhere every test says that it was skipped.
 
 #![allow(
     clippy::unwrap_used,

@@ -218,3 +218,39 @@ async fn containerd_killed_at_any_instant_of_a_launch_each_run_happens_once() {
     }
     executor.finish().await;
 }
+
+#[tokio::test]
+async fn an_upgrade_in_the_middle_of_launches_loses_and_repeats_nothing() {
+    let Some(mut executor) = Executor::start().await else {
+        return;
+    };
+    let warm = executor.sh("true").await;
+    executor.wait(&warm).await;
+    for _ in 0..3 {
+        let mut runs = Vec::new();
+        for _ in 0..8 {
+            runs.push(executor.sh("echo once; sleep 0.3; exit 5").await);
+        }
+        executor.terminate();
+        executor.restart().await;
+        for run in &runs {
+            let (records, ended) = executor.follow(run, 0).await;
+            assert_eq!(ended.exit_code, Some(5), "{ended:?}");
+            assert_eq!(output(&records, "stdout"), b"once\n");
+        }
+    }
+    executor.finish().await;
+}
+
+#[tokio::test]
+async fn a_second_executor_on_the_same_runs_is_refused() {
+    let Some(executor) = Executor::start().await else {
+        return;
+    };
+    let said = executor.refused_second();
+    assert!(
+        said.contains("another executor serves the runs in"),
+        "{said}"
+    );
+    executor.finish().await;
+}

@@ -110,6 +110,29 @@ impl Executor {
         self.process.wait().unwrap();
     }
 
+    /// SIGTERM; returns once it has ended well.
+    pub fn terminate(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.process.wait().unwrap();
+        assert!(
+            status.success(),
+            "the executor ended with {status}: {}",
+            self.log()
+        );
+    }
+
+    /// What another executor on the same files says before it gives up.
+    pub fn refused_second(&self) -> String {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "support::executor_process", "--nocapture"])
+            .env(SERVE_IN, &self.dir)
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "a second executor serves");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     pub async fn restart(&mut self) {
         self.process = Self::spawn(&self.dir);
         self.client = connect(&settings(&self.dir).socket).await;
@@ -211,14 +234,7 @@ impl Executor {
     /// Ends the executor and checks that nothing is left in containerd and cgroupfs.
     pub async fn finish(mut self) {
         self.wait_clean().await;
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let status = self.process.wait().unwrap();
-        assert!(
-            status.success(),
-            "the executor ended with {status}: {}",
-            self.log()
-        );
+        self.terminate();
         assert!(!self.settings().socket.exists(), "the socket is left");
         std::fs::remove_dir_all(&self.dir).unwrap();
     }
