@@ -21,7 +21,7 @@ pub(crate) struct Test {
 }
 
 impl Test {
-    /// A test with the default limit; the [`tests!`] macro calls this.
+    /// A test with the default limit; the `tests!` macro calls this.
     pub(crate) const fn new(name: &'static str, run: fn(&mut Host) -> TestResult) -> Self {
         Self {
             name,
