@@ -66,6 +66,11 @@ impl LaunchError {
             _ => false,
         }
     }
+
+    /// Whether containerd said no, be it to us or to what it still takes back of an earlier launch.
+    const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Containerd(ContainerdError::Refused { .. }))
+    }
 }
 
 /// When the parts of a launch were there.
@@ -75,19 +80,25 @@ pub(crate) struct Prepared {
     pub(crate) created: Stamp,
 }
 
-/// Everything up to a created task.
+/// Everything up to a created task. `anew` says that an earlier launch was cut off: containerd may be
+/// taking it back still, and refuses the like of it until it has.
 pub(crate) async fn prepare(
     host: &Arc<Host>,
     dir: &RunDir,
     spec: &Arc<SpecRecord>,
     image: &ResolvedImage,
+    mut anew: bool,
 ) -> Result<Prepared, LaunchError> {
     let key = dir.key();
     let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
     let mut attempt = 1;
     loop {
         match prepare_once(host, dir, spec, image).await {
-            Err(error) if error.is_worth_retrying() && attempt < PREPARE_ATTEMPTS_MAX => {
+            Err(error)
+                if (error.is_worth_retrying() || anew && error.is_refusal())
+                    && attempt < PREPARE_ATTEMPTS_MAX =>
+            {
+                anew = true;
                 let problem = sentence(&error);
                 tracing::warn!(%key, attempt, problem, "preparing a run failed; trying again");
                 backoff.wait().await;

@@ -359,10 +359,14 @@ impl Owner {
         let image = self.image.clone();
         let image =
             image.expect("the table prepares only after ImageReady, which brings the image");
-        let (host, dir) = (Arc::clone(&self.host), self.view.dir.clone());
-        let spec = Arc::clone(&self.view.spec);
-        self.tasks
-            .spawn(work::prepare(host, dir, spec, image, self.report.clone()));
+        let work = work::Prepare {
+            host: Arc::clone(&self.host),
+            dir: self.view.dir.clone(),
+            spec: Arc::clone(&self.view.spec),
+            image,
+            anew: self.recovery.clear,
+        };
+        self.tasks.spawn(work.run(self.report.clone()));
     }
 
     fn publish(&self) {

@@ -6,6 +6,7 @@ use davit_rundir::{ControlErrorCode, ControlRequest, RunDir, SpecRecord};
 use davit_types::RunKey;
 use tokio::sync::{mpsc, watch};
 
+use super::backoff::Backoff;
 use super::error::sentence;
 use super::handle::{ControlKind, ControlOrder};
 use super::host::Host;
@@ -15,7 +16,14 @@ use super::shim::{self, ShimError, ShimState};
 use super::vigil::{self, Outcome};
 use super::{RunError, cleanup};
 use crate::credentials;
-use crate::images::{Credentials, PullProgress, ResolvedImage};
+use crate::images::{Credentials, ImageError, PullProgress, ResolvedImage};
+
+/// Times a pull is tried while containerd comes and goes.
+const PULL_ATTEMPTS_MAX: u32 = 8;
+/// First delay between attempts, milliseconds.
+const RETRY_FIRST_MS: u64 = 250;
+/// Longest delay between attempts, milliseconds.
+const RETRY_LONGEST_MS: u64 = 4_000;
 
 /// The queue on which an owner hears from its tasks.
 type Report = mpsc::Sender<Happened>;
@@ -51,10 +59,26 @@ impl Pull {
             },
             given => given,
         };
-        let images = &self.host.images;
-        let found = images
-            .ensure(&run.image, run.pull_policy, credentials, self.progress)
-            .await;
+        let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
+        let mut attempt = 1;
+        let found = loop {
+            let progress = self.progress.clone();
+            let images = &self.host.images;
+            let found = images.ensure(&run.image, run.pull_policy, credentials.clone(), progress);
+            match found.await {
+                // A registry's failures are the image store's to judge; a containerd that restarts
+                // is none.
+                Err(ImageError::Containerd(error))
+                    if error.is_transient() && attempt < PULL_ATTEMPTS_MAX =>
+                {
+                    let problem = sentence(&*error);
+                    tracing::warn!(key = %run.key(), attempt, problem, "a pull failed; trying again");
+                    backoff.wait().await;
+                    attempt += 1;
+                }
+                found => break found,
+            }
+        };
         let happened = match found {
             Ok(image) => Happened::ImageReady(Box::new(image)),
             Err(error) => Happened::ImageFailed(sentence(&error)),
@@ -64,18 +88,30 @@ impl Pull {
 }
 
 /// Making everything up to the task.
-pub(super) async fn prepare(
-    host: Arc<Host>,
-    dir: RunDir,
-    spec: Arc<SpecRecord>,
-    image: ResolvedImage,
-    report: Report,
-) {
-    let happened = match launch::prepare(&host, &dir, &spec, &image).await {
-        Ok(prepared) => Happened::Prepared(prepared),
-        Err(error) => Happened::PrepareFailed(sentence(&error)),
-    };
-    tell(&report, happened).await;
+pub(super) struct Prepare {
+    pub(super) host: Arc<Host>,
+    pub(super) dir: RunDir,
+    pub(super) spec: Arc<SpecRecord>,
+    pub(super) image: ResolvedImage,
+    /// An earlier launch was cut off.
+    pub(super) anew: bool,
+}
+
+impl Prepare {
+    pub(super) async fn run(self, report: Report) {
+        let Self {
+            host,
+            dir,
+            spec,
+            image,
+            anew,
+        } = self;
+        let happened = match launch::prepare(&host, &dir, &spec, &image, anew).await {
+            Ok(prepared) => Happened::Prepared(prepared),
+            Err(error) => Happened::PrepareFailed(sentence(&error)),
+        };
+        tell(&report, happened).await;
+    }
 }
 
 /// Letting the job go.
