@@ -108,6 +108,7 @@ fn force_delete(record: &ShimRecord, bundle: &Path, id: &str) {
         .args(["--log-format", "json"])
         .args(record.systemd_cgroup.then_some("--systemd-cgroup"))
         .args(["delete", "--force", id])
+        .current_dir(bundle)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());

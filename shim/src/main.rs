@@ -36,6 +36,7 @@ mod io;
 mod logger;
 mod metrics;
 mod mounts;
+mod oci_log;
 mod polled;
 mod process;
 mod reaper;

@@ -218,3 +218,157 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use davit_rundir::{ExitRecord, FORMAT_VERSION, LaunchRecord, LogTotals, RunDir, Stamp};
+    use davit_types::{Attempt, EndReason, ExitStatus, RunId, RunKey, StopSignal, Usage};
+    use std::time::Duration;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    fn key() -> RunKey {
+        RunKey {
+            run: RunId::generate(),
+            attempt: Attempt::FIRST,
+        }
+    }
+
+    fn run_in(runs: &std::path::Path) -> Run {
+        let dir = RunDir::at(runs, key());
+        fs::create_dir(dir.path()).unwrap();
+        dir.write_launch(&LaunchRecord {
+            version: FORMAT_VERSION,
+            key: dir.key(),
+            image_digest: "sha256:0".to_owned(),
+            cgroup: "/none".to_owned(),
+            runtime_binary: "/bin/false".into(),
+            timeout_ms: 1000,
+            max_pause_ms: 1000,
+            log_bytes_max: 1000,
+            stop_signal: StopSignal::TERM,
+        })
+        .unwrap();
+        Run::open(dir.path()).unwrap()
+    }
+
+    fn record(run: &Run) -> ExitRecord {
+        ExitRecord {
+            version: FORMAT_VERSION,
+            key: run.shared.dir.key(),
+            boot_id: run.shared.boot_id.clone(),
+            status: ExitStatus::Code(3),
+            end_reason: EndReason::Exited,
+            started: None,
+            ended: Stamp::now(),
+            pauses: Vec::new(),
+            timeout_ms: 1000,
+            usage: Usage::default(),
+            log: LogTotals::default(),
+        }
+    }
+
+    async fn ask(stream: &mut BufReader<UnixStream>, line: &str) -> Option<ControlReply> {
+        stream.get_mut().write_all(line.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        // A connection closed on unread bytes ends with an error instead of EOF.
+        let _end = stream.read_line(&mut reply).await;
+        (!reply.is_empty()).then(|| serde_json::from_str(&reply).unwrap())
+    }
+
+    async fn connect(run: &Run) -> BufReader<UnixStream> {
+        BufReader::new(
+            UnixStream::connect(run.shared.dir.socket_path())
+                .await
+                .unwrap(),
+        )
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn wrong_requests_are_refused_and_the_line_goes_on() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = run_in(runs.path());
+        serve(run.clone()).unwrap();
+        let mut stream = connect(&run).await;
+        for (line, code) in [
+            ("{\"do\":\"dance\"}\n", ControlErrorCode::Malformed),
+            ("\n", ControlErrorCode::Malformed),
+            ("{\"do\":\"state\"}\n", ControlErrorCode::NotRunning),
+        ] {
+            let Some(ControlReply::Error(error)) = ask(&mut stream, line).await else {
+                panic!("{line} was not refused");
+            };
+            assert_eq!(error.code, code, "{line}");
+        }
+        let long = "x".repeat(REQUEST_BYTES_MAX);
+        assert!(matches!(
+            ask(&mut stream, &long).await,
+            Some(ControlReply::Error(error)) if error.message == "the line is too long"
+        ));
+        assert_eq!(
+            ask(&mut stream, "").await,
+            None,
+            "the connection ends there"
+        );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn wait_answers_with_the_record() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = run_in(runs.path());
+        serve(run.clone()).unwrap();
+        let mut stream = connect(&run).await;
+        let record = record(&run);
+        let (end, told) = (run.shared.clone(), record.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            end.end.send_replace(Some(Some(Arc::new(told))));
+        });
+        let reply = ask(&mut stream, "{\"do\":\"wait\"}\n").await;
+        assert_eq!(reply, Some(ControlReply::Exited(Box::new(record))));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn clients_that_leave_while_waiting_free_their_place() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = run_in(runs.path());
+        serve(run.clone()).unwrap();
+        for _client in 0..CONNECTIONS_MAX * 2 {
+            let mut stream = connect(&run).await;
+            stream
+                .get_mut()
+                .write_all(b"{\"do\":\"wait\"}\n")
+                .await
+                .unwrap();
+        }
+        let mut last = connect(&run).await;
+        let reply = ask(&mut last, "{\"do\":\"state\"}\n");
+        let reply = tokio::time::timeout(Duration::from_secs(5), reply).await;
+        assert!(matches!(reply, Ok(Some(ControlReply::Error(_)))));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn paths_longer_than_an_address_still_work() {
+        let top = tempfile::tempdir().unwrap();
+        let runs = top.path().join("r".repeat(120));
+        fs::create_dir(&runs).unwrap();
+        let run = run_in(&runs);
+        serve(run.clone()).unwrap();
+        assert!(run.shared.dir.socket_path().exists());
+    }
+
+    #[test]
+    fn a_used_run_directory_is_refused() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = run_in(runs.path());
+        run.shared.dir.write_exit(&record(&run)).unwrap();
+        assert!(matches!(Run::open(run.dir()), Err(RunError::UsedBefore(_))));
+        let other = runs.path().join("not-a-run");
+        assert!(matches!(Run::open(&other), Err(RunError::NotARun(_))));
+        let empty = RunDir::at(runs.path(), key());
+        assert!(matches!(
+            Run::open(empty.path()),
+            Err(RunError::NoLaunch(_))
+        ));
+    }
+}

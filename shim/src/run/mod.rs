@@ -21,7 +21,9 @@ mod books;
 mod capture;
 mod control;
 mod end;
+mod finish;
 mod owner;
+mod prepare;
 mod timer;
 
 use std::fs;
@@ -29,7 +31,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use davit_cgroup::{CgroupError, Limits};
+use davit_cgroup::CgroupError;
 use davit_rundir::{
     ControlError, ControlErrorCode, ExitRecord, FORMAT_VERSION, LaunchRecord, RunDir, RunDirError,
     Stamp, StateRecord,
@@ -45,15 +47,10 @@ use books::Books;
 use capture::{Capture, CaptureError};
 pub(crate) use owner::Signaller;
 use owner::{Command, Owner};
+use prepare::{RESERVE_FILE, remove_if_there, reserve, set_kill_rules};
 
 /// Commands waiting for the owner; each connection has at most one under way.
 const COMMANDS_MAX: usize = 32;
-
-/// Disk space held for exit.json, bytes: the end must be recordable on a full disk.
-const RESERVE_BYTES: u64 = 256 * 1024;
-
-/// Name of the file that holds it.
-const RESERVE_FILE: &str = "reserve";
 
 /// Why a run could not be held.
 #[derive(Debug, thiserror::Error)]
@@ -390,51 +387,5 @@ impl Run {
         }
         remove_if_there(&self.shared.dir.socket_path());
         remove_if_there(&self.shared.dir.path().join(RESERVE_FILE));
-    }
-}
-
-/// One OOM kill takes the whole job, and swap never hides that memory has run out.
-fn set_kill_rules(cgroup: &ContainerCgroup) -> Result<(), RunError> {
-    let group = Limits {
-        oom_group: Some(true),
-        ..Limits::default()
-    };
-    let swap = Limits {
-        swap_bytes_max: Some(0),
-        ..Limits::default()
-    };
-    for limits in [group, swap] {
-        match cgroup.inner().set_limits(&limits) {
-            // No memory controller, or no swap accounting.
-            Err(error) if error.is_gone() => {}
-            result => result.map_err(|source| RunError::Cgroup {
-                operation: "set the OOM rules of",
-                source,
-            })?,
-        }
-    }
-    Ok(())
-}
-
-fn reserve(path: &Path) -> Result<(), RunError> {
-    let failed = |source| RunError::Io {
-        operation: "reserve space in",
-        path: path.to_owned(),
-        source,
-    };
-    let file = fs::File::create(path).map_err(failed)?;
-    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES) {
-        // Some file systems cannot; then there is no reserve.
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-        Err(errno) => Err(failed(errno.into())),
-    }
-}
-
-fn remove_if_there(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            log::warn!("cannot remove {}: {error}", path.display());
-        }
-        _ => {}
     }
 }

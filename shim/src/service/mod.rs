@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  rpc.rs (ttrpc, v2 and v3) ──► Shim ──► Container ──► Process / Run / Runtime / Cgroup
-//!    create.rs   Create, Start, Delete of the init        exec.rs     Exec and its Start, Delete
-//!    control.rs  Kill, Pause, Resume, Update, Stats, …    checkpoint.rs
+//!    create.rs   Create, Start of the init                exec.rs     Exec and its Start
+//!    delete.rs   Delete of both                           checkpoint.rs
+//!    control.rs  Kill, Pause, Resume, Update, Stats, …
 //! ```
 //!
 //! Invariants: requests run side by side; no lock is held across an await; a request that has begun runs to its
@@ -12,6 +13,7 @@
 mod checkpoint;
 mod control;
 mod create;
+mod delete;
 mod exec;
 pub(crate) mod rpc;
 

@@ -1,0 +1,76 @@
+//! Delete: what is left of a process goes, and how it ended is told a last time.
+//!
+//! In this order: output drained, runtime's state removed, cgroup and mounts gone, TaskDelete, forgotten. A step
+//! that fails leaves the container known, so that Delete can be called again.
+
+use containerd_shim_protos::api;
+use containerd_shim_protos::events::task as event;
+
+use super::Shim;
+use crate::container::Container;
+use crate::error::TaskError;
+use crate::events::timestamp;
+use crate::process::Phase;
+use crate::{lock, mounts};
+
+impl Shim {
+    pub(super) async fn delete(
+        &self,
+        request: api::DeleteRequest,
+    ) -> Result<api::DeleteResponse, TaskError> {
+        let (container, process) = self.process(&request.id, &request.exec_id)?;
+        if matches!(process.phase(), Phase::Running | Phase::Starting) {
+            return Err(TaskError::WrongPhase {
+                action: "delete the process",
+                phase: process.phase(),
+            });
+        }
+        if request.exec_id.is_empty() {
+            self.delete_init(&container).await?;
+        } else {
+            process.streams().finish().await;
+            container.remove_exec(&request.exec_id);
+            process.never_ran();
+        }
+        let exit = process.exit();
+        let response = api::DeleteResponse {
+            pid: process.pid(),
+            exit_status: exit.map_or(0, |exit| exit.status.shell_code().into()),
+            exited_at: exit.map(|exit| timestamp(exit.at.unix_ns)).into(),
+            ..api::DeleteResponse::default()
+        };
+        if request.exec_id.is_empty() {
+            container.publish(&event::TaskDelete {
+                container_id: container.id.clone(),
+                pid: response.pid,
+                exit_status: response.exit_status,
+                exited_at: response.exited_at.clone(),
+                ..event::TaskDelete::default()
+            });
+            lock(&self.0.containers).remove(&request.id);
+        }
+        Ok(response)
+    }
+
+    async fn delete_init(&self, container: &Container) -> Result<(), TaskError> {
+        container.init.streams().finish().await;
+        let deleted = container
+            .runtime
+            .delete(&self.0.reaper, &container.id, true)
+            .await;
+        match deleted {
+            Err(error) if !error.says_unknown_container() => return Err(error.into()),
+            _ => {}
+        }
+        if container.init.phase() == Phase::Created {
+            // The runtime has killed it; its end is told like any other.
+            container.init.wait().await;
+        }
+        container.init.never_ran();
+        if let Some(run) = &container.run {
+            run.deleted(container.cgroup().as_deref());
+        }
+        mounts::unmount_all(&container.bundle.join("rootfs"))?;
+        Ok(())
+    }
+}
