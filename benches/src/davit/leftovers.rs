@@ -2,7 +2,7 @@
 //!
 //! davit tells the end of a run before it cleans up, so the moment is found by looking, every
 //! [`LOOK_AGAIN_US`], first at what costs nothing (cgroup, shim process), then in containerd
-//! (container, snapshot, lease). Looking only ever makes davit seem slower: by up to one interval and
+//! (lease, snapshot, container). Looking only ever makes davit seem slower: by up to one interval and
 //! the last look, and by what the looks take from the two of them.
 
 use std::fs;
@@ -38,17 +38,18 @@ pub(crate) struct Leftovers {
 enum Place {
     Cgroup,
     Shim,
-    Container,
-    Snapshot,
     Lease,
+    Snapshot,
+    Container,
 }
 
 const PLACES: [Place; 5] = [
     Place::Cgroup,
     Place::Shim,
-    Place::Container,
-    Place::Snapshot,
+    // The lease goes last: while it is there, looking for the others would only be in the way.
     Place::Lease,
+    Place::Snapshot,
+    Place::Container,
 ];
 
 impl Leftovers {
