@@ -8,6 +8,7 @@
 //!    log.NNN      shim       framed, checksummed records; a torn tail is cut off cleanly
 //!    exit.json    shim       the durable exit record; fsynced before TaskExit is sent
 //!    end.json     executor   the verdict told to the world; fsynced before it is told
+//!    reserve      shim       disk space held until exit.json is written: the end fits on a full disk
 //!    shim.sock    shim       control: pause, resume, stop, cancel, extend, wait
 //! ```
 //!

@@ -49,7 +49,10 @@ pub(super) fn reserve(path: &Path) -> Result<(), RunError> {
     match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES) {
         // Some file systems cannot; then there is no reserve.
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-        Err(errno) => Err(failed(errno.into())),
+        Err(errno) => {
+            remove_if_there(path);
+            Err(failed(errno.into()))
+        }
     }
 }
 
