@@ -87,6 +87,18 @@ pub enum ServeError {
         /// Which, separated by spaces.
         missing: String,
     },
+    /// The runs' cgroup cannot have the controllers that the host has.
+    #[error(
+        "limits cannot be enforced in cgroup {parent}: runs would be unlimited. Choose another \
+         cgroup_parent, or for development set allow_missing_controllers = true"
+    )]
+    CannotEnable {
+        /// The setting.
+        parent: String,
+        /// What stands in the way.
+        #[source]
+        source: CgroupError,
+    },
     /// No runtime for runs that name none.
     #[error("default_runtime {runtime} cannot be used: {problem}")]
     NoDefaultRuntime {

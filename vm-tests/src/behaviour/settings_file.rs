@@ -25,7 +25,7 @@ fn a_wrong_settings_file_is_refused(host: &mut Host) -> TestResult {
         ("default_runtime = \"lxc\"", &["default_runtime", "lxc", "crun"]),
         ("[containerd]\nsocket = 5", &["containerd.socket", "5"]),
         ("[[instance_types]]\nslug = \"a\"\nname = \"A\"\ncpu = 0.5", &["instance_types", "memory"]),
-        ("live_runs_max = ", &["wrong.toml:1"]),
+        ("live_runs_max = ", &["wrong.toml line 1"]),
     ];
     for (toml, says) in cases {
         let with_state = if toml.contains("state_dir") {

@@ -10,10 +10,12 @@ use super::Test;
 use super::story::Run;
 use crate::host::Host;
 use crate::outcome::TestResult;
+use crate::wait::wait_for;
 
 pub(crate) const TESTS: &[Test] = tests![a_shim_is_small_and_sleeps];
 
 const PRIVATE_KIB_MAX: u64 = 1024;
+const SETTLED_SECONDS_MAX: u64 = 10;
 const QUIET: Duration = Duration::from_secs(2);
 
 fn a_shim_is_small_and_sleeps(host: &mut Host) -> TestResult {
@@ -27,14 +29,19 @@ fn a_shim_is_small_and_sleeps(host: &mut Host) -> TestResult {
         fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     };
 
-    let memory = read("smaps_rollup")?;
-    let private_kib: u64 = memory
-        .lines()
-        .filter(|line| line.starts_with("Private_"))
-        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
-        .sum();
+    // It tidies up half a second after the last request.
+    let settled = Duration::from_secs(SETTLED_SECONDS_MAX);
+    let private_kib = wait_for("the shim is small", settled, || {
+        let memory = read("smaps_rollup")?;
+        let kib: u64 = memory
+            .lines()
+            .filter(|line| line.starts_with("Private_"))
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+            .sum();
+        ensure!(kib > 0 && kib <= PRIVATE_KIB_MAX, "{kib} KiB: {memory}");
+        Ok(kib)
+    })?;
     println!("private memory of the shim: {private_kib} KiB");
-    ensure!(private_kib > 0 && private_kib <= PRIVATE_KIB_MAX, "{private_kib} KiB: {memory}");
 
     let status = read("status")?;
     let value = |key: &str| {

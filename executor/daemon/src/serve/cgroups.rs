@@ -37,7 +37,10 @@ pub(super) fn prepare(parent: &CgroupPath, allow_missing: bool) -> Result<Limits
             let made = limits.hierarchy.enable_below(parent, Controllers::NONE);
             made.map_err(failed)?;
         }
-        Err(error) => return Err(failed(error)),
+        Err(source) => {
+            let parent = parent.to_string();
+            return Err(ServeError::CannotEnable { parent, source });
+        }
     }
     Ok(limits)
 }
