@@ -10,7 +10,7 @@ use crate::davit::Davit;
 use crate::davit::executor::Executor;
 use crate::image;
 use crate::peers::{Peer, ctr};
-use crate::report::{Report, Rows, Target};
+use crate::report::{Report, Rows, SUBJECT, Target};
 use crate::runner::{self, Failure, Plan};
 use crate::sample::Quantity;
 
@@ -113,11 +113,11 @@ impl Stage {
         );
         let error = failure.error.context(place);
         match &self.davit {
-            Some((executor, _)) => error.context(format!(
+            Some((executor, _)) if failure.peer.starts_with(SUBJECT) => error.context(format!(
                 "the executor's log ends with:\n{}",
                 executor.log_tail()
             )),
-            None => error,
+            _ => error,
         }
     }
 }
@@ -171,7 +171,7 @@ fn show(report: &Report, targets: &[Target]) -> anyhow::Result<()> {
 }
 
 /// Progress goes to stderr: stdout is the report.
-fn say(text: &str) -> anyhow::Result<()> {
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stderr(), "[davit-bench] {text}").context("write to stderr")
 }
 
