@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use davit_rundir::log::{LineSplitter, LogError, LogWriter, Stream};
 use davit_rundir::{LogTotals, RunDir, Stamp};
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::unix::AsyncFd;
@@ -208,10 +209,12 @@ impl Lines {
     fn read_from(&mut self, pipe: &OwnedFd) -> Got {
         let mut sink = lock(&self.sink);
         let sink = &mut *sink;
-        sink.buffer.resize(READ_BYTES, 0);
-        let count = match rustix::io::read(pipe, &mut sink.buffer[..]) {
+        // Not zeroed first: a quiet job's few bytes should not cost sixteen pages.
+        sink.buffer.clear();
+        sink.buffer.reserve_exact(READ_BYTES);
+        match rustix::io::read(pipe, spare_capacity(&mut sink.buffer)) {
             Ok(0) => return Got::End,
-            Ok(count) => count,
+            Ok(_) => {}
             Err(Errno::AGAIN | Errno::INTR) => return Got::Nothing,
             Err(errno) => {
                 log::error!("cannot read the job's {}: {errno}", self.stream.as_str());
@@ -221,12 +224,11 @@ impl Lines {
         let unix_ns = Stamp::now().unix_ns;
         let mut failed = None;
         let (log, stream) = (&mut sink.log, self.stream);
-        self.splitter
-            .push(&sink.buffer[..count], |line, newline, partial| {
-                if let Err(error) = log.append(stream, line, newline, partial, unix_ns) {
-                    failed.get_or_insert(error);
-                }
-            });
+        self.splitter.push(&sink.buffer, |line, newline, partial| {
+            if let Err(error) = log.append(stream, line, newline, partial, unix_ns) {
+                failed.get_or_insert(error);
+            }
+        });
         let flushed = match failed {
             Some(error) => Err(error),
             None => sink.log.flush(),
