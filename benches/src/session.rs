@@ -83,6 +83,8 @@ impl Stage {
         say(&format!("preparing the payload image {}", image::REFERENCE))?;
         image::push(scratch.path())?;
         ctr::pull()?;
+        // What a build has just written would else reach the disk amid the fsyncs that are measured.
+        rustix::fs::sync();
         Ok(Self {
             scratch,
             davit: None,
