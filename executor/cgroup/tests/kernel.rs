@@ -149,7 +149,7 @@ fn kill_reaches_frozen_processes_and_those_below() {
     }
     let stats = test.cgroup.stats().unwrap();
     assert!(
-        stats.cpu_us >= stats.cpu_user_us && stats.cpu_user_us > 0,
+        stats.cpu_us > 0 && stats.cpu_us >= stats.cpu_user_us,
         "{stats:?}"
     );
 
