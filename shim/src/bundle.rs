@@ -82,6 +82,20 @@ impl Config {
             .any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
     }
 
+    /// gVisor's `--network` for this container. It finds an empty network namespace by a sign that newer
+    /// kernels do not give any more (`net.core.rmem_default` only in the first one), so it is told.
+    pub(crate) fn sandbox_network(&self) -> Option<&'static str> {
+        let namespaces = &self.linux.namespaces;
+        match namespaces
+            .iter()
+            .find(|namespace| namespace.kind == "network")
+        {
+            None => Some("host"),
+            Some(own) if own.path.is_empty() => Some("none"),
+            Some(_) => None,
+        }
+    }
+
     /// The run directory, if this container is a run of davit.
     pub(crate) fn run_dir(&self) -> Option<&Path> {
         self.annotations.get(RUN_DIR_ANNOTATION).map(Path::new)
@@ -187,6 +201,16 @@ mod tests {
         assert!(!of(r#"{"type":"pid","path":"/proc/1/ns/pid"}"#));
         assert!(!of(r#"{"type":"mount"}"#));
         assert!(!config("{}").has_private_pid_namespace());
+    }
+
+    #[test]
+    fn gvisor_is_told_of_an_empty_or_the_hosts_network() {
+        let of = |namespaces: &str| {
+            config(&format!(r#"{{"linux":{{"namespaces":[{namespaces}]}}}}"#)).sandbox_network()
+        };
+        assert_eq!(of(r#"{"type":"mount"},{"type":"network"}"#), Some("none"));
+        assert_eq!(of(r#"{"type":"mount"}"#), Some("host"));
+        assert_eq!(of(r#"{"type":"network","path":"/run/netns/a"}"#), None);
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub(crate) struct Runtime {
     root: PathBuf,
     systemd_cgroup: bool,
     bundle: PathBuf,
+    sandbox_network: Option<&'static str>,
 }
 
 /// Names looked for when the client asks for no runtime. runc first: it is what containerd's clients mean by
@@ -95,7 +96,14 @@ impl Runtime {
             root,
             systemd_cgroup,
             bundle: bundle.to_owned(),
+            sandbox_network: None,
         }
+    }
+
+    /// The same, and what a sandboxing runtime is told of the network.
+    pub(crate) fn with_sandbox_network(mut self, network: Option<&'static str>) -> Self {
+        self.sandbox_network = network;
+        self
     }
 
     /// The binary in use.
@@ -240,6 +248,9 @@ impl Runtime {
         command.args(["--log-format", "json"]);
         if self.systemd_cgroup {
             command.arg("--systemd-cgroup");
+        }
+        if let Some(network) = self.sandbox_network.filter(|_| self.is_sandboxed()) {
+            command.arg(format!("--network={network}"));
         }
         command.arg(name).current_dir(&self.bundle);
         command

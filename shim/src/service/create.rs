@@ -96,7 +96,9 @@ impl Shim {
             Some(dir) => Some(Run::open(dir)?),
             None => None,
         };
-        let runtime = self.runtime(&options, run.as_ref(), bundle)?;
+        let runtime = self
+            .runtime(&options, run.as_ref(), bundle)?
+            .with_sandbox_network(config.sandbox_network());
         let paths = StdioPaths {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
