@@ -1,4 +1,7 @@
-//! Records that appear whole or not at all: temporary file, fsync, rename, fsync of the directory.
+//! Records that appear whole or not at all.
+//!
+//! Durable ones: temporary file, fsync, rename, fsync of the directory. Visible ones, for what is worth
+//! nothing after a reboot: the same without the fsyncs.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -13,7 +16,18 @@ use crate::{FORMAT_VERSION, RunDirError};
 /// Largest record written or read, bytes; a spec is bounded far below this.
 const RECORD_BYTES_MAX: u64 = 4 << 20;
 
+/// Replaces the record at `path`; durable on return.
 pub(crate) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), RunDirError> {
+    replace(path, record, true)?;
+    sync_dir(path.parent().unwrap_or(Path::new("/")))
+}
+
+/// Replaces the record at `path` for every process of this boot; a power cut may lose it.
+pub(crate) fn write_visible<T: Serialize>(path: &Path, record: &T) -> Result<(), RunDirError> {
+    replace(path, record, false)
+}
+
+fn replace<T: Serialize>(path: &Path, record: &T, durable: bool) -> Result<(), RunDirError> {
     let temporary = path.with_extension("json.tmp");
     let bytes = serde_json::to_vec_pretty(record).map_err(|source| RunDirError::Malformed {
         path: path.to_owned(),
@@ -29,10 +43,11 @@ pub(crate) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), 
         .map_err(RunDirError::io("create", &temporary))?;
     file.write_all(&bytes)
         .map_err(RunDirError::io("write", &temporary))?;
-    file.sync_all()
-        .map_err(RunDirError::io("fsync", &temporary))?;
-    fs::rename(&temporary, path).map_err(RunDirError::io("rename into place", path))?;
-    sync_dir(path.parent().unwrap_or(Path::new("/")))
+    if durable {
+        file.sync_all()
+            .map_err(RunDirError::io("fsync", &temporary))?;
+    }
+    fs::rename(&temporary, path).map_err(RunDirError::io("rename into place", path))
 }
 
 pub(crate) fn sync_dir(path: &Path) -> Result<(), RunDirError> {

@@ -18,6 +18,8 @@ pub const FRAME_BYTES_MAX: usize = 512 * 1024;
 pub enum ControlRequest {
     /// The present state.
     State,
+    /// Let the created job go; answered once it was. Starting a started run answers its state.
+    Start,
     /// Freeze; answered once the cgroup is frozen. Pausing a paused run answers its state.
     Pause,
     /// Thaw; answered once running. Resuming a running run answers its state.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use davit_types::RunKey;
 
-use crate::atomic::{read_record, sync_dir, write_record};
+use crate::atomic::{read_record, sync_dir, write_record, write_visible};
 use crate::{EndRecord, ExitRecord, LaunchRecord, RunDirError, SpecRecord, StateRecord};
 
 /// A handle on `<runs>/<key>`; cheap to clone, holds no file open.
@@ -121,7 +121,7 @@ impl RunDir {
 }
 
 macro_rules! records {
-    ($($file:literal $record:ident $read:ident $write:ident;)*) => {
+    ($($file:literal $record:ident $read:ident $write:ident $how:ident $promise:literal;)*) => {
         impl RunDir {
             $(
                 #[doc = concat!("Reads `", $file, "`; `None` if it is not there yet.")]
@@ -132,12 +132,12 @@ macro_rules! records {
                     read_record(&self.path.join($file))
                 }
 
-                #[doc = concat!("Replaces `", $file, "`; durable on return.")]
+                #[doc = concat!("Replaces `", $file, "`; ", $promise, " on return.")]
                 ///
                 /// # Errors
                 /// When it cannot be written; then the former record stands.
                 pub fn $write(&self, record: &$record) -> Result<(), RunDirError> {
-                    write_record(&self.path.join($file), record)
+                    $how(&self.path.join($file), record)
                 }
             )*
         }
@@ -145,9 +145,9 @@ macro_rules! records {
 }
 
 records! {
-    "spec.json" SpecRecord read_spec write_spec;
-    "launch.json" LaunchRecord read_launch write_launch;
-    "state.json" StateRecord read_state write_state;
-    "exit.json" ExitRecord read_exit write_exit;
-    "end.json" EndRecord read_end write_end;
+    "spec.json" SpecRecord read_spec write_spec write_record "durable";
+    "launch.json" LaunchRecord read_launch write_launch write_record "durable";
+    "state.json" StateRecord read_state write_state write_visible "visible";
+    "exit.json" ExitRecord read_exit write_exit write_record "durable";
+    "end.json" EndRecord read_end write_end write_record "durable";
 }

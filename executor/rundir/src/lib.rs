@@ -9,12 +9,15 @@
 //!    exit.json    shim       the durable exit record; fsynced before TaskExit is sent
 //!    end.json     executor   the verdict told to the world; fsynced before it is told
 //!    reserve      shim       disk space held until exit.json is written: the end fits on a full disk
-//!    shim.sock    shim       control: pause, resume, stop, cancel, extend, wait
+//!    shim.sock    shim       control: start, pause, resume, stop, cancel, extend, wait
 //! ```
+//!
+//! Beside it `<state_dir>/slots/<slot-id>/` holds what waits for a run: see [`SlotDir`].
 //!
 //! Invariants:
 //! - one writer a file, named above; readers may come and go at any time, in any process;
-//! - a record appears whole or not at all (temporary file, fsync, rename, fsync of the directory);
+//! - a record appears whole or not at all (temporary file, rename); all but `state.json` are durable when
+//!   their write returns (fsync of file and directory);
 //! - every record carries the version of its format; a reader of version N reads N − 1;
 //! - no secret is ever written here.
 //!
@@ -29,6 +32,7 @@ mod dir;
 mod error;
 pub mod log;
 mod records;
+mod slot;
 
 pub use control::{ControlError, ControlErrorCode, ControlReply, ControlRequest, FRAME_BYTES_MAX};
 pub use dir::RunDir;
@@ -37,3 +41,4 @@ pub use records::{
     EndRecord, ExitRecord, FORMAT_VERSION, KillReason, LaunchRecord, LogTotals, PAUSES_MAX, Pause,
     SpecRecord, Stamp, StateRecord, Timings,
 };
+pub use slot::{Assignment, Granted, SlotDir, SlotId, SlotRecord, SlotReply, SlotRequest};

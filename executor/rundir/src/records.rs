@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use davit_types::{EndReason, ExitStatus, RunKey, RunSpec, RunStatus, StopSignal, Usage};
 use serde::{Deserialize, Serialize};
 
+use crate::SlotId;
+
 /// The format this code writes.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -57,6 +59,10 @@ pub struct LaunchRecord {
     pub version: u32,
     /// Whose.
     pub key: RunKey,
+    /// The boot it was launched in: whoever finds this record in another one knows that the job may have
+    /// run, and that it is gone. Empty in records of old.
+    #[serde(default)]
+    pub boot_id: String,
     /// Manifest digest the tag resolved to, `sha256:…`.
     pub image_digest: String,
     /// Cgroup of the run, from the root of the cgroup v2 file system, e.g. `/davit/<key>`.
@@ -71,10 +77,14 @@ pub struct LaunchRecord {
     pub log_bytes_max: u64,
     /// The image's own stop signal; SIGTERM when it names none.
     pub stop_signal: StopSignal,
+    /// The warm slot this execution was given: its container, task, snapshot and cgroup bear this name.
+    /// Absent when they were made for it and bear the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotId>,
 }
 
-/// Why somebody asked for the kill; recorded durably before the kill is sent, so that a 137 is never
-/// misread (invariant 1).
+/// Why somebody asked for the kill; recorded before the kill is sent, so that a 137 is never misread
+/// (invariant 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KillReason {
@@ -95,7 +105,8 @@ pub struct Pause {
     pub end: Option<Stamp>,
 }
 
-/// `state.json`: what the shim knows, rewritten at every change.
+/// `state.json`: what the shim knows, rewritten at every change. Not durable: a power cut that loses it
+/// ends the run as well, and that it may have run is told by `launch.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateRecord {
     /// [`FORMAT_VERSION`] of the writer.

@@ -186,6 +186,11 @@ impl Run {
             ControlRequest::State | ControlRequest::Wait => self.shared.state().ok_or_else(|| {
                 refused(ControlErrorCode::NotRunning, "the container is not created")
             }),
+            // The container lets its own job go: see `service`.
+            ControlRequest::Start => Err(refused(
+                ControlErrorCode::Failed,
+                "this shim lets a job go at containerd's word only",
+            )),
             ControlRequest::Pause => self.ask(Command::Pause).await,
             ControlRequest::Resume => self.ask(Command::Resume).await,
             ControlRequest::Stop { signal, grace_ms } => {
@@ -240,6 +245,7 @@ mod tests {
         dir.write_launch(&LaunchRecord {
             version: FORMAT_VERSION,
             key: dir.key(),
+            boot_id: String::new(),
             image_digest: "sha256:0".to_owned(),
             cgroup: "/none".to_owned(),
             runtime_binary: "/bin/false".into(),
@@ -247,6 +253,7 @@ mod tests {
             max_pause_ms: 1000,
             log_bytes_max: 1000,
             stop_signal: StopSignal::TERM,
+            slot: None,
         })
         .unwrap();
         Run::open(dir.path()).unwrap()

@@ -183,6 +183,7 @@ async fn describe(
             cgroup.as_str(),
             binary.clone(),
             stop_signal,
+            &host.boot_id,
         ))?;
         Ok(built)
     })
@@ -195,10 +196,12 @@ fn launch_record(
     cgroup: &str,
     runtime_binary: PathBuf,
     stop_signal: StopSignal,
+    boot_id: &str,
 ) -> LaunchRecord {
     LaunchRecord {
         version: FORMAT_VERSION,
         key: run.key(),
+        boot_id: boot_id.to_owned(),
         image_digest,
         cgroup: cgroup.to_owned(),
         runtime_binary,
@@ -206,6 +209,7 @@ fn launch_record(
         max_pause_ms: run.max_pause_seconds * 1_000,
         log_bytes_max: run.log_bytes_max.0,
         stop_signal,
+        slot: None,
     }
 }
 
