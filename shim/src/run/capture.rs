@@ -84,31 +84,50 @@ pub(crate) enum CaptureError {
     Watch(#[source] std::io::Error),
 }
 
-impl Capture {
-    /// Begins the log; returns the job's ends of the streams (stdin is empty).
-    pub(crate) fn begin(dir: &RunDir, log_bytes_max: u64) -> Result<(Self, Stdio3), CaptureError> {
+/// The read ends of a job that has no log yet.
+pub(crate) struct Pipes {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Pipes {
+    /// Makes both; returns the job's ends of the streams as well (stdin is empty).
+    pub(crate) fn make() -> Result<(Self, Stdio3), CaptureError> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(CaptureError::Pipe);
         let (stdout, job_stdout) = pipe()?;
         let (stderr, job_stderr) = pipe()?;
         for end in [&stdout, &stderr] {
             rustix::io::ioctl_fionbio(end, true).map_err(CaptureError::Pipe)?;
         }
-        let capture = Self {
-            sink: Arc::new(Mutex::new(Sink {
-                log: LogWriter::create(dir, log_bytes_max)?,
-                buffer: Vec::new(),
-                failing: false,
-            })),
-            pipes: vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)],
-            pumps: Vec::new(),
-            stop: watch::Sender::new(false),
-        };
         let stdio = Stdio3 {
             stdin: Stdio::null(),
             stdout: Stdio::from(job_stdout),
             stderr: Stdio::from(job_stderr),
         };
-        Ok((capture, stdio))
+        Ok((Self { stdout, stderr }, stdio))
+    }
+}
+
+impl Capture {
+    /// Begins the log of what will come through `pipes`.
+    pub(crate) fn begin(
+        dir: &RunDir,
+        log_bytes_max: u64,
+        pipes: Pipes,
+    ) -> Result<Self, CaptureError> {
+        Ok(Self {
+            sink: Arc::new(Mutex::new(Sink {
+                log: LogWriter::create(dir, log_bytes_max)?,
+                buffer: Vec::new(),
+                failing: false,
+            })),
+            pipes: vec![
+                (Stream::Stdout, pipes.stdout),
+                (Stream::Stderr, pipes.stderr),
+            ],
+            pumps: Vec::new(),
+            stop: watch::Sender::new(false),
+        })
     }
 
     /// Begins to read.

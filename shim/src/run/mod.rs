@@ -44,7 +44,7 @@ use crate::lock;
 use crate::reaper::{Exit, ProcessHandle};
 use crate::runtime::Stdio3;
 use books::Books;
-use capture::{Capture, CaptureError};
+use capture::{Capture, CaptureError, Pipes};
 pub(crate) use owner::Signaller;
 use owner::{Command, Owner};
 use prepare::{RESERVE_FILE, remove_if_there, reserve, set_kill_rules};
@@ -192,7 +192,8 @@ impl Run {
     pub(crate) fn prepare(&self) -> Result<Stdio3, RunError> {
         let shared = &self.shared;
         reserve(&shared.dir.path().join(RESERVE_FILE))?;
-        let (capture, stdio) = Capture::begin(&shared.dir, shared.launch.log_bytes_max)?;
+        let (pipes, stdio) = Pipes::make()?;
+        let capture = Capture::begin(&shared.dir, shared.launch.log_bytes_max, pipes)?;
         let cgroup =
             ContainerCgroup::create(&shared.launch.cgroup).map_err(|source| RunError::Cgroup {
                 operation: "create",
