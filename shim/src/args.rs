@@ -4,6 +4,8 @@
 //!  containerd-shim-davit-v1 -namespace NS -address SOCK -publish-binary BIN -id ID [-debug] start
 //!  containerd-shim-davit-v1 -namespace NS -address SOCK -publish-binary BIN -id ID -bundle DIR [-debug] delete
 //!  containerd-shim-davit-v1 -info | -v
+//!
+//!  containerd-shim-davit-v1 -namespace NS -address SOCK -cgroup DIR zygote      (davit's executor asks for this)
 //! ```
 //!
 //! Absent on purpose: a full option parser. The grammar is fixed by containerd, and clap would cost more
@@ -20,6 +22,8 @@ pub(crate) enum Action {
     Delete,
     /// Be the daemon. Only `start` asks for this.
     Daemon,
+    /// Be the process that daemons are forked from.
+    Zygote,
     /// Print what runtime this is.
     Info,
     /// Print the version.
@@ -38,6 +42,8 @@ pub(crate) struct Args {
     pub(crate) socket: PathBuf,
     /// The container's bundle; the working directory when absent.
     pub(crate) bundle: Option<PathBuf>,
+    /// Directory of the cgroup to live in (zygote only).
+    pub(crate) cgroup: PathBuf,
     pub(crate) debug: bool,
 }
 
@@ -77,6 +83,7 @@ impl Args {
             address: String::new(),
             socket: PathBuf::new(),
             bundle: None,
+            cgroup: PathBuf::new(),
             debug: false,
         };
         let mut instead = None;
@@ -114,6 +121,7 @@ impl Args {
             (None, Some("start")) => Action::Start,
             (None, Some("delete")) => Action::Delete,
             (None, Some("daemon")) => Action::Daemon,
+            (None, Some("zygote")) => Action::Zygote,
             (None, Some(other)) => return Err(ArgsError::UnknownAction(other.to_owned())),
             (None, None) => return Err(ArgsError::NoAction),
         };
@@ -126,6 +134,7 @@ impl Args {
             "id" => self.id = value,
             "address" => self.address = value,
             "socket" => self.socket = value.into(),
+            "cgroup" => self.cgroup = value.into(),
             "bundle" => self.bundle = Some(value.into()).filter(|path: &PathBuf| path != ""),
             // Given by containerd for an older way to publish events; accepted and not needed.
             "publish-binary" => {}
@@ -134,28 +143,49 @@ impl Args {
         Ok(())
     }
 
-    fn checked(self) -> Result<Self, ArgsError> {
-        if matches!(self.action, Action::Info | Action::Version) {
-            return Ok(self);
+    /// The command line of the daemon of container `id`, as a zygote makes one.
+    ///
+    /// # Errors
+    /// When the id cannot be one.
+    pub(crate) fn for_daemon(&self, id: String, socket: PathBuf) -> Result<Self, ArgsError> {
+        Self {
+            action: Action::Daemon,
+            id,
+            socket,
+            ..self.clone()
         }
-        let action = self.action;
-        for (flag, value) in [("namespace", &self.namespace), ("id", &self.id)] {
-            let problem = if value.is_empty() {
-                return Err(ArgsError::Missing { flag, action });
-            } else if value.len() > NAME_BYTES_MAX {
-                "longer than 256 bytes"
-            } else if value.contains('/') || value == "." || value == ".." {
-                "must be usable as a file name"
-            } else {
-                continue;
-            };
-            return Err(ArgsError::BadName {
-                flag,
-                value: value.clone(),
-                problem,
-            });
+        .checked()
+    }
+
+    fn checked(self) -> Result<Self, ArgsError> {
+        match self.action {
+            Action::Info | Action::Version => {}
+            // Nobody's shim yet: ids come with its requests.
+            Action::Zygote => self.check_name("namespace", &self.namespace)?,
+            Action::Start | Action::Delete | Action::Daemon => {
+                self.check_name("namespace", &self.namespace)?;
+                self.check_name("id", &self.id)?;
+            }
         }
         Ok(self)
+    }
+
+    fn check_name(&self, flag: &'static str, value: &str) -> Result<(), ArgsError> {
+        let action = self.action;
+        let problem = if value.is_empty() {
+            return Err(ArgsError::Missing { flag, action });
+        } else if value.len() > NAME_BYTES_MAX {
+            "longer than 256 bytes"
+        } else if value.contains('/') || value == "." || value == ".." {
+            "must be usable as a file name"
+        } else {
+            return Ok(());
+        };
+        Err(ArgsError::BadName {
+            flag,
+            value: value.to_owned(),
+            problem,
+        })
     }
 }
 
@@ -203,6 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn a_zygote_has_no_id_and_its_daemons_have() {
+        let zygote =
+            parse("-namespace n -address /a -cgroup /sys/fs/cgroup/d/shims zygote").unwrap();
+        assert_eq!(zygote.cgroup, PathBuf::from("/sys/fs/cgroup/d/shims"));
+        let daemon = zygote.for_daemon("web".into(), "/s/web".into()).unwrap();
+        assert_eq!((daemon.action, daemon.id.as_str()), (Action::Daemon, "web"));
+        assert_eq!(daemon.namespace, "n");
+        assert!(zygote.for_daemon("../x".into(), "/s/x".into()).is_err());
+    }
+
+    #[test]
     fn questions_need_no_names() {
         assert_eq!(parse("-info").unwrap().action, Action::Info);
         assert_eq!(parse("-v").unwrap().action, Action::Version);
@@ -224,6 +265,13 @@ mod tests {
                 ArgsError::Missing {
                     flag: "id",
                     action: Action::Start,
+                },
+            ),
+            (
+                "-id a zygote",
+                ArgsError::Missing {
+                    flag: "namespace",
+                    action: Action::Zygote,
                 },
             ),
             (

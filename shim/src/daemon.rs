@@ -1,9 +1,12 @@
 //! The daemon: one thread, one event loop, until its last container is deleted and containerd says Shutdown.
 //!
 //! ```text
-//!  stdin = listening socket (from `start`) ─► ttrpc server
+//!  listening socket (stdin from `start`, or the zygote's) ─► ttrpc server
 //!  signalfd: SIGCHLD ─► Reaper::sweep      SIGTERM, SIGINT ─► end, unless a container is held
 //! ```
+//!
+//! containerd says Shutdown only to a daemon it has started itself. One forked from the zygote serves one task:
+//! it ends with it, or when none has come for long ([`Lifetime::OneTask`]).
 //!
 //! Memory: everything here is sized for a process that waits for days. No thread pool, no timer wheel of its own,
 //! heap trimmed after start-up.
@@ -11,6 +14,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use ttrpc::asynchronous::Server;
@@ -26,6 +30,18 @@ use crate::{logger, sys};
 
 /// Turns of the event loop the answer to Shutdown gets to leave before the process ends; it needs three.
 const LAST_ANSWER_TURNS: usize = 32;
+
+/// How long a daemon for one task waits for it, seconds: longer than the executor waits for a create.
+const UNUSED_SECONDS_MAX: u64 = 120;
+
+/// When a daemon is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// At Shutdown, if no container is held.
+    Group,
+    /// Then, and also as soon as its one task is gone or could not be made.
+    OneTask,
+}
 
 /// Why the daemon could not run.
 #[derive(Debug, thiserror::Error)]
@@ -47,15 +63,29 @@ fn failed<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> Daem
     }
 }
 
-/// Serves until the end.
+/// Serves on the socket that `start` has put on stdin until the end.
 pub(crate) fn run(args: &Args) -> Result<(), DaemonError> {
     if let Some(bundle) = &args.bundle {
         logger::init(bundle, &args.id, args.debug);
     }
+    let listener = inherited_listener().map_err(failed("take over the socket"))?;
+    run_on(args, listener, Lifetime::Group)
+}
+
+/// Serves on `listener` until the end. Starts the event loop: nothing may fork afterwards.
+pub(crate) fn run_on(
+    args: &Args,
+    listener: UnixListener,
+    lifetime: Lifetime,
+) -> Result<(), DaemonError> {
     sys::ignore_sigpipe();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(failed("become a subreaper"))?;
-    let listener = inherited_listener().map_err(failed("take over the socket"))?;
+    // Anything but a listening socket is a mistake of whoever started us.
+    listener
+        .local_addr()
+        .and_then(|_| listener.set_nonblocking(true))
+        .map_err(failed("use the socket"))?;
     // Before any thread or child: SIGCHLD must never be lost.
     let signals = sys::signal_fd(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT])
         .map_err(failed("receive signals"))?;
@@ -64,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<(), DaemonError> {
         .on_thread_park(idle::before_sleep)
         .build()
         .map_err(failed("make the event loop"))?;
-    runtime.block_on(serve(args, listener, signals))
+    runtime.block_on(serve(args, listener, signals, lifetime))
 }
 
 /// The socket `start` has put on stdin; stdin becomes /dev/null.
@@ -72,20 +102,22 @@ fn inherited_listener() -> io::Result<UnixListener> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let null = std::fs::File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
-    let listener = UnixListener::from(socket);
-    // Anything but a listening socket is a mistake of whoever started us.
-    listener.local_addr()?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    Ok(UnixListener::from(socket))
 }
 
-async fn serve(args: &Args, listener: UnixListener, signals: OwnedFd) -> Result<(), DaemonError> {
+async fn serve(
+    args: &Args,
+    listener: UnixListener,
+    signals: OwnedFd,
+    lifetime: Lifetime,
+) -> Result<(), DaemonError> {
     let reaper = Reaper::default();
     let publisher = Publisher::start(&args.namespace, std::env::var("TTRPC_ADDRESS").ok());
     let idle = Idle::start();
     let shim = Shim::new(
         &args.namespace,
         args.socket.clone(),
+        lifetime,
         reaper.clone(),
         publisher.clone(),
         idle.clone(),
@@ -103,6 +135,9 @@ async fn serve(args: &Args, listener: UnixListener, signals: OwnedFd) -> Result<
     tokio::select! {
         () = shim.shut_down() => {}
         () = handle_signals(&signals, &reaper, &shim) => log::info!("ended by a signal"),
+        () = unused(&shim), if lifetime == Lifetime::OneTask => {
+            log::warn!("no task came within {UNUSED_SECONDS_MAX} s: ending");
+        }
     }
     shim.remove_socket();
     publisher.flush().await;
@@ -111,6 +146,14 @@ async fn serve(args: &Args, listener: UnixListener, signals: OwnedFd) -> Result<
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Returns if no task has come in time: whoever wanted this daemon has died.
+async fn unused(shim: &Shim) {
+    tokio::time::sleep(Duration::from_secs(UNUSED_SECONDS_MAX)).await;
+    if !shim.is_empty() {
+        std::future::pending().await
+    }
 }
 
 /// Returns on SIGTERM or SIGINT, if no container would be left without its holder.

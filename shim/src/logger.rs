@@ -1,4 +1,5 @@
-//! The shim's own diary, in containerd's log: lines into `<bundle>/log`, a FIFO containerd made.
+//! The shim's own diary: in containerd's log by way of `<bundle>/log`, a FIFO containerd made, or, where no bundle
+//! is known yet, in that of the executor by way of the stderr it gave the zygote.
 //!
 //! Invariants: writing never waits (no reader, full FIFO: the line is dropped and counted); a line is at
 //! most PIPE_BUF bytes, so lines of several processes never mix; the FIFO is never created, replaced or
@@ -13,12 +14,49 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use davit_rundir::Stamp;
 use rustix::fs::OFlags;
+use rustix::net::SendFlags;
 
 /// Longest line, bytes, newline included: what a pipe writes whole.
 const LINE_BYTES_MAX: usize = 4096;
 
-struct Fifo {
-    file: File,
+/// Where lines go.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    /// Opened non-blocking, by this program alone.
+    File(File),
+    /// stderr is a socket (the journal's), which cannot be opened anew: each line is sent without waiting.
+    StderrSocket,
+}
+
+impl Sink {
+    /// stderr, such that a write never waits, whatever it is and whoever shares it. `None` if it cannot be had.
+    pub(crate) fn stderr() -> Option<Self> {
+        let flags = (OFlags::NONBLOCK | OFlags::APPEND).bits().cast_signed();
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(flags)
+            .open("/proc/self/fd/2");
+        match opened {
+            Ok(file) => Some(Self::File(file)),
+            Err(_) => rustix::net::sockopt::socket_type(std::io::stderr())
+                .is_ok()
+                .then_some(Self::StderrSocket),
+        }
+    }
+
+    fn write(&self, line: &[u8]) -> bool {
+        match self {
+            Self::File(file) => (&*file).write_all(line).is_ok(),
+            Self::StderrSocket => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                rustix::net::send(std::io::stderr(), line, flags) == Ok(line.len())
+            }
+        }
+    }
+}
+
+struct Diary {
+    sink: Sink,
     id: String,
     dropped_lines: AtomicU64,
 }
@@ -32,14 +70,20 @@ pub(crate) fn init(bundle: &Path, id: &str, debug: bool) {
         .write(true)
         .custom_flags(flags)
         .open(bundle.join("log"));
-    let Ok(file) = opened else { return };
-    let fifo = Fifo {
-        file,
+    if let Ok(file) = opened {
+        write_to(Sink::File(file), id, debug);
+    }
+}
+
+/// Sends all further log lines of container `id` to `sink`.
+pub(crate) fn write_to(sink: Sink, id: &str, debug: bool) {
+    let diary = Diary {
+        sink,
         id: id.to_owned(),
         dropped_lines: AtomicU64::new(0),
     };
     // Leaked: there is one logger, until the process ends.
-    if log::set_logger(Box::leak(Box::new(fifo))).is_ok() {
+    if log::set_logger(Box::leak(Box::new(diary))).is_ok() {
         log::set_max_level(if debug {
             log::LevelFilter::Debug
         } else {
@@ -48,7 +92,7 @@ pub(crate) fn init(bundle: &Path, id: &str, debug: bool) {
     }
 }
 
-impl log::Log for Fifo {
+impl log::Log for Diary {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
     }
@@ -64,7 +108,7 @@ impl log::Log for Fifo {
             self.dropped_lines.load(Ordering::Relaxed),
             &record.args().to_string(),
         );
-        if (&self.file).write_all(line.as_bytes()).is_err() {
+        if !self.sink.write(line.as_bytes()) {
             self.dropped_lines.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  containerd ──exec──► start ──► daemon ◄──ttrpc── containerd     (task API v2 and v3: service/)
+//!  executor ──────────► zygote ──fork──► daemon                     (nothing exec'd: zygote.rs)
 //!                                  │  ▲
 //!                                  │  └──shim.sock── davit executor (run/control.rs)
 //!                                  ├──exec──► crun | runc | runsc   (runtime.rs)
@@ -45,6 +46,7 @@ mod runtime;
 mod service;
 mod start;
 mod sys;
+mod zygote;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -82,6 +84,9 @@ fn run() -> Result<Vec<u8>, String> {
         Action::Start => start::run(&args).map_err(|error| error::chain(&error)),
         Action::Delete => delete::run(&args).map_err(|error| error::chain(&error)),
         Action::Daemon => daemon::run(&args)
+            .map(|()| Vec::new())
+            .map_err(|error| error::chain(&error)),
+        Action::Zygote => zygote::run(&args)
             .map(|()| Vec::new())
             .map_err(|error| error::chain(&error)),
         Action::Info => info::run().map_err(|error| error::chain(&error)),

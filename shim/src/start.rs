@@ -118,7 +118,7 @@ pub(crate) fn default_socket_path(args: &Args, group: &str) -> PathBuf {
 }
 
 /// A listener at `socket`, or `None` if a living shim listens there already.
-fn claim(socket: &Path) -> Result<Option<UnixListener>, StartError> {
+pub(crate) fn claim(socket: &Path) -> Result<Option<UnixListener>, StartError> {
     if let Some(dir) = socket.parent() {
         fs::DirBuilder::new()
             .recursive(true)
@@ -186,16 +186,7 @@ fn spawn_daemon(
 /// Gives the daemon its oom_score_adj (one more than containerd's, so that the kernel takes it first) and
 /// its cgroup.
 fn place(daemon: u32, cgroup: &str) -> Result<(), StartError> {
-    let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
-    let from = format!("/proc/{parent}/oom_score_adj");
-    let score: i32 = fs::read_to_string(&from)
-        .map_err(failed("read", &from))?
-        .trim()
-        .parse()
-        .unwrap_or(0);
-    let to = format!("/proc/{daemon}/oom_score_adj");
-    let score = score.saturating_add(1).min(OOM_SCORE_ADJ_MAX);
-    fs::write(&to, score.to_string()).map_err(failed("write", &to))?;
+    follow_in_oom(daemon)?;
     if !cgroup.is_empty() {
         let procs = Path::new("/sys/fs/cgroup")
             .join(cgroup.trim_start_matches('/'))
@@ -203,6 +194,20 @@ fn place(daemon: u32, cgroup: &str) -> Result<(), StartError> {
         fs::write(&procs, daemon.to_string()).map_err(failed("write", procs))?;
     }
     Ok(())
+}
+
+/// Gives process `pid` one more than our parent's oom_score_adj: the kernel is to take it first.
+pub(crate) fn follow_in_oom(pid: u32) -> Result<(), StartError> {
+    let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
+    let from = format!("/proc/{parent}/oom_score_adj");
+    let score: i32 = fs::read_to_string(&from)
+        .map_err(failed("read", &from))?
+        .trim()
+        .parse()
+        .unwrap_or(0);
+    let to = format!("/proc/{pid}/oom_score_adj");
+    let score = score.saturating_add(1).min(OOM_SCORE_ADJ_MAX);
+    fs::write(&to, score.to_string()).map_err(failed("write", &to))
 }
 
 fn log_failure<T>(result: io::Result<T>) {

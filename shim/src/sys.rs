@@ -1,6 +1,6 @@
 //! The system calls that need `unsafe`: everything else of the shim forbids it.
 //!
-//! Why not safe wrappers: rustix has no signalfd and hides `si_pid` of `waitid`; `Command::pre_exec`
+//! Why not safe wrappers: rustix has no signalfd and no fork and hides `si_pid` of `waitid`; `Command::pre_exec`
 //! and taking over an inherited descriptor are unsafe by nature; `malloc_trim` is glibc's own; tokio's
 //! AsyncFd wants a promise about the descriptor.
 #![allow(
@@ -235,6 +235,68 @@ pub(crate) fn new_session(command: &mut Command) {
             Ok(())
         });
     }
+}
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub(crate) enum Forked {
+    Parent(rustix::process::Pid),
+    Child,
+}
+
+/// Splits this process in two.
+///
+/// # Errors
+/// When the kernel refuses, or this process has more than one thread: what the others held would stay held in
+/// the child for ever.
+pub(crate) fn fork() -> io::Result<Forked> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("only one thread may fork"));
+    }
+    // SAFETY: there is one thread, as just counted, and it is here: no lock is held by anybody else and no
+    // state of the heap is half-changed, so the child may go on as this process could have. glibc's own fork
+    // is used, not the bare system call: it tells the C library that the process is another.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(match rustix::process::Pid::from_raw(pid) {
+        Some(pid) => Forked::Parent(pid),
+        None => Forked::Child,
+    })
+}
+
+/// Closes every descriptor above the standard ones. To be called first of all.
+pub(crate) fn close_inherited() {
+    // SAFETY: nothing in this program has opened a descriptor yet, so none is owned by anybody.
+    // Linux 5.9 has it; on older kernels what leaked into us leaks on.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+/// Shows `words` as this process's command line (`ps`, `/proc/PID/cmdline`), as far as they fit in the place of the
+/// one it was executed with.
+pub(crate) fn show_command_line(words: &[&str]) -> io::Result<()> {
+    // proc_pid_stat(5): arg_start and arg_end are fields 48 and 49; the second, in brackets, may hold anything.
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split(' ');
+    let mut address = |skipped: usize| fields.nth(skipped)?.parse::<usize>().ok();
+    let place = address(46).zip(address(0));
+    let (begin, end) = place
+        .filter(|(begin, end)| 0 < *begin && begin < end)
+        .ok_or_else(|| io::Error::other("/proc/self/stat does not say where it is"))?;
+    let mut text = words.join("\0").into_bytes();
+    // The rest is emptied, and the last byte stays the end of a string, as everybody expects of it.
+    text.resize(end - begin, 0);
+    text.pop();
+    text.push(0);
+    // SAFETY: the kernel put the strings of argv there for this process to use as it likes, at the bottom of its
+    // one stack, and `text` is exactly as long. std::env::args() copies when it is called and is not called any
+    // more; argv's pointers stay valid and each string in there ends within the place.
+    unsafe {
+        let place = std::ptr::with_exposed_provenance_mut::<u8>(begin);
+        std::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len());
+    }
+    Ok(())
 }
 
 /// Gives freed heap pages back to the kernel; worth it once start-up garbage is gone.

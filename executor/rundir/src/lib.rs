@@ -33,6 +33,7 @@ mod error;
 pub mod log;
 mod records;
 mod slot;
+mod zygote;
 
 pub use control::{ControlError, ControlErrorCode, ControlReply, ControlRequest, FRAME_BYTES_MAX};
 pub use dir::RunDir;
@@ -42,3 +43,6 @@ pub use records::{
     SpecRecord, Stamp, StateRecord, Timings,
 };
 pub use slot::{Assignment, Granted, SlotDir, SlotId, SlotRecord, SlotReply, SlotRequest};
+pub use zygote::{
+    BUNDLE_LINK_SUFFIX, ZYGOTE_MESSAGE_BYTES_MAX, ZygoteReply, ZygoteRequest, bundle_link,
+};

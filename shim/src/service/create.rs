@@ -52,8 +52,20 @@ impl Shim {
         &self,
         request: api::CreateTaskRequest,
     ) -> Result<api::CreateTaskResponse, TaskError> {
+        let created = self.create_container(request).await;
+        if created.is_err() {
+            self.task_gone();
+        }
+        created
+    }
+
+    async fn create_container(
+        &self,
+        request: api::CreateTaskRequest,
+    ) -> Result<api::CreateTaskResponse, TaskError> {
         let creating = Creating::begin(self, &request.id)?;
         let bundle = PathBuf::from(&request.bundle);
+        self.note_bundle(&bundle)?;
         let rootfs = bundle.join("rootfs");
         mounts::mount_all(&request.rootfs, &rootfs)?;
         let made = self.create_in(&request, &bundle).await;

@@ -48,6 +48,7 @@ impl Shim {
                 ..event::TaskDelete::default()
             });
             lock(&self.0.containers).remove(&request.id);
+            self.task_gone();
         }
         Ok(response)
     }

@@ -23,9 +23,11 @@ use std::sync::{Arc, Mutex};
 
 use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::MessageField;
+use davit_rundir::bundle_link;
 use tokio::sync::Notify;
 
 use crate::container::{Container, Freeze};
+use crate::daemon::Lifetime;
 use crate::error::TaskError;
 use crate::events::{Publisher, timestamp};
 use crate::idle::Idle;
@@ -41,6 +43,7 @@ struct Inner {
     namespace: String,
     /// The shim's own socket; consoles get theirs beside it.
     socket: PathBuf,
+    lifetime: Lifetime,
     reaper: Reaper,
     publisher: Publisher,
     idle: Idle,
@@ -54,6 +57,7 @@ impl Shim {
     pub(crate) fn new(
         namespace: &str,
         socket: PathBuf,
+        lifetime: Lifetime,
         reaper: Reaper,
         publisher: Publisher,
         idle: Idle,
@@ -61,6 +65,7 @@ impl Shim {
         Self(Arc::new(Inner {
             namespace: namespace.to_owned(),
             socket,
+            lifetime,
             reaper,
             publisher,
             idle,
@@ -148,13 +153,44 @@ impl Shim {
         }
     }
 
-    /// Removes the shim's socket; fine if it is gone.
+    /// Removes the shim's socket and what stands beside it; fine if they are gone.
     pub(crate) fn remove_socket(&self) {
-        match std::fs::remove_file(&self.0.socket) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                log::warn!("cannot remove {}: {error}", self.0.socket.display());
+        let beside = bundle_link(&self.0.socket);
+        for path in [&beside, &self.0.socket] {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    log::warn!("cannot remove {}: {error}", path.display());
+                }
+                _ => {}
             }
+        }
+    }
+
+    /// Notes beside the socket which bundle this shim is about to fill: nobody at containerd would clear up after
+    /// a death here, so the executor must find it.
+    fn note_bundle(&self, bundle: &Path) -> Result<(), TaskError> {
+        if self.0.lifetime == Lifetime::Group {
+            return Ok(());
+        }
+        self.link_bundle(bundle).map_err(|error| TaskError::Field {
+            field: "bundle",
+            problem: format!("cannot be noted: {error}"),
+        })
+    }
+
+    fn link_bundle(&self, bundle: &Path) -> std::io::Result<()> {
+        let link = bundle_link(&self.0.socket);
+        match std::fs::remove_file(&link) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
+        }
+        std::os::unix::fs::symlink(bundle, link)
+    }
+
+    /// A task is gone, or could not be made: the end of a shim that was there for it alone.
+    fn task_gone(&self) {
+        if self.0.lifetime == Lifetime::OneTask {
+            self.shutdown();
         }
     }
 

@@ -158,6 +158,7 @@ methods! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::Lifetime;
     use crate::events::Publisher;
     use crate::idle::Idle;
     use crate::reaper::Reaper;
@@ -167,6 +168,7 @@ mod tests {
         let shim = Shim::new(
             "default",
             "/run/socket".into(),
+            Lifetime::Group,
             Reaper::default(),
             Publisher::start("default", None),
             Idle::start(),
