@@ -8,16 +8,24 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::image;
+use crate::limits::Limits;
 use crate::peers::ctr;
 
 /// Makes a bundle named `name` in `scratch` and returns its path.
-pub(crate) fn create(scratch: &Path, name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn create(
+    scratch: &Path,
+    name: &str,
+    limits: Option<Limits>,
+) -> anyhow::Result<PathBuf> {
     let bundle = scratch.join(name);
     let root = bundle.join("rootfs");
     fs::create_dir_all(&root).with_context(|| format!("create {}", root.display()))?;
     image::write_plain(&root)?;
     let mut spec = ctr::generated_spec(&format!("spec-of-{name}"))?;
     adapt(&mut spec, &root, name)?;
+    if let Some(limits) = limits {
+        limits.put_into(&mut spec);
+    }
     let file = bundle.join("config.json");
     fs::write(&file, spec.to_string()).with_context(|| format!("write {}", file.display()))?;
     Ok(bundle)

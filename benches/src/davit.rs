@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 
 use crate::image;
+use executor::Flavour;
 use leftovers::Leftovers;
 
 const CALL_SECONDS_MAX: u64 = 60;
@@ -35,7 +36,7 @@ pub(crate) struct Davit {
 
 impl Davit {
     /// Connects to the executor at `socket`.
-    pub(crate) fn connect(socket: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn connect(socket: &Path, flavour: Flavour) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -44,7 +45,7 @@ impl Davit {
         let channel = runtime
             .block_on(containerd_client::connect(socket))
             .with_context(|| format!("connect to the executor at {}", socket.display()))?;
-        let leftovers = runtime.block_on(Leftovers::connect())?;
+        let leftovers = runtime.block_on(Leftovers::connect(flavour.namespace()))?;
         Ok(Self {
             runtime: Rc::new(runtime),
             channel,
@@ -68,14 +69,8 @@ impl Davit {
         })
     }
 
-    /// Submits a run of the payload with `arguments`.
-    pub(crate) fn submit(&self, arguments: &[&str]) -> anyhow::Result<Run> {
-        let argv = std::iter::once(&image::PAYLOAD_PATH).chain(arguments);
-        let request = SubmitRequest {
-            image: image::REFERENCE.to_owned(),
-            argv: argv.map(|&argument| argument.to_owned()).collect(),
-            ..SubmitRequest::default()
-        };
+    /// Submits a run.
+    pub(crate) fn submit(&self, request: SubmitRequest) -> anyhow::Result<Run> {
         self.bounded("submit a run", async {
             Ok(self.runs().submit(request).await?.into_inner())
         })
@@ -152,6 +147,16 @@ impl Davit {
             .block_on(async { tokio::time::timeout(limit, call).await })
             .with_context(|| format!("{what}: no answer within {CALL_SECONDS_MAX} s"))?
             .with_context(|| what.to_owned())
+    }
+}
+
+/// A run of the payload with `arguments`, everything else as it comes.
+pub(crate) fn payload_run(arguments: &[&str]) -> SubmitRequest {
+    let argv = std::iter::once(&image::PAYLOAD_PATH).chain(arguments);
+    SubmitRequest {
+        image: image::REFERENCE.to_owned(),
+        argv: argv.map(|&argument| argument.to_owned()).collect(),
+        ..SubmitRequest::default()
     }
 }
 

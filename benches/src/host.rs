@@ -8,7 +8,16 @@ use anyhow::Context as _;
 use crate::command;
 
 /// The programs whose version a reader needs to judge the figures.
-const PROGRAMS: &[&str] = &["containerd", "ctr", "crun", "runc"];
+const PROGRAMS: [&str; 8] = [
+    "davit",
+    "containerd",
+    "ctr",
+    "crun",
+    "runc",
+    "podman",
+    "conmon",
+    "docker",
+];
 
 /// The kernel's release, as `uname -r`.
 pub(crate) fn kernel() -> String {
@@ -38,19 +47,21 @@ fn describe(cpuinfo: &str) -> String {
     )
 }
 
-/// The first line of `--version` of every program that takes part.
-pub(crate) fn versions() -> anyhow::Result<BTreeMap<String, String>> {
+/// The first line of `--version` of every program that may take part; of one that cannot be asked, why.
+pub(crate) fn versions() -> BTreeMap<String, String> {
+    let version = |program: &str| match command::output(&mut command::of(program, &["--version"])) {
+        Ok(output) => first_line(&output),
+        Err(error) => format!("{program} is absent: {:#}", error.root_cause()),
+    };
     PROGRAMS
         .iter()
-        .map(|program| {
-            let output = command::output(&mut command::of(program, &["--version"]))?;
-            let text = String::from_utf8_lossy(&output);
-            Ok((
-                (*program).to_owned(),
-                text.lines().next().unwrap_or("").to_owned(),
-            ))
-        })
+        .map(|program| ((*program).to_owned(), version(program)))
         .collect()
+}
+
+fn first_line(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    text.lines().next().unwrap_or("").to_owned()
 }
 
 #[cfg(test)]
@@ -63,5 +74,14 @@ mod tests {
             "processor\t: 0\nmodel name\t: Foo 3\n\nprocessor\t: 1\nmodel name\t: Foo 3\n";
         assert_eq!(describe(cpuinfo), "2 × Foo 3");
         assert_eq!(describe(""), "0 × unknown processor");
+    }
+
+    #[test]
+    fn a_missing_program_is_named_as_absent() {
+        let versions = versions();
+        assert_eq!(versions.len(), PROGRAMS.len());
+        for (program, version) in versions {
+            assert!(!version.is_empty(), "{program}");
+        }
     }
 }

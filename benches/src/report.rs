@@ -1,6 +1,7 @@
 //! Results as a table for people and as JSON for programs.
 //!
-//! Ratios are of medians, always davit : peer, and only given when the whole run succeeded.
+//! Ratios are davit : peer, of medians and of 95th percentiles. The JSON form holds those of medians
+//! under `<what>: davit / <peer>`, those of percentiles under `<what>_p95: davit / <peer>`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,30 +14,12 @@ use serde::Serialize;
 use crate::host;
 use crate::sample::Quantity;
 use crate::statistics::Summary;
+use crate::target::Target;
 
 /// The path whose figures are divided by the others'.
 pub(crate) const SUBJECT: &str = "davit";
 /// davit by other ways: shown, not compared with.
-const OTHER_WAYS: [&str; 1] = ["davit-cli"];
-
-/// What davit promises.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Target {
-    /// The ratio of that name is at most that.
-    Ratio {
-        /// As in the report, e.g. `cleaned: davit / ctr-runc`.
-        name: &'static str,
-        /// At most.
-        most: f64,
-    },
-    /// davit's own median is at most that.
-    Median {
-        /// Of what.
-        quantity: Quantity,
-        /// At most, in the quantity's unit.
-        most: f64,
-    },
-}
+const OTHER_WAYS: [&str; 2] = ["davit-cli", "davit-cold"];
 
 /// What `--json` writes.
 #[derive(Debug, Serialize)]
@@ -47,17 +30,20 @@ pub(crate) struct Report {
     versions: BTreeMap<String, String>,
     results: Vec<Row>,
     ratios: BTreeMap<String, f64>,
+    /// What the quantities span; for people.
+    #[serde(skip)]
+    legend: Vec<Quantity>,
 }
 
 /// One quantity of one path.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
-    what: &'static str,
-    path: &'static str,
-    n: usize,
-    median: f64,
-    p95: f64,
-    unit: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) n: usize,
+    pub(crate) median: f64,
+    pub(crate) p95: f64,
+    pub(crate) unit: &'static str,
 }
 
 impl Row {
@@ -69,31 +55,44 @@ impl Row {
 
 /// Results in the order to show them.
 #[derive(Debug, Default)]
-pub(crate) struct Rows(Vec<Row>);
+pub(crate) struct Rows {
+    rows: Vec<Row>,
+    legend: Vec<Quantity>,
+}
 
 impl Rows {
     /// Adds `values` of `quantity` on `path`; nothing when there are none.
     pub(crate) fn add(&mut self, quantity: Quantity, path: &'static str, values: &[f64]) {
-        if let Some(Summary { n, median, p95 }) = Summary::of(values) {
-            let (what, unit) = (quantity.name(), quantity.unit());
-            self.0.push(Row {
-                what,
-                path,
-                n,
-                median,
-                p95,
-                unit,
-            });
+        let Some(Summary { n, median, p95 }) = Summary::of(values) else {
+            return;
+        };
+        if !self.legend.contains(&quantity) {
+            self.legend.push(quantity);
         }
+        self.rows.push(Row {
+            what: quantity.name,
+            path,
+            n,
+            median,
+            p95,
+            unit: quantity.unit,
+        });
     }
 
-    /// Each `<what>: davit / <peer>` of a quantity that both have.
+    /// Each `<what>: davit / <peer>` of a quantity that both have, of medians and of percentiles. A peer
+    /// whose figure is zero has none: JSON knows no infinity.
     fn ratios(&self) -> BTreeMap<String, f64> {
         let mut ratios = BTreeMap::new();
-        for subject in self.0.iter().filter(|row| row.path == SUBJECT) {
-            for peer in self.0.iter().filter(|row| row.is_peer_of(subject)) {
-                let name = format!("{}: {SUBJECT} / {}", subject.what, peer.path);
-                ratios.insert(name, subject.median / peer.median);
+        for subject in self.rows.iter().filter(|row| row.path == SUBJECT) {
+            for peer in self.rows.iter().filter(|row| row.is_peer_of(subject)) {
+                let pairs = [
+                    ("", subject.median, peer.median),
+                    ("_p95", subject.p95, peer.p95),
+                ];
+                for (of, ours, theirs) in pairs.into_iter().filter(|(.., theirs)| *theirs > 0.0) {
+                    let name = format!("{}{of}: {SUBJECT} / {}", subject.what, peer.path);
+                    ratios.insert(name, ours / theirs);
+                }
             }
         }
         ratios
@@ -107,30 +106,26 @@ impl Report {
             commit: commit.to_owned(),
             host: host::machine()?,
             kernel: host::kernel(),
-            versions: host::versions()?,
+            versions: host::versions(),
             ratios: if complete {
                 rows.ratios()
             } else {
                 BTreeMap::new()
             },
-            results: rows.0,
+            results: rows.rows,
+            legend: rows.legend,
         })
     }
 
-    /// Whether `target` is reached, in a sentence; `None` when it was not measured.
-    pub(crate) fn verdict(&self, target: &Target) -> Option<String> {
-        let (name, value, most, unit) = match *target {
-            Target::Ratio { name, most } => (name, *self.ratios.get(name)?, most, ""),
-            Target::Median { quantity, most } => {
-                let (what, unit) = (quantity.name(), quantity.unit());
-                let ours = |row: &&Row| row.what == what && row.path == SUBJECT;
-                (what, self.results.iter().find(ours)?.median, most, unit)
-            }
-        };
-        let verdict = if value <= most { "met" } else { "MISSED" };
-        Some(format!(
-            "target {name} ≤ {most} {unit}: {value:.3}, {verdict}"
-        ))
+    /// The ratio of that name, if both sides were measured.
+    pub(crate) fn ratio(&self, name: &str) -> Option<f64> {
+        self.ratios.get(name).copied()
+    }
+
+    /// davit's own figures of a quantity, if it was measured.
+    pub(crate) fn own(&self, quantity: Quantity) -> Option<&Row> {
+        let ours = |row: &&Row| row.what == quantity.name && row.path == SUBJECT;
+        self.results.iter().find(ours)
     }
 
     /// Writes the JSON form to `file`.
@@ -140,36 +135,72 @@ impl Report {
         fs::write(file, text).with_context(|| format!("write {}", file.display()))
     }
 
-    /// The table for people.
-    pub(crate) fn table(&self) -> String {
+    /// The form for people: where, what each figure spans, the figures, the ratios, the targets.
+    pub(crate) fn text(&self, targets: &[Target]) -> String {
         let mut text = format!(
             "{}, Linux {}, commit {}\n",
             self.host, self.kernel, self.commit
         );
         for version in self.versions.values() {
-            text.push_str(version);
-            text.push('\n');
+            text.push_str(&format!("{version}\n"));
         }
+        text.push('\n');
+        for quantity in &self.legend {
+            text.push_str(&format!("{}: {}\n", quantity.name, quantity.spans));
+        }
+        text.push_str(&format!("\n{}\n", self.results_table()));
+        if !self.ratios.is_empty() {
+            text.push_str(&format!("\n{}\n", self.ratios_table()));
+        }
+        let verdicts: Vec<String> = targets.iter().filter_map(|t| t.verdict(self)).collect();
+        if !verdicts.is_empty() {
+            text.push_str(&format!("\n{}\n", verdicts.join("\n")));
+        }
+        text
+    }
+
+    fn results_table(&self) -> Table {
         let mut results = table(["what", "path", "median", "p95", "unit", "n"], 2..=3);
         for row in &self.results {
             results.add_row([
                 row.what.to_owned(),
                 row.path.to_owned(),
-                format!("{:.2}", row.median),
-                format!("{:.2}", row.p95),
+                figure(row.median),
+                figure(row.p95),
                 row.unit.to_owned(),
                 row.n.to_string(),
             ]);
         }
-        text.push_str(&format!("\n{results}\n"));
-        if !self.ratios.is_empty() {
-            let mut ratios = table(["ratio of medians", ""], 1..=1);
-            for (name, ratio) in &self.ratios {
-                ratios.add_row([name.clone(), format!("{ratio:.3}")]);
+        results
+    }
+
+    fn ratios_table(&self) -> Table {
+        let mut ratios = table(["ratio", "of medians", "of p95"], 1..=2);
+        for (name, ratio) in &self.ratios {
+            let Some((what, sides)) = name.split_once(": ") else {
+                continue;
+            };
+            if what.ends_with("_p95") {
+                continue;
             }
-            text.push_str(&format!("\n{ratios}\n"));
+            let p95 = self.ratio(&format!("{what}_p95: {sides}"));
+            ratios.add_row([
+                name.clone(),
+                format!("{ratio:.3}"),
+                p95.map_or_else(String::new, |ratio| format!("{ratio:.3}")),
+            ]);
         }
-        text
+        ratios
+    }
+}
+
+/// Three significant digits at least, no false ones beyond.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1_000.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        v if v >= 0.1 || v == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
     }
 }
 
@@ -185,26 +216,32 @@ fn table<const N: usize>(header: [&str; N], numbers: std::ops::RangeInclusive<us
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) const CLEANED: Quantity = Quantity {
+        name: "cleaned",
+        unit: "ms",
+        spans: "all of it",
+    };
+    const ENDED: Quantity = Quantity {
+        name: "ended",
+        unit: "ms",
+        spans: "some of it",
+    };
 
     fn rows() -> Rows {
         let mut rows = Rows::default();
-        rows.add(Quantity::Cleaned, "davit", &[10.0, 20.0, 30.0]);
-        rows.add(Quantity::Cleaned, "ctr-runc", &[100.0]);
-        rows.add(Quantity::DurableEnd, "davit", &[9.0]);
-        rows.add(Quantity::Cleaned, "davit-cli", &[25.0]);
-        rows.add(Quantity::Cleaned, "crun", &[]);
+        rows.add(CLEANED, "davit", &[10.0, 20.0, 30.0]);
+        rows.add(CLEANED, "ctr-runc", &[100.0]);
+        rows.add(ENDED, "davit", &[9.0]);
+        rows.add(CLEANED, "davit-cli", &[25.0]);
+        rows.add(CLEANED, "crun", &[]);
+        rows.add(CLEANED, "free", &[0.0]);
         rows
     }
 
-    #[test]
-    fn a_ratio_is_of_medians_and_needs_both_sides() {
-        let expected = BTreeMap::from([("cleaned: davit / ctr-runc".to_owned(), 0.2)]);
-        assert_eq!(rows().ratios(), expected);
-    }
-
-    fn report() -> Report {
+    pub(crate) fn report() -> Report {
         let rows = rows();
         Report {
             commit: "c".into(),
@@ -212,41 +249,18 @@ mod tests {
             kernel: "k".into(),
             versions: BTreeMap::from([("crun".into(), "1".into())]),
             ratios: rows.ratios(),
-            results: rows.0,
+            results: rows.rows,
+            legend: rows.legend,
         }
     }
 
     #[test]
-    fn a_target_is_met_up_to_its_bound_and_silent_when_not_measured() {
-        let name = "cleaned: davit / ctr-runc";
-        let verdict = |target| report().verdict(&target);
-        assert!(
-            verdict(Target::Ratio { name, most: 0.2 })
-                .unwrap()
-                .ends_with("0.200, met")
-        );
-        assert!(
-            verdict(Target::Ratio { name, most: 0.19 })
-                .unwrap()
-                .ends_with("MISSED")
-        );
-        let quantity = Quantity::Cleaned;
-        assert!(
-            verdict(Target::Median {
-                quantity,
-                most: 19.0
-            })
-            .unwrap()
-            .ends_with("MISSED")
-        );
-        let quantity = Quantity::Memory;
-        assert_eq!(
-            verdict(Target::Median {
-                quantity,
-                most: 1.0
-            }),
-            None
-        );
+    fn a_ratio_needs_both_sides_and_something_to_divide_by() {
+        let expected = BTreeMap::from([
+            ("cleaned: davit / ctr-runc".to_owned(), 0.2),
+            ("cleaned_p95: davit / ctr-runc".to_owned(), 0.3),
+        ]);
+        assert_eq!(rows().ratios(), expected);
     }
 
     #[test]
@@ -262,5 +276,27 @@ mod tests {
         });
         assert_eq!(json["results"][0], first);
         assert_eq!(json["ratios"]["cleaned: davit / ctr-runc"], 0.2);
+    }
+
+    #[test]
+    fn the_text_says_what_each_figure_spans_and_both_ratios() {
+        let text = report().text(&[]);
+        assert!(text.contains("cleaned: all of it\n"), "{text}");
+        let line = text.lines().find(|line| line.contains("/ ctr-runc"));
+        let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+        assert_eq!(words[words.len() - 2..], ["0.200", "0.300"]);
+    }
+
+    #[test]
+    fn figures_keep_three_digits() {
+        for (value, text) in [
+            (12_345.6, "12346"),
+            (12.34, "12.3"),
+            (1.234, "1.23"),
+            (0.0, "0.00"),
+            (0.0123, "0.0123"),
+        ] {
+            assert_eq!(figure(value), text);
+        }
     }
 }

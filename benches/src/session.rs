@@ -1,34 +1,36 @@
-//! What every sub-command does around its peers: the stage they run on, the rounds, the report.
+//! What every sub-command does around its peers: the options, the rounds, the report.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 
-use crate::davit::Davit;
-use crate::davit::executor::Executor;
-use crate::image;
-use crate::peers::{Peer, ctr};
-use crate::report::{Report, Rows, SUBJECT, Target};
-use crate::runner::{self, Failure, Plan};
+use crate::peers::Peer;
+use crate::report::{Report, Rows, SUBJECT};
+use crate::runner::{self, Outcome, Plan};
 use crate::sample::Quantity;
+use crate::stage::Stage;
+use crate::target::Target;
 
 /// What every sub-command is told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Rounds counted; each runs every peer once.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rounds: u32,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: Option<u32>,
     /// Rounds run first and thrown away.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1_000))]
-    warm_up: u32,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    warm_up: Option<u32>,
     /// Seed of the orders within rounds; by default another one each time.
     #[arg(long)]
     seed: Option<u64>,
     /// Only these peers, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Go on without a peer that is missing or fails; it is named either way.
+    #[arg(long)]
+    allow_missing: bool,
     /// Where to write the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -37,7 +39,21 @@ pub(crate) struct Options {
     commit: String,
     /// Where state and bundles go: a real disk, as on any host.
     #[arg(long, default_value = "/var/lib/davit")]
-    scratch: PathBuf,
+    pub(crate) scratch: PathBuf,
+}
+
+/// A sub-command's own part.
+pub(crate) struct Bench<'a> {
+    /// All peers, in the order of the report.
+    pub(crate) peers: &'a [&'static str],
+    /// All quantities, in the order of the report.
+    pub(crate) quantities: &'a [Quantity],
+    /// What davit promises.
+    pub(crate) targets: &'a [Target],
+    /// Rounds counted, unless the user says otherwise.
+    pub(crate) rounds: u32,
+    /// Rounds thrown away, unless the user says otherwise.
+    pub(crate) warm_up_rounds: u32,
 }
 
 impl Options {
@@ -45,97 +61,62 @@ impl Options {
     ///
     /// # Errors
     /// When one was asked for that is not among `all`.
-    pub(crate) fn choose(&self, all: &[&'static str]) -> anyhow::Result<Vec<&'static str>> {
+    fn choose(&self, all: &[&'static str]) -> anyhow::Result<Vec<&'static str>> {
         if let Some(wrong) = self.only.iter().find(|name| !all.contains(&name.as_str())) {
-            anyhow::bail!("--only {wrong}: the peers are {}", all.join(", "));
+            bail!("--only {wrong}: the peers are {}", all.join(", "));
         }
         let wanted =
             |name: &&str| self.only.is_empty() || self.only.iter().any(|only| only == name);
         Ok(all.iter().copied().filter(wanted).collect())
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self, bench: &Bench<'_>) -> Plan {
         Plan {
-            warm_up_rounds: self.warm_up,
-            rounds: self.rounds,
+            warm_up_rounds: self.warm_up.unwrap_or(bench.warm_up_rounds),
+            rounds: self.rounds.unwrap_or(bench.rounds),
             seed: self.seed.unwrap_or_else(seed_of_now),
+            drop_failing: self.allow_missing,
         }
     }
 }
 
-/// Where the peers run: the image is in the registry, pulled and unpacked; an executor serves if one
-/// of them needs it.
-pub(crate) struct Stage {
-    scratch: tempfile::TempDir,
-    davit: Option<(Executor, Davit)>,
+/// Peers that could be prepared, and why the others could not.
+#[derive(Default)]
+struct Present {
+    peers: Vec<Box<dyn Peer>>,
+    absent: Vec<String>,
 }
 
-impl Stage {
-    pub(crate) fn set(options: &Options) -> anyhow::Result<Self> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "needs root: it starts containers"
-        );
-        let scratch = tempfile::Builder::new()
-            .prefix("bench.")
-            .tempdir_in(&options.scratch)
-            .with_context(|| format!("make a directory in {}", options.scratch.display()))?;
-        say(&format!("preparing the payload image {}", image::REFERENCE))?;
-        image::push(scratch.path())?;
-        ctr::pull()?;
-        // What a build has just written would else reach the disk amid the fsyncs that are measured.
-        rustix::fs::sync();
-        Ok(Self {
-            scratch,
-            davit: None,
-        })
-    }
-
-    /// A directory that ends with the stage.
-    pub(crate) fn scratch(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    /// A client of the stage's executor, which is started by the first call, and the executor's socket.
-    pub(crate) fn davit(&mut self) -> anyhow::Result<(Davit, PathBuf)> {
-        if self.davit.is_none() {
-            let executor = Executor::start(self.scratch.path())?;
-            let davit = Davit::connect(executor.socket())?;
-            davit.pull().with_context(|| executor.log_tail())?;
-            self.davit = Some((executor, davit));
-        }
-        let (executor, davit) = self.davit.as_ref().context("started above")?;
-        Ok((davit.clone(), executor.socket().to_owned()))
-    }
-
-    fn explain(&self, failure: Failure) -> anyhow::Error {
-        let place = format!(
-            "{} failed in round {}; no ratios",
-            failure.peer, failure.round
-        );
-        let error = failure.error.context(place);
-        match &self.davit {
-            Some((executor, _)) if failure.peer.starts_with(SUBJECT) => error.context(format!(
-                "the executor's log ends with:\n{}",
-                executor.log_tail()
-            )),
-            _ => error,
-        }
-    }
-}
-
-/// Measures `peers` as `options` say and reports, with a verdict on each of `targets`.
+/// Prepares the peers, measures them as `options` say, and reports. A name may stand for several peers
+/// of that name, each with quantities of its own.
 ///
 /// # Errors
-/// When anything at all failed; what was measured until then is shown, without ratios.
+/// When davit fails, or a peer that may not be missing; what was measured until then is shown, without
+/// ratios.
 pub(crate) fn measure(
     options: &Options,
-    stage: &Stage,
-    peers: &mut [Box<dyn Peer>],
-    targets: &[Target],
+    bench: &Bench<'_>,
+    prepare: impl Fn(&'static str, &mut Stage) -> anyhow::Result<Vec<Box<dyn Peer>>>,
 ) -> anyhow::Result<()> {
-    let plan = options.plan();
-    let names: Vec<&str> = peers.iter().map(|peer| peer.name()).collect();
+    let names = options.choose(bench.peers)?;
+    let mut stage = Stage::set(&options.scratch)?;
+    let mut present = Present::default();
+    for name in &names {
+        match prepare(name, &mut stage) {
+            Ok(peers) => present.peers.extend(peers),
+            Err(error) if name.starts_with(SUBJECT) => {
+                return Err(error.context(format!("prepare {name}")));
+            }
+            Err(error) => present.absent.push(format!("{name} is absent: {error:#}")),
+        }
+    }
+    if !present.absent.is_empty() && !options.allow_missing {
+        bail!(
+            "{}\n(--allow-missing measures without)",
+            present.absent.join("\n")
+        );
+    }
+    let plan = options.plan(bench);
     say(&format!(
         "{} rounds of {} after {} for warming up, seed {}",
         plan.rounds,
@@ -143,33 +124,55 @@ pub(crate) fn measure(
         plan.warm_up_rounds,
         plan.seed
     ))?;
-    let outcome = runner::run(peers, plan);
+    let outcome = runner::run(&mut present.peers, plan);
+    report(options, bench, &names, present.absent, outcome, &stage)
+}
+
+fn report(
+    options: &Options,
+    bench: &Bench<'_>,
+    names: &[&'static str],
+    mut absent: Vec<String>,
+    outcome: Outcome,
+    stage: &Stage,
+) -> anyhow::Result<()> {
     let mut rows = Rows::default();
-    for quantity in Quantity::ALL {
-        for peer in peers.iter() {
-            if let Some(values) = outcome.values.get(&(quantity, peer.name())) {
-                rows.add(quantity, peer.name(), values);
+    for quantity in bench.quantities {
+        for name in names {
+            if let Some(values) = outcome.values.get(&(*quantity, *name)) {
+                rows.add(*quantity, name, values);
             }
         }
     }
-    let report = Report::new(&options.commit, rows, outcome.failure.is_none())?;
-    show(&report, targets)?;
-    if let Some(failure) = outcome.failure {
-        return Err(stage.explain(failure));
+    let mut fatal = None;
+    for failure in outcome.failures {
+        let place = format!("{} failed in round {}", failure.peer, failure.round);
+        if failure.peer.starts_with(SUBJECT) || !options.allow_missing {
+            let error = failure.error.context(format!("{place}; no ratios"));
+            fatal = Some(stage.explain(failure.peer, error));
+        } else {
+            absent.push(format!("{place}, absent: {:#}", failure.error));
+        }
+    }
+    let report = Report::new(&options.commit, rows, fatal.is_none())?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", report.text(bench.targets)).context("print the report")?;
+    for line in absent {
+        writeln!(out, "{line}").context("print what is absent")?;
+    }
+    writeln!(
+        out,
+        "{} of {} turns began on a machine busy with something else",
+        outcome.busy_turns, outcome.turns
+    )
+    .context("print how quiet it was")?;
+    if let Some(error) = fatal {
+        return Err(error);
     }
     options
         .json
         .as_deref()
         .map_or(Ok(()), |file| report.write_json(file))
-}
-
-fn show(report: &Report, targets: &[Target]) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", report.table()).context("print the table")?;
-    for verdict in targets.iter().filter_map(|target| report.verdict(target)) {
-        writeln!(out, "{verdict}").context("print the targets")?;
-    }
-    Ok(())
 }
 
 /// Progress goes to stderr: stdout is the report.
@@ -195,11 +198,13 @@ mod tests {
         options: Options,
     }
 
-    fn chosen(arguments: &[&str]) -> anyhow::Result<Vec<&'static str>> {
+    fn options(arguments: &[&str]) -> Options {
         let line = std::iter::once(&"bench").chain(arguments);
-        Line::parse_from(line)
-            .options
-            .choose(&["davit", "crun", "runc"])
+        Line::parse_from(line).options
+    }
+
+    fn chosen(arguments: &[&str]) -> anyhow::Result<Vec<&'static str>> {
+        options(arguments).choose(&["davit", "crun", "runc"])
     }
 
     #[test]
@@ -219,5 +224,22 @@ mod tests {
                 .to_string()
                 .contains("rnuc")
         );
+    }
+
+    #[test]
+    fn a_sub_commands_rounds_hold_unless_the_user_says_otherwise() {
+        let bench = Bench {
+            peers: &[],
+            quantities: &[],
+            targets: &[],
+            rounds: 50,
+            warm_up_rounds: 5,
+        };
+        let rounds = |arguments: &[&str]| {
+            let plan = options(arguments).plan(&bench);
+            (plan.warm_up_rounds, plan.rounds)
+        };
+        assert_eq!(rounds(&[]), (5, 50));
+        assert_eq!(rounds(&["--rounds", "3", "--warm-up", "0"]), (0, 3));
     }
 }

@@ -9,36 +9,80 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::command;
+
 const READY_SECONDS_MAX: u64 = 30;
-const READY_POLL_MS: u64 = 20;
+const READY_POLL_MS: u64 = 2;
 const LOG_TAIL_LINES: usize = 20;
+
+/// Settings that differ between measured executors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// As it comes.
+    AsShipped,
+    /// Without warm slots: every launch goes the plain path through containerd.
+    Cold,
+}
+
+impl Flavour {
+    /// Two executors share neither state nor containerd namespace nor cgroup.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AsShipped => "davit",
+            Self::Cold => "davit-cold",
+        }
+    }
+
+    /// The containerd namespace of all its containers.
+    pub(crate) const fn namespace(self) -> &'static str {
+        self.name()
+    }
+
+    fn settings(self, scratch: &Path) -> anyhow::Result<String> {
+        let name = self.name();
+        let mut text = format!(
+            "state_dir = \"{state}\"\nsocket = \"{socket}\"\ncgroup_parent = \"/{name}\"\n\
+             allow_missing_controllers = true\n\
+             [containerd]\nnamespace = \"{name}\"\n\
+             [registries.\"127.0.0.1:5000\"]\nplain_http = true\n",
+            state = scratch.join(name).display(),
+            socket = scratch.join(name).with_extension("sock").display(),
+        );
+        if self == Self::Cold && knows_warm_slots()? {
+            text.push_str("[warm]\nslots_max = 0\n");
+        }
+        Ok(text)
+    }
+}
+
+/// Whether this davit has warm slots: one that has none is measured cold either way.
+fn knows_warm_slots() -> anyhow::Result<bool> {
+    let schema = command::output(&mut command::of("davit", &["executor", "schema"]))?;
+    let schema: serde_json::Value =
+        serde_json::from_slice(&schema).context("understand the settings' schema")?;
+    Ok(!schema["properties"]["warm"].is_null())
+}
 
 /// A running executor; killed and reaped when dropped.
 pub(crate) struct Executor {
     process: Child,
+    settings: PathBuf,
     socket: PathBuf,
     log: PathBuf,
 }
 
 impl Executor {
     /// Starts one that keeps its state in `scratch`, and waits until it answers.
-    pub(crate) fn start(scratch: &Path) -> anyhow::Result<Self> {
-        let socket = scratch.join("executor.sock");
-        let settings = scratch.join("executor.toml");
-        fs::write(&settings, settings_text(scratch, &socket))
+    pub(crate) fn start(scratch: &Path, flavour: Flavour) -> anyhow::Result<Self> {
+        let file = |extension: &str| scratch.join(flavour.name()).with_extension(extension);
+        let settings = file("toml");
+        fs::write(&settings, flavour.settings(scratch)?)
             .with_context(|| format!("write {}", settings.display()))?;
-        let log = scratch.join("executor.log");
-        let log_file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
-        let process = Command::new("davit")
-            .args(["executor", "serve", "--config"])
-            .arg(&settings)
-            .stdin(Stdio::null())
-            .stdout(log_file.try_clone().context("share the executor's log")?)
-            .stderr(log_file)
-            .spawn()
-            .context("start davit executor serve")?;
+        let (socket, log) = (file("sock"), file("log"));
+        let process = spawn(&settings, &log)?;
         let mut executor = Self {
             process,
+            settings,
             socket,
             log,
         };
@@ -46,12 +90,31 @@ impl Executor {
         Ok(executor)
     }
 
+    /// Kills it as the kernel would, and reaps it; its socket is left behind.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill().context("kill the executor")?;
+        self.process.wait().context("reap the executor")?;
+        Ok(())
+    }
+
+    /// Starts its successor after [`Executor::kill`]; does not wait until it answers.
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
+        self.process = spawn(&self.settings, &self.log)?;
+        Ok(())
+    }
+
     /// The socket of its local API.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
 
-    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Returns once it accepts connections.
+    pub(crate) fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
         while UnixStream::connect(&self.socket).is_err() {
             if let Some(status) = self.process.try_wait().context("look at the executor")? {
@@ -84,11 +147,18 @@ impl Drop for Executor {
     }
 }
 
-fn settings_text(scratch: &Path, socket: &Path) -> String {
-    format!(
-        "state_dir = \"{}\"\nsocket = \"{}\"\nallow_missing_controllers = true\n\
-         [registries.\"127.0.0.1:5000\"]\nplain_http = true\n",
-        scratch.join("state").display(),
-        socket.display()
-    )
+fn spawn(settings: &Path, log: &Path) -> anyhow::Result<Child> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("open {}", log.display()))?;
+    Command::new("davit")
+        .args(["executor", "serve", "--config"])
+        .arg(settings)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("share the executor's log")?)
+        .stderr(log)
+        .spawn()
+        .context("start davit executor serve")
 }

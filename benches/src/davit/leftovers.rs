@@ -21,7 +21,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
-const NAMESPACE: &str = "davit";
 const SNAPSHOTTER: &str = "overlayfs";
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 const LOOK_AGAIN_US: u64 = 250;
@@ -31,6 +30,7 @@ const GONE_SECONDS_MAX: u64 = 30;
 #[derive(Clone)]
 pub(crate) struct Leftovers {
     containerd: Channel,
+    namespace: &'static str,
 }
 
 /// Where something may be left, in the order of looking.
@@ -53,11 +53,14 @@ const PLACES: [Place; 5] = [
 ];
 
 impl Leftovers {
-    pub(crate) async fn connect() -> anyhow::Result<Self> {
+    pub(crate) async fn connect(namespace: &'static str) -> anyhow::Result<Self> {
         let containerd = containerd_client::connect(CONTAINERD_SOCKET)
             .await
             .with_context(|| format!("connect to containerd at {CONTAINERD_SOCKET}"))?;
-        Ok(Self { containerd })
+        Ok(Self {
+            containerd,
+            namespace,
+        })
     }
 
     /// Returns once nothing of the run recorded in `records` is left.
@@ -70,7 +73,11 @@ impl Leftovers {
             .context("the run has no state record")?;
         let cgroup = Path::new(CGROUP_ROOT).join(launch.cgroup.trim_start_matches('/'));
         let shim = Path::new("/proc").join(state.shim_pid.to_string());
-        let name = records.key().to_string();
+        // A container made in advance keeps the name of its slot.
+        let name = match launch.slot {
+            Some(slot) => slot.to_string(),
+            None => records.key().to_string(),
+        };
         let begun = Instant::now();
         for place in PLACES {
             loop {
@@ -95,7 +102,7 @@ impl Leftovers {
     }
 
     async fn container_gone(&self, id: &str) -> anyhow::Result<bool> {
-        let request = in_namespace(GetContainerRequest { id: id.to_owned() });
+        let request = self.in_namespace(GetContainerRequest { id: id.to_owned() });
         not_found(
             ContainersClient::new(self.containerd.clone())
                 .get(request)
@@ -105,7 +112,7 @@ impl Leftovers {
     }
 
     async fn snapshot_gone(&self, key: &str) -> anyhow::Result<bool> {
-        let request = in_namespace(StatSnapshotRequest {
+        let request = self.in_namespace(StatSnapshotRequest {
             snapshotter: SNAPSHOTTER.to_owned(),
             key: key.to_owned(),
         });
@@ -118,7 +125,7 @@ impl Leftovers {
     }
 
     async fn lease_gone(&self, id: &str) -> anyhow::Result<bool> {
-        let request = in_namespace(ListRequest {
+        let request = self.in_namespace(ListRequest {
             filters: vec![format!("id==\"{id}\"")],
         });
         let reply = LeasesClient::new(self.containerd.clone())
@@ -127,15 +134,15 @@ impl Leftovers {
             .context("look for the lease")?;
         Ok(reply.into_inner().leases.is_empty())
     }
-}
 
-fn in_namespace<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let namespace = MetadataValue::from_static(NAMESPACE);
-    request
-        .metadata_mut()
-        .insert("containerd-namespace", namespace);
-    request
+    fn in_namespace<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let namespace = MetadataValue::from_static(self.namespace);
+        request
+            .metadata_mut()
+            .insert("containerd-namespace", namespace);
+        request
+    }
 }
 
 fn not_found<T>(reply: Result<T, Status>) -> Result<bool, Status> {

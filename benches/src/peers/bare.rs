@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::clock::Instant;
-use crate::peers::Peer;
-use crate::sample::{Quantity, Sample};
+use crate::limits::Limits;
+use crate::peers::{Peer, measure_command};
+use crate::sample::Sample;
 use crate::{bundle, command};
 
 /// A runtime and its bundle.
@@ -17,10 +17,14 @@ pub(crate) struct Bare {
 
 impl Bare {
     /// Prepares a bundle for `runtime` in `scratch`.
-    pub(crate) fn prepare(runtime: &'static str, scratch: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(
+        runtime: &'static str,
+        limits: Option<Limits>,
+        scratch: &Path,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             runtime,
-            bundle: bundle::create(scratch, &format!("bare-{runtime}"))?,
+            bundle: bundle::create(scratch, &format!("bare-{runtime}"), limits)?,
             launches: 0,
         })
     }
@@ -35,17 +39,6 @@ impl Peer for Bare {
         self.launches += 1;
         let id = format!("bench-{}-{}", self.runtime, self.launches);
         let mut run = command::of(self.runtime, &["run", "--bundle"]);
-        run.arg(&self.bundle).arg(id);
-        let submitted = Instant::now();
-        let output = command::output(&mut run)?;
-        let cleaned = Instant::now();
-        let first = Instant::printed(&output)?;
-        Ok(Sample::from([
-            (
-                Quantity::FirstUserInstruction,
-                first.milliseconds_since(submitted)?,
-            ),
-            (Quantity::Cleaned, cleaned.milliseconds_since(submitted)?),
-        ]))
+        measure_command(run.arg(&self.bundle).arg(id))
     }
 }

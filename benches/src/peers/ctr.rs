@@ -1,11 +1,14 @@
 //! `ctr run --rm` with containerd's own runc shim, driving runc or crun: a container through containerd
 //! as its own tool does it. `ctr` returns once task, shim, container and snapshot are gone.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::clock::Instant;
-use crate::peers::Peer;
-use crate::sample::{Quantity, Sample};
+use crate::limits::Limits;
+use crate::peers::{Peer, launch_sample};
+use crate::sample::Sample;
 use crate::session::say;
 use crate::{command, image};
 
@@ -23,16 +26,22 @@ const LOST_OUTPUTS_MAX: u32 = 5;
 pub(crate) struct Ctr {
     name: &'static str,
     runtime_binary: &'static str,
+    limits: Option<Limits>,
     launches: u64,
     lost_outputs: u32,
 }
 
 impl Ctr {
     /// `ctr run` driving `runtime_binary`; [`pull`] must have been called.
-    pub(crate) const fn driving(name: &'static str, runtime_binary: &'static str) -> Self {
+    pub(crate) const fn driving(
+        name: &'static str,
+        runtime_binary: &'static str,
+        limits: Option<Limits>,
+    ) -> Self {
         Self {
             name,
             runtime_binary,
+            limits,
             launches: 0,
             lost_outputs: 0,
         }
@@ -42,10 +51,7 @@ impl Ctr {
     fn launch(&mut self) -> anyhow::Result<(Instant, Vec<u8>)> {
         self.launches += 1;
         let id = format!("{}-{}", self.name, self.launches);
-        let mut run = command::of("ctr", &["--namespace", NAMESPACE, "run", "--rm"]);
-        run.args(NO_LIMITS)
-            .args(["--runtime", RUNTIME, "--runc-binary", self.runtime_binary])
-            .args([image::REFERENCE, &id, image::PAYLOAD_PATH]);
+        let mut run = run_attached(self.runtime_binary, self.limits, &id);
         let submitted = Instant::now();
         Ok((submitted, command::output(&mut run)?))
     }
@@ -68,13 +74,21 @@ impl Peer for Ctr {
                 ))?;
                 continue;
             }
-            let first = Instant::printed(&output)?.milliseconds_since(submitted)?;
-            return Ok(Sample::from([
-                (Quantity::FirstUserInstruction, first),
-                (Quantity::Cleaned, cleaned.milliseconds_since(submitted)?),
-            ]));
+            return launch_sample(submitted, Instant::printed(&output)?, cleaned);
         }
     }
+}
+
+/// `ctr run --rm` of the payload, attached, as container `id`.
+pub(crate) fn run_attached(runtime_binary: &str, limits: Option<Limits>, id: &str) -> Command {
+    let mut run = command::of("ctr", &["--namespace", NAMESPACE, "run", "--rm"]);
+    match limits {
+        Some(limits) => run.args(limits.ctr_flags()),
+        None => run.args(NO_LIMITS),
+    };
+    run.args(["--runtime", RUNTIME, "--runc-binary", runtime_binary])
+        .args([image::REFERENCE, id, image::PAYLOAD_PATH]);
+    run
 }
 
 /// Pulls and unpacks the payload's image for `ctr`.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::memory::{MEMORY, MEMORY_BESIDE_ANOTHER};
 use crate::peers::{Peer, ctr};
-use crate::sample::{Quantity, Sample};
+use crate::sample::Sample;
 use crate::smaps;
 
 /// Holds a container and weighs its shim.
@@ -43,8 +44,8 @@ impl Peer for CtrHeld {
         ctr::remove_running(&weighed)?;
         ctr::remove_running(&other)?;
         Ok(Sample::from([
-            (Quantity::Memory, alone),
-            (Quantity::MemoryBesideAnother, beside_another),
+            (MEMORY, alone),
+            (MEMORY_BESIDE_ANOTHER, beside_another),
         ]))
     }
 }

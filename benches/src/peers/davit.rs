@@ -2,31 +2,46 @@
 //! defaults as always.
 
 use anyhow::Context as _;
+use davit_rpc::local::SubmitRequest;
 
 use crate::clock::Instant;
-use crate::davit::{Davit, check_succeeded};
-use crate::peers::Peer;
-use crate::sample::{Quantity, Sample};
+use crate::davit::{Davit, check_succeeded, payload_run};
+use crate::launch::DURABLE_END;
+use crate::limits::Limits;
+use crate::peers::{Peer, launch_sample};
+use crate::sample::Sample;
 
-/// The subject of all ratios.
+/// davit as shipped is the subject of all ratios.
 pub(crate) struct ThroughApi {
+    name: &'static str,
     davit: Davit,
+    request: SubmitRequest,
 }
 
 impl ThroughApi {
-    pub(crate) const fn new(davit: Davit) -> Self {
-        Self { davit }
+    /// Measures the executor that `davit` is a client of as `name`.
+    pub(crate) fn new(name: &'static str, limits: Option<Limits>, davit: Davit) -> Self {
+        let mut request = payload_run(&[]);
+        if let Some(limits) = limits {
+            limits.ask(&mut request);
+        }
+        Self {
+            name,
+            davit,
+            request,
+        }
     }
 }
 
 impl Peer for ThroughApi {
     fn name(&self) -> &'static str {
-        "davit"
+        self.name
     }
 
     fn measure_once(&mut self) -> anyhow::Result<Sample> {
+        let request = self.request.clone();
         let submitted = Instant::now();
-        let accepted = self.davit.submit(&[])?;
+        let accepted = self.davit.submit(request)?;
         let run = self.davit.wait(&accepted.id)?;
         let ended = Instant::now();
         self.davit.wait_until_cleaned(&run)?;
@@ -35,13 +50,8 @@ impl Peer for ThroughApi {
         let first = Instant::printed(&self.davit.stdout(&run.id)?)
             .with_context(|| format!("run {}", run.id))?;
         self.davit.remove(&run.id)?;
-        Ok(Sample::from([
-            (
-                Quantity::FirstUserInstruction,
-                first.milliseconds_since(submitted)?,
-            ),
-            (Quantity::DurableEnd, ended.milliseconds_since(submitted)?),
-            (Quantity::Cleaned, cleaned.milliseconds_since(submitted)?),
-        ]))
+        let mut sample = launch_sample(submitted, first, cleaned)?;
+        sample.insert(DURABLE_END, ended.milliseconds_since(submitted)?);
+        Ok(sample)
     }
 }

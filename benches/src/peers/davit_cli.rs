@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use crate::clock::Instant;
 use crate::davit::{Davit, check_succeeded};
-use crate::peers::Peer;
-use crate::sample::{Quantity, Sample};
+use crate::launch::DURABLE_END;
+use crate::peers::{Peer, launch_sample};
+use crate::sample::Sample;
 use crate::{command, image};
 
 /// The command line against the same executor as [`super::davit`].
@@ -54,13 +55,8 @@ impl Peer for ThroughCommandLine {
         check_succeeded(&run)?;
         let first = Instant::printed(&output)?;
         self.davit.remove(&run.id)?;
-        Ok(Sample::from([
-            (
-                Quantity::FirstUserInstruction,
-                first.milliseconds_since(submitted)?,
-            ),
-            (Quantity::DurableEnd, ended.milliseconds_since(submitted)?),
-            (Quantity::Cleaned, cleaned.milliseconds_since(submitted)?),
-        ]))
+        let mut sample = launch_sample(submitted, first, cleaned)?;
+        sample.insert(DURABLE_END, ended.milliseconds_since(submitted)?);
+        Ok(sample)
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use davit_rpc::local::Run;
 
-use crate::davit::{Davit, records_of};
+use crate::davit::{Davit, payload_run, records_of};
+use crate::memory::{MEMORY, MEMORY_BESIDE_ANOTHER};
 use crate::peers::Peer;
-use crate::sample::{Quantity, Sample};
+use crate::sample::Sample;
 use crate::smaps;
 
 const RUNNING_SECONDS_MAX: u64 = 30;
@@ -26,7 +27,7 @@ impl DavitHeld {
 
     /// A run whose payload has printed its stamp and stays.
     fn start(&self) -> anyhow::Result<Run> {
-        let run = self.davit.submit(&["hold"])?;
+        let run = self.davit.submit(payload_run(&["hold"]))?;
         let begun = Instant::now();
         while self.davit.stdout(&run.id)?.is_empty() {
             let waited = begun.elapsed().as_secs();
@@ -62,8 +63,8 @@ impl Peer for DavitHeld {
         self.end(&weighed)?;
         self.end(&other)?;
         Ok(Sample::from([
-            (Quantity::Memory, alone),
-            (Quantity::MemoryBesideAnother, beside_another),
+            (MEMORY, alone),
+            (MEMORY_BESIDE_ANOTHER, beside_another),
         ]))
     }
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: davit and its peers side by side, at native speed.
 //!
 //! Builds the release binaries and runs `davit-bench` in the native test namespace (`scripts/native`):
-//! a containerd, a registry and a disk of its own, no limits. Needs root; leaves nothing behind but the
-//! JSON file asked for.
+//! a containerd, a registry and a disk of its own, docker and podman, no limits. Needs root; leaves nothing
+//! behind but the JSON file asked for.
 
 use std::path::Path;
 use std::process::Command;
@@ -77,7 +77,8 @@ pub(crate) fn run(repository: &Path, words: &[&str]) -> anyhow::Result<()> {
     succeed(&mut build)?;
 
     let mut measure = Command::new(repository.join("scripts/native"));
-    measure.args([options.suite, "--", "davit-bench", options.bench]);
+    measure.arg(format!("{}+peers", options.suite));
+    measure.args(["--", "davit-bench", options.bench]);
     measure.args(["--commit", &commit(repository)?]);
     if let Some(file) = options.json {
         let file = std::path::absolute(file).context("the JSON file's path")?;
