@@ -137,6 +137,8 @@ pub(crate) enum Command {
     },
     /// Show the executor, its host and what it offers
     Info,
+    /// Print what the executor counted and timed, as OpenMetrics text whatever --output says
+    Metrics,
     /// The executor itself
     #[command(subcommand)]
     Executor(ExecutorCommand),

@@ -89,6 +89,7 @@ async fn client_command(command: Command, context: &Context) -> Result<u8, CliEr
         Command::Image(ImageCommand::Rm { images }) => images::remove(&images, context).await,
         Command::Pull { image, registry } => images::pull(image, &registry, context).await,
         Command::Info => show::info(context).await,
+        Command::Metrics => show::metrics(context).await,
         Command::Executor(_) | Command::Completions { .. } | Command::Man { .. } => {
             // Handled before a connection was made.
             Ok(())

@@ -14,12 +14,16 @@ use davit_rpc::local::Run;
 pub(crate) const DAVIT_FAILED: u8 = 125;
 /// Our output was closed: what a shell reports of a program that SIGPIPE ended.
 pub(crate) const OUTPUT_CLOSED: u8 = 141;
-/// The table above, for `--help`.
+/// What `--help` says of commands that follow a run to its end.
 pub(crate) const HELP: &str = "\
 Exit codes:
   the job's own, 128 + n when signal n ended it (137: killed, also for memory)
   124  the timeout passed (or the program itself exits 124: `davit inspect` tells)
-  125  davit failed, not the job: wrong arguments, no executor, pull or start failed, run lost";
+  125  davit failed, not the job: wrong arguments, no executor, pull or start failed, run lost
+
+With --output json, standard output is one JSON object a line instead of the job's bytes:
+  {\"event\":\"log\",\"stream\":\"stdout\",\"line\":…}  each record of the log, of both streams
+  {\"event\":\"end\",\"run\":{…}}                   at last, as `davit inspect` has it";
 
 /// The exit code that tells of an ended run.
 pub(crate) fn of_run(run: &Run) -> u8 {

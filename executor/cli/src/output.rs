@@ -13,8 +13,16 @@ use crate::error::CliError;
 
 /// Prints `value` as indented JSON.
 pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|error| CliError::io("write JSON")(io::Error::other(error)))?;
+    print_json_text(serde_json::to_vec_pretty(value))
+}
+
+/// Prints `value` as one line of JSON.
+pub(crate) fn print_json_line<T: Serialize>(value: &T) -> Result<(), CliError> {
+    print_json_text(serde_json::to_vec(value))
+}
+
+fn print_json_text(text: serde_json::Result<Vec<u8>>) -> Result<(), CliError> {
+    let mut bytes = text.map_err(|error| CliError::io("write JSON")(io::Error::other(error)))?;
     bytes.push(b'\n');
     print_bytes(&bytes)
 }

@@ -26,6 +26,7 @@ use tonic::transport::Server;
 use crate::api::{HostService, ImagesService, RunsService, Shutdown};
 use crate::containerd::ContainerdError;
 use crate::images::ImageError;
+use crate::metrics::Exposition;
 use crate::runs::{LogWatch, RunError, Runs};
 use crate::settings::Settings;
 
@@ -195,9 +196,10 @@ async fn router(
         settings: runs.host().settings.clone(),
         shutdown: shutdown.clone(),
     };
+    let host = HostService::new(report, Exposition::new(&runs));
+    let host = local::host_server::HostServer::new(host);
     let runs = local::runs_server::RunsServer::new(RunsService { runs, shutdown });
     let images = local::images_server::ImagesServer::new(images);
-    let host = local::host_server::HostServer::new(HostService::new(report));
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_serving::<local::runs_server::RunsServer<RunsService>>()

@@ -1,6 +1,8 @@
 //! What was measured and logged, as it goes out.
 
-use davit_rundir::{LogTotals, Stamp, Timings};
+use std::time::Duration;
+
+use davit_rundir::{LogTotals, Phase, Stamp, Timings};
 use davit_types::Usage;
 
 use crate::local;
@@ -46,8 +48,18 @@ impl From<&Timings> for local::Timings {
             prepared_us: since(timings.prepared),
             created_us: since(timings.created),
             started_us: since(timings.started),
+            queue_us: timings.phase(Phase::Queue).map(microseconds),
+            pull_us: timings.phase(Phase::Pull).map(microseconds),
+            prepare_us: timings.phase(Phase::Prepare).map(microseconds),
+            create_us: timings.phase(Phase::Create).map(microseconds),
+            start_us: timings.phase(Phase::Start).map(microseconds),
+            warm: timings.warm,
         }
     }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A log record as it goes out.

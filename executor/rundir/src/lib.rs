@@ -31,6 +31,7 @@ mod control;
 mod dir;
 mod error;
 pub mod log;
+mod phases;
 mod records;
 mod slot;
 mod zygote;
@@ -38,6 +39,7 @@ mod zygote;
 pub use control::{ControlError, ControlErrorCode, ControlReply, ControlRequest, FRAME_BYTES_MAX};
 pub use dir::RunDir;
 pub use error::RunDirError;
+pub use phases::Phase;
 pub use records::{
     EndRecord, ExitRecord, FORMAT_VERSION, KillReason, LaunchRecord, LogTotals, PAUSES_MAX, Pause,
     SpecRecord, Stamp, StateRecord, Timings,

@@ -186,14 +186,18 @@ pub struct ExitRecord {
 pub struct Timings {
     /// Its specification was durable.
     pub accepted: Option<Stamp>,
+    /// Its owner began with it.
+    pub begun: Option<Stamp>,
     /// Its image was here.
     pub pulled: Option<Stamp>,
-    /// Its root file system and spec were made.
+    /// Its root file system and spec were made; where a warm slot took it, the slot was chosen.
     pub prepared: Option<Stamp>,
-    /// Its task existed.
+    /// Its task existed; where a warm slot took it, the slot was its own.
     pub created: Option<Stamp>,
     /// The job was let go.
     pub started: Option<Stamp>,
+    /// A warm slot took it.
+    pub warm: bool,
 }
 
 /// `end.json`: the executor's verdict.

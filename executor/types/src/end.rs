@@ -76,6 +76,20 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// Every reason.
+    pub const ALL: [Self; 10] = [
+        Self::Exited,
+        Self::TimedOut,
+        Self::OomKilled,
+        Self::PidsLimit,
+        Self::Signaled,
+        Self::Canceled,
+        Self::ImagePullFailed,
+        Self::StartFailed,
+        Self::DiskFull,
+        Self::ExecutorLost,
+    ];
+
     /// The word in API, files and tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

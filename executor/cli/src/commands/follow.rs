@@ -164,6 +164,7 @@ fn write(stream: &mut impl Write, bytes: &[u8]) -> Result<(), CliError> {
 
 fn json_line(record: &LogRecord, bytes: &mut Vec<u8>) {
     let object = serde_json::json!({
+        "event": "log",
         "id": record.id,
         "time": rfc3339(record.unix_ns),
         "stream": record.stream,

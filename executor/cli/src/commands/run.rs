@@ -3,6 +3,9 @@
 //! The first SIGINT or SIGTERM is passed on as a stop with that signal, the second is a cancel, the
 //! third (the executor does not answer) ends only us.
 //! SIGHUP (the terminal closed) leaves the run alone.
+//!
+//! With `-o json` standard output holds one object a line and nothing else: the records of the log, of
+//! both streams, and for `run` and `attach` the ended run at last.
 
 use std::io::{self, Read};
 
@@ -15,7 +18,8 @@ use super::follow::{Following, follow};
 use crate::args::{Format, LogsArgs, RegistryArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit;
-use crate::output::{note, print_json, print_line, run::RunJson};
+use crate::output::run::{EndJson, RunJson};
+use crate::output::{note, print_json, print_json_line, print_line};
 
 /// Longest password read from standard input, bytes.
 const PASSWORD_BYTES_MAX: u64 = 4096;
@@ -106,7 +110,7 @@ async fn followed_to_the_end(
         follow: true,
         stream: String::new(),
         timestamps: false,
-        json: false,
+        json: context.format == Format::Json,
         progress: true,
     };
     let mut asked = 0;
@@ -126,7 +130,7 @@ async fn followed_to_the_end(
         asked += 1;
     };
     if context.format == Format::Json {
-        print_json(&RunJson::from(&ended))?;
+        print_json_line(&EndJson::from(&ended))?;
     }
     tell_unusual_end(&ended);
     Ok(exit::of_run(&ended))

@@ -8,7 +8,9 @@ use super::Context;
 use crate::args::Format;
 use crate::error::CliError;
 use crate::output::run::RunJson;
-use crate::output::{Paint, host::HostJson, print_json, print_line, print_text, run, table};
+use crate::output::{
+    Paint, host::HostJson, print_bytes, print_json, print_line, print_text, run, table,
+};
 
 /// `davit ps`.
 pub(super) async fn list(all: bool, quiet: bool, context: &Context) -> Result<(), CliError> {
@@ -60,6 +62,12 @@ pub(super) async fn info(context: &Context) -> Result<(), CliError> {
         Format::Json => print_json(&HostJson::from(&info)),
         Format::Table => print_text(&table::host(&info)),
     }
+}
+
+/// `davit metrics`: one format, the one that collectors read.
+pub(super) async fn metrics(context: &Context) -> Result<(), CliError> {
+    let metrics = context.client.host().metrics(Empty {}).await?.into_inner();
+    print_bytes(metrics.openmetrics_text.as_bytes())
 }
 
 async fn all_runs(all: bool, context: &Context) -> Result<Vec<Run>, CliError> {

@@ -95,6 +95,22 @@ impl<'a> From<&'a Run> for RunJson<'a> {
     }
 }
 
+/// The last line of `davit run -o json` and `davit attach -o json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct EndJson<'a> {
+    event: &'static str,
+    run: RunJson<'a>,
+}
+
+impl<'a> From<&'a Run> for EndJson<'a> {
+    fn from(run: &'a Run) -> Self {
+        Self {
+            event: "end",
+            run: run.into(),
+        }
+    }
+}
+
 /// `davit usage -o json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct UsageOfRun<'a> {
@@ -177,23 +193,36 @@ impl From<&LogTotals> for LogJson {
     }
 }
 
+/// Milliseconds, to the microsecond.
 #[derive(Debug, Serialize)]
 struct TimingsJson {
-    pulled_us: Option<u64>,
-    prepared_us: Option<u64>,
-    created_us: Option<u64>,
-    started_us: Option<u64>,
+    /// From accepting the run to letting its job go: the sum of what follows.
+    total_ms: Option<f64>,
+    queue_ms: Option<f64>,
+    pull_ms: Option<f64>,
+    prepare_ms: Option<f64>,
+    create_ms: Option<f64>,
+    start_ms: Option<f64>,
+    warm: bool,
 }
 
 impl From<&Timings> for TimingsJson {
     fn from(timings: &Timings) -> Self {
         Self {
-            pulled_us: timings.pulled_us,
-            prepared_us: timings.prepared_us,
-            created_us: timings.created_us,
-            started_us: timings.started_us,
+            total_ms: timings.started_us.map(milliseconds),
+            queue_ms: timings.queue_us.map(milliseconds),
+            pull_ms: timings.pull_us.map(milliseconds),
+            prepare_ms: timings.prepare_us.map(milliseconds),
+            create_ms: timings.create_us.map(milliseconds),
+            start_ms: timings.start_us.map(milliseconds),
+            warm: timings.warm,
         }
     }
+}
+
+/// Exact up to 2^53 µs, which is 285 years.
+fn milliseconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1_000.0
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use davit_rpc::local::host_server::{Host, HostServer};
 use davit_rpc::local::runs_server::{Runs, RunsServer};
 use davit_rpc::local::{
-    Empty, ExtendRequest, FollowEvent, FollowRequest, ListReply, ListRequest, LogRecord, ReapReply,
-    ReapRequest, Run, RunRef, StopRequest, SubmitRequest, follow_event::Event,
+    Empty, ExtendRequest, FollowEvent, FollowRequest, HostInfo, HostMetrics, ListReply,
+    ListRequest, LogRecord, ReapReply, ReapRequest, Run, RunRef, StopRequest, SubmitRequest,
+    follow_event::Event,
 };
 use davit_types::{FieldError, FieldErrors};
 use tokio::net::UnixListener;
@@ -177,6 +179,24 @@ impl Runs for Fake {
     }
 }
 
+/// What the fake counted.
+pub(crate) const METRICS: &str = "# TYPE davit_runs_live gauge\n# EOF\n";
+
+struct FakeHost;
+
+#[tonic::async_trait]
+impl Host for FakeHost {
+    async fn info(&self, _: Request<Empty>) -> Answer<HostInfo> {
+        Ok(Response::new(HostInfo::default()))
+    }
+
+    async fn metrics(&self, _: Request<Empty>) -> Answer<HostMetrics> {
+        Ok(Response::new(HostMetrics {
+            openmetrics_text: METRICS.into(),
+        }))
+    }
+}
+
 fn event(event: Event) -> FollowEvent {
     FollowEvent { event: Some(event) }
 }
@@ -206,7 +226,9 @@ impl Executor {
                 .unwrap();
             runtime.block_on(async {
                 let incoming = UnixListenerStream::new(UnixListener::from_std(listener).unwrap());
-                let server = tonic::transport::Server::builder().add_service(RunsServer::new(fake));
+                let server = tonic::transport::Server::builder()
+                    .add_service(RunsServer::new(fake))
+                    .add_service(HostServer::new(FakeHost));
                 server.serve_with_incoming(incoming).await.unwrap();
             });
         });

@@ -76,6 +76,56 @@ fn output_is_byte_exact_on_both_streams() {
 }
 
 #[test]
+fn json_is_one_object_a_line_the_ended_run_at_last() {
+    let mut log = records(1, "stdout", b"one\ntwo", 100);
+    log.extend(records(3, "stderr", b"oops \xff\n", 100));
+    let executor = Executor::start(Script {
+        log,
+        ended: exited(3),
+        ..Script::default()
+    });
+    for arguments in [
+        &["run", "-o", "json", "image"][..],
+        &["attach", RUN_ID, "-o", "json"],
+    ] {
+        let output = executor.davit(arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        let lines = text(&output.stdout);
+        let told: Vec<serde_json::Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let [records @ .., end] = &told[..] else {
+            panic!("{arguments:?} printed nothing")
+        };
+        let shown: Vec<_> = records
+            .iter()
+            .map(|record| {
+                assert_eq!(record["event"], "log");
+                let text = |key: &str| record[key].as_str().unwrap().to_owned();
+                (text("stream"), text("line"))
+            })
+            .collect();
+        let expected = [
+            ("stdout", "one"),
+            ("stdout", "two"),
+            ("stderr", "oops \u{fffd}"),
+        ];
+        assert_eq!(
+            shown,
+            expected.map(|(stream, line)| (stream.to_owned(), line.to_owned()))
+        );
+        assert_eq!(end["event"], "end");
+        assert_eq!(end["run"]["exit_code"], 3);
+        assert_eq!(end["run"]["id"], RUN_ID);
+    }
+    let logs = text(&executor.davit(&["logs", RUN_ID, "-o", "json"]).stdout);
+    assert_eq!(logs.lines().count(), 3);
+    assert!(logs.lines().all(|line| line.contains(r#""event":"log""#)));
+}
+
+#[test]
 fn an_executor_that_goes_away_costs_no_byte_and_doubles_none() {
     let executor = Executor::start(Script {
         log: records(1, "stdout", &awkward(), 1_000),

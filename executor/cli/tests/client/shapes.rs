@@ -5,7 +5,7 @@ use std::path::Path;
 
 use davit_rpc::local::{LogTotals, Run, Timings, Usage};
 
-use crate::fake::{Executor, Script, davit, text};
+use crate::fake::{Executor, METRICS, Script, davit, text};
 
 /// Compares with a committed file; `DAVIT_TEST_WRITE=1` writes it instead.
 fn assert_committed(name: &str, text: &str) {
@@ -68,7 +68,12 @@ fn whole_run() -> Run {
             dropped_bytes: 0,
         }),
         timings: Some(Timings {
-            started_us: Some(10_000),
+            started_us: Some(10_007),
+            queue_us: Some(412),
+            pull_us: Some(95),
+            prepare_us: Some(1_500),
+            create_us: Some(7_400),
+            start_us: Some(600),
             ..Timings::default()
         }),
         ..Run::default()
@@ -100,6 +105,16 @@ fn results_for_programs_and_people() {
         "{listed}"
     );
     assert_eq!(executor.asked(), ["list all=true"]);
+}
+
+#[test]
+fn metrics_are_passed_on_as_they_are() {
+    let executor = Executor::start(Script::default());
+    for arguments in [&["metrics"][..], &["metrics", "-o", "json"]] {
+        let output = executor.davit(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), METRICS);
+    }
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! The service of the host: what the executor found at start.
+//! The service of the host: what the executor found at start, and what it has counted since.
+
+use std::sync::Arc;
 
 use davit_rpc::local;
 use davit_types::InstanceType;
 use tonic::{Request, Response, Status};
 
+use crate::metrics::Exposition;
 use crate::runtimes::FoundRuntime;
 
 /// What the executor found at start.
@@ -19,14 +22,15 @@ pub(crate) struct HostReport {
     pub(crate) cgroup_parent: String,
 }
 
-/// Serves the [`HostReport`].
+/// Serves the [`HostReport`] and the [`Exposition`].
 #[derive(Clone, Debug)]
 pub(crate) struct HostService {
     info: local::HostInfo,
+    metrics: Arc<Exposition>,
 }
 
 impl HostService {
-    pub(crate) fn new(report: HostReport) -> Self {
+    pub(crate) fn new(report: HostReport, metrics: Exposition) -> Self {
         let runtimes = report.runtimes.into_iter().map(|found| local::Runtime {
             name: found.runtime.binary().to_owned(),
             path: found.path.display().to_string(),
@@ -44,6 +48,7 @@ impl HostService {
                 price_second_micros: size.price_second_micros,
             });
         Self {
+            metrics: Arc::new(metrics),
             info: local::HostInfo {
                 davit_version: env!("CARGO_PKG_VERSION").to_owned(),
                 containerd_version: report.containerd_version,
@@ -66,5 +71,14 @@ impl local::host_server::Host for HostService {
         _request: Request<local::Empty>,
     ) -> Result<Response<local::HostInfo>, Status> {
         Ok(Response::new(self.info.clone()))
+    }
+
+    async fn metrics(
+        &self,
+        _request: Request<local::Empty>,
+    ) -> Result<Response<local::HostMetrics>, Status> {
+        Ok(Response::new(local::HostMetrics {
+            openmetrics_text: self.metrics.text(),
+        }))
     }
 }

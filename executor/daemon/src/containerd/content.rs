@@ -34,11 +34,7 @@ impl Call<'_> {
         let deadline = Duration::from_millis(self.deadline_ms);
         match tokio::time::timeout(deadline, stream.message()).await {
             Ok(message) => message.map_err(|status| self.failed(status)),
-            Err(_) => Err(ContainerdError::Deadline {
-                operation: self.operation,
-                object: self.object.to_owned(),
-                deadline_ms: self.deadline_ms,
-            }),
+            Err(_) => Err(self.late()),
         }
     }
 }

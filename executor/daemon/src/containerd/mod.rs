@@ -27,6 +27,7 @@ mod connect;
 mod containers;
 mod content;
 mod error;
+mod failures;
 mod image_records;
 mod inventory;
 mod labels;
@@ -52,6 +53,7 @@ pub use self::tasks::{TaskExit, TaskState, TaskStatus};
 pub use containerd_client::types::Mount;
 
 pub(crate) use self::content::BlobWriter;
+pub(crate) use self::failures::CallFailures;
 pub(crate) use self::image_records::ImageRecord;
 pub(crate) use self::labels::{LAST_USED, MANAGED, SIZE_BYTES};
 pub(crate) use self::leases::LeaseName;
@@ -128,24 +130,29 @@ impl<'a> Call<'a> {
         match tokio::time::timeout(deadline, rpc).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.failed(status)),
-            Err(_) => Err(ContainerdError::Deadline {
-                operation: self.operation,
-                object: self.object.to_owned(),
-                deadline_ms: self.deadline_ms,
-            }),
+            Err(_) => Err(self.late()),
         }
     }
 
     fn failed(self, status: Status) -> ContainerdError {
-        ContainerdError::from_status(self.operation, self.object, status)
+        let error = ContainerdError::from_status(self.operation, self.object, status);
+        CallFailures::note(error)
+    }
+
+    fn late(self) -> ContainerdError {
+        CallFailures::note(ContainerdError::Deadline {
+            operation: self.operation,
+            object: self.object.to_owned(),
+            deadline_ms: self.deadline_ms,
+        })
     }
 
     fn malformed(self, problem: &'static str) -> ContainerdError {
-        ContainerdError::Malformed {
+        CallFailures::note(ContainerdError::Malformed {
             operation: self.operation,
             object: self.object.to_owned(),
             problem,
-        }
+        })
     }
 }
 

@@ -104,6 +104,7 @@ fn start(store: Arc<Inner>, key: FlightKey) -> Flight {
         let image = key.name.clone();
         let pull = Pull::new(&store, key, progress);
         let result = pull.run(cancelled).await;
+        store.pulls.over(&result);
         if let Err(error) = &result {
             tracing::warn!(%image, %error, "pull failed");
         }

@@ -44,6 +44,7 @@ use davit_types::PullPolicy;
 use tokio::sync::{RwLock, Semaphore, watch};
 
 use crate::containerd::Containerd;
+use crate::metrics::PullMeter;
 
 pub use self::cache::ImageInfo;
 pub use self::config::ImageConfig;
@@ -79,6 +80,7 @@ struct Inner {
     /// so an eviction never takes what was just found (nor what is just being recorded).
     removal: RwLock<()>,
     evicting: tokio::sync::Mutex<()>,
+    pulls: PullMeter,
 }
 
 /// An image that is here, unpacked, and stays while this value or a clone of it is held.
@@ -122,8 +124,14 @@ impl ImageStore {
                 turns: Semaphore::new(PULLS_AT_ONCE_MAX),
                 removal: RwLock::new(()),
                 evicting: tokio::sync::Mutex::new(()),
+                pulls: PullMeter::default(),
             }),
         })
+    }
+
+    /// Counts its pulls.
+    pub(crate) fn pulls(&self) -> &PullMeter {
+        &self.inner.pulls
     }
 
     /// Makes sure the image is here and unpacked, pulling it as `policy` says. `progress` follows the

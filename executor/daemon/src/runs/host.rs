@@ -8,6 +8,7 @@ use davit_types::{InstanceType, OciRuntime, RunKey};
 
 use crate::containerd::Containerd;
 use crate::images::ImageStore;
+use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
 use crate::settings::Settings;
 
@@ -36,6 +37,8 @@ pub struct Host {
     pub boot_id: String,
     /// Where run directories are.
     pub runs_dir: PathBuf,
+    /// What is counted and timed.
+    pub(crate) metrics: Metrics,
 }
 
 impl Host {

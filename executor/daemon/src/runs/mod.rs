@@ -266,6 +266,16 @@ impl Runs {
         views
     }
 
+    /// Where each live run stands.
+    pub(crate) fn live_states(&self) -> Vec<State> {
+        let state = |entry| match entry {
+            Entry::Live { handle, .. } => Some(handle.view.borrow().state),
+            Entry::Ended { .. } => None,
+        };
+        let all = self.registry.all().into_iter();
+        all.filter_map(|(_, entry)| state(entry)).collect()
+    }
+
     /// Forgets an ended run: directory, log and records. Waits for its clean-up, for a while.
     ///
     /// # Errors

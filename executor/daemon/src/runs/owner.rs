@@ -186,8 +186,12 @@ impl Owner {
             }
             Happened::PrepareFailed(problem) => self.failed(problem, Event::PrepareFailed),
             Happened::Started(state) => {
-                let started = state.as_ref().and_then(|state| state.started);
-                self.view.timings.started = started.or(Some(davit_rundir::Stamp::now()));
+                // Of a short job the end is heard first, and has told when it began.
+                if self.view.timings.started.is_none() {
+                    let started = state.as_ref().and_then(|state| state.started);
+                    self.view.timings.started = started.or(Some(davit_rundir::Stamp::now()));
+                    self.host.metrics.started(&self.view.timings);
+                }
                 self.keep_state(state);
                 if self.exit.is_some() {
                     Event::Exited
@@ -312,7 +316,10 @@ impl Owner {
         let host = Arc::clone(&self.host);
         let report = self.report.clone();
         match action {
-            Action::Pull => self.pull(),
+            Action::Pull => {
+                self.view.timings.begun = Some(davit_rundir::Stamp::now());
+                self.pull();
+            }
             Action::AbortPull => {
                 if let Some(pull) = self.pull.take() {
                     pull.abort();
@@ -395,7 +402,20 @@ impl Owner {
             message = end.message,
             "run ended"
         );
+        self.count(&end);
+        self.view.timings = end.timings;
         self.view.end = Some(end);
+    }
+
+    fn count(&self, end: &EndRecord) {
+        let ours = self.view.timings;
+        // A short job is over before its start is confirmed; one that was adopted was counted by the
+        // executor that started it.
+        let unheard = ours.created.is_some() && ours.started.is_none();
+        if unheard && end.timings.started.is_some() {
+            self.host.metrics.started(&end.timings);
+        }
+        self.host.metrics.ended(end.end_reason);
     }
 
     async fn verdict(&mut self, verdict: Verdict) -> EndRecord {

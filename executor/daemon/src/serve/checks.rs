@@ -12,6 +12,7 @@ use super::{ServeError, cgroups};
 use crate::api::HostReport;
 use crate::containerd::Containerd;
 use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits};
+use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
 use crate::runs::{Host, offload};
 use crate::runtimes::{FoundRuntime, find_runtimes};
@@ -106,6 +107,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         facts,
         boot_id: read_line("/proc/sys/kernel/random/boot_id")?,
         runs_dir,
+        metrics: Metrics::new(),
         settings,
     };
     Ok(Checked { host, report, lock })

@@ -14,5 +14,6 @@
 mod control;
 mod ends;
 mod logs;
+mod metrics;
 mod restarts;
 mod support;

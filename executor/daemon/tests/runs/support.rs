@@ -138,6 +138,11 @@ impl Executor {
         self.client = connect(&settings(&self.dir).socket).await;
     }
 
+    /// A connection of its own.
+    pub fn channel(&self) -> Channel {
+        channel(&self.settings().socket)
+    }
+
     pub fn settings(&self) -> Settings {
         settings(&self.dir)
     }
@@ -392,11 +397,14 @@ async fn connect(socket: &Path) -> RunsClient<Channel> {
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    RunsClient::new(channel(socket))
+}
+
+fn channel(socket: &Path) -> Channel {
     let path = socket.to_owned();
     let connector = tower::service_fn(move |_| {
         let path = path.clone();
         async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
     });
-    let endpoint = Endpoint::from_static("http://executor");
-    RunsClient::new(endpoint.connect_with_connector_lazy(connector))
+    Endpoint::from_static("http://executor").connect_with_connector_lazy(connector)
 }
