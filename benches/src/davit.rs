@@ -8,7 +8,7 @@ pub(crate) mod leftovers;
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use davit_rpc::local::follow_event::Event;
@@ -24,6 +24,7 @@ use executor::Flavour;
 use leftovers::Leftovers;
 
 const CALL_SECONDS_MAX: u64 = 60;
+const SEE_POLL_MS: u64 = 5;
 
 /// A client; clones share one channel.
 #[derive(Clone)]
@@ -74,6 +75,22 @@ impl Davit {
         self.bounded("submit a run", async {
             Ok(self.runs().submit(request).await?.into_inner())
         })
+    }
+
+    /// Starts a run of the payload that stays, and returns once its stamp is in the log.
+    pub(crate) fn start_and_see(&self, arguments: &[&str]) -> anyhow::Result<Run> {
+        let run = self.submit(payload_run(arguments))?;
+        let begun = Instant::now();
+        while self.stdout(&run.id)?.is_empty() {
+            let waited = begun.elapsed().as_secs();
+            ensure!(
+                waited < CALL_SECONDS_MAX,
+                "run {} printed nothing in {waited} s",
+                run.id
+            );
+            std::thread::sleep(Duration::from_millis(SEE_POLL_MS));
+        }
+        Ok(run)
     }
 
     /// The run of that id or name, as it is now.
@@ -133,8 +150,30 @@ impl Davit {
             .block_on(self.leftovers.wait_until_gone(&records))
     }
 
-    fn runs(&self) -> RunsClient<Channel> {
+    /// Returns once nothing of any of these ended runs is left but the run directories.
+    pub(crate) fn wait_until_all_cleaned(&self, runs: &[Run]) -> anyhow::Result<()> {
+        let records = runs
+            .iter()
+            .map(records_of)
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        self.runtime
+            .block_on(self.leftovers.wait_until_all_gone(&records))
+    }
+
+    /// A client of its own, for calls that go on side by side.
+    pub(crate) fn runs(&self) -> RunsClient<Channel> {
         RunsClient::new(self.channel.clone())
+    }
+
+    /// Runs `work` to its end, or to an error when that takes longer than `limit`.
+    pub(crate) fn block_on<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        self.runtime
+            .block_on(async { tokio::time::timeout(limit, work).await })
+            .with_context(|| format!("not done within {} s", limit.as_secs()))?
     }
 
     fn bounded<T>(
@@ -160,7 +199,8 @@ pub(crate) fn payload_run(arguments: &[&str]) -> SubmitRequest {
     }
 }
 
-fn reference(run: &str) -> RunRef {
+/// A run by id or name.
+pub(crate) fn reference(run: &str) -> RunRef {
     RunRef {
         run: run.to_owned(),
     }

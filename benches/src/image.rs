@@ -19,10 +19,16 @@ pub(crate) const REFERENCE: &str = "127.0.0.1:5000/davit/bench-payload:1";
 pub(crate) const PAYLOAD_PATH: &str = "/payload";
 
 const PAYLOAD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/payload"));
-const DIRECTORIES: &[&str] = &["dev", "etc", "proc", "run", "sys", "tmp"];
+const DIRECTORIES: &[&str] = &["bin", "dev", "etc", "proc", "run", "sys", "tmp"];
+/// containerd-stress runs `true` as the user `games`, whatever the image.
 const FILES: &[(&str, u32, &[u8])] = &[
+    ("bin/true", 0o755, PAYLOAD),
     ("etc/group", 0o644, b"root:x:0:\n"),
-    ("etc/passwd", 0o644, b"root:x:0:0:root:/root:/payload\n"),
+    (
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/payload\ngames:x:5:60:games:/:/payload\n",
+    ),
     ("payload", 0o755, PAYLOAD),
 ];
 const MEDIA_TYPE: &str = "application/vnd.oci.image";

@@ -20,6 +20,7 @@ mod bundle;
 mod clock;
 mod command;
 mod davit;
+mod density;
 mod host;
 mod image;
 mod launch;
@@ -27,12 +28,13 @@ mod limits;
 mod memory;
 mod order;
 mod peers;
+mod process;
 mod quiet;
+mod rate;
 mod report;
 mod runner;
 mod sample;
 mod session;
-mod smaps;
 mod stage;
 mod statistics;
 mod target;
@@ -50,6 +52,10 @@ struct Arguments {
 enum Bench {
     /// From submit to the first user instruction, the durable end, and all cleaned up.
     Launch(launch::Arguments),
+    /// Runs a second, with 1 to 64 under way at once.
+    Rate(rate::Arguments),
+    /// What idle runs cost: memory, threads, descriptors, wake-ups.
+    Density(density::Arguments),
     /// Memory of the shim of one running container.
     Memory(session::Options),
 }
@@ -57,6 +63,8 @@ enum Bench {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().bench {
         Bench::Launch(arguments) => launch::measure(&arguments),
+        Bench::Rate(arguments) => rate::measure(&arguments),
+        Bench::Density(arguments) => density::measure(&arguments),
         Bench::Memory(options) => memory::measure(&options),
     }
 }

@@ -79,8 +79,8 @@ impl Rows {
         });
     }
 
-    /// Each `<what>: davit / <peer>` of a quantity that both have, of medians and of percentiles. A peer
-    /// whose figure is zero has none: JSON knows no infinity.
+    /// Each `<what>: davit / <peer>` of a quantity that both have, of medians and of percentiles. What
+    /// is zero cannot be divided by, and less than nothing (a daemon that shrank) compares with nothing.
     fn ratios(&self) -> BTreeMap<String, f64> {
         let mut ratios = BTreeMap::new();
         for subject in self.rows.iter().filter(|row| row.path == SUBJECT) {
@@ -89,7 +89,9 @@ impl Rows {
                     ("", subject.median, peer.median),
                     ("_p95", subject.p95, peer.p95),
                 ];
-                for (of, ours, theirs) in pairs.into_iter().filter(|(.., theirs)| *theirs > 0.0) {
+                let comparable =
+                    |(_, ours, theirs): &(&str, f64, f64)| *ours >= 0.0 && *theirs > 0.0;
+                for (of, ours, theirs) in pairs.into_iter().filter(comparable) {
                     let name = format!("{}{of}: {SUBJECT} / {}", subject.what, peer.path);
                     ratios.insert(name, ours / theirs);
                 }
@@ -145,8 +147,9 @@ impl Report {
             text.push_str(&format!("{version}\n"));
         }
         text.push('\n');
-        for quantity in &self.legend {
-            text.push_str(&format!("{}: {}\n", quantity.name, quantity.spans));
+        for alike in self.legend.chunk_by(|a, b| a.spans == b.spans) {
+            let names: Vec<&str> = alike.iter().map(|quantity| quantity.name).collect();
+            text.push_str(&format!("{}: {}\n", names.join(", "), alike[0].spans));
         }
         text.push_str(&format!("\n{}\n", self.results_table()));
         if !self.ratios.is_empty() {

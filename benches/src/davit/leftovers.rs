@@ -5,8 +5,9 @@
 //! (lease, snapshot, container). Looking only ever makes davit seem slower: by up to one interval and
 //! the last look, and by what the looks take from the two of them.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -14,7 +15,7 @@ use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::snapshots::StatSnapshotRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
-use containerd_client::services::v1::{GetContainerRequest, ListRequest};
+use containerd_client::services::v1::{GetContainerRequest, ListContainersRequest, ListRequest};
 use davit_rundir::RunDir;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
@@ -52,6 +53,35 @@ const PLACES: [Place; 5] = [
     Place::Container,
 ];
 
+/// What to look for of one run.
+struct Traces {
+    /// Of its lease, snapshot and container.
+    name: String,
+    cgroup: PathBuf,
+    /// Its shim's directory in /proc.
+    shim: PathBuf,
+}
+
+impl Traces {
+    fn of(records: &RunDir) -> anyhow::Result<Self> {
+        let launch = records
+            .read_launch()?
+            .context("the run has no launch record")?;
+        let state = records
+            .read_state()?
+            .context("the run has no state record")?;
+        Ok(Self {
+            // A container made in advance keeps the name of its slot.
+            name: match launch.slot {
+                Some(slot) => slot.to_string(),
+                None => records.key().to_string(),
+            },
+            cgroup: Path::new(CGROUP_ROOT).join(launch.cgroup.trim_start_matches('/')),
+            shim: Path::new("/proc").join(state.shim_pid.to_string()),
+        })
+    }
+}
+
 impl Leftovers {
     pub(crate) async fn connect(namespace: &'static str) -> anyhow::Result<Self> {
         let containerd = containerd_client::connect(CONTAINERD_SOCKET)
@@ -65,40 +95,64 @@ impl Leftovers {
 
     /// Returns once nothing of the run recorded in `records` is left.
     pub(crate) async fn wait_until_gone(&self, records: &RunDir) -> anyhow::Result<()> {
-        let launch = records
-            .read_launch()?
-            .context("the run has no launch record")?;
-        let state = records
-            .read_state()?
-            .context("the run has no state record")?;
-        let cgroup = Path::new(CGROUP_ROOT).join(launch.cgroup.trim_start_matches('/'));
-        let shim = Path::new("/proc").join(state.shim_pid.to_string());
-        // A container made in advance keeps the name of its slot.
-        let name = match launch.slot {
-            Some(slot) => slot.to_string(),
-            None => records.key().to_string(),
-        };
+        let traces = Traces::of(records)?;
         let begun = Instant::now();
         for place in PLACES {
-            loop {
-                let gone = match place {
-                    Place::Cgroup => !cgroup.exists(),
-                    Place::Shim => is_dead(&shim),
-                    Place::Container => self.container_gone(&name).await?,
-                    Place::Snapshot => self.snapshot_gone(&name).await?,
-                    Place::Lease => self.lease_gone(&name).await?,
-                };
-                if gone {
-                    break;
-                }
-                if begun.elapsed() > Duration::from_secs(GONE_SECONDS_MAX) {
-                    bail!("{place:?} of {name} is still there after {GONE_SECONDS_MAX} s");
-                }
-                // Blocks the runtime on purpose: its own timer is too coarse, and nothing else runs.
-                std::thread::sleep(Duration::from_micros(LOOK_AGAIN_US));
+            while !self.is_gone(place, &traces).await? {
+                look_again(begun, || format!("{place:?} of {}", traces.name))?;
             }
         }
         Ok(())
+    }
+
+    /// The same of many runs. All of containerd is asked at once, so that looking costs little beside
+    /// their load.
+    pub(crate) async fn wait_until_all_gone(&self, records: &[RunDir]) -> anyhow::Result<()> {
+        let all = records
+            .iter()
+            .map(Traces::of)
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let ours: BTreeSet<&str> = all.iter().map(|traces| traces.name.as_str()).collect();
+        let begun = Instant::now();
+        loop {
+            let known = self.known_to_containerd().await?;
+            let left = known.iter().filter(|name| ours.contains(name.as_str()));
+            match left.count() {
+                0 => break,
+                left => look_again(begun, || format!("{left} runs"))?,
+            }
+        }
+        for traces in &all {
+            while traces.cgroup.exists() || !is_dead(&traces.shim) {
+                look_again(begun, || format!("cgroup or shim of {}", traces.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_gone(&self, place: Place, traces: &Traces) -> anyhow::Result<bool> {
+        match place {
+            Place::Cgroup => Ok(!traces.cgroup.exists()),
+            Place::Shim => Ok(is_dead(&traces.shim)),
+            Place::Container => self.container_gone(&traces.name).await,
+            Place::Snapshot => self.snapshot_gone(&traces.name).await,
+            Place::Lease => self.lease_gone(&traces.name).await,
+        }
+    }
+
+    /// Names of all leases and containers there are.
+    async fn known_to_containerd(&self) -> anyhow::Result<Vec<String>> {
+        let leases = LeasesClient::new(self.containerd.clone())
+            .list(self.in_namespace(ListRequest::default()))
+            .await
+            .context("list leases")?;
+        let containers = ContainersClient::new(self.containerd.clone())
+            .list(self.in_namespace(ListContainersRequest::default()))
+            .await
+            .context("list containers")?;
+        let leases = leases.into_inner().leases.into_iter().map(|lease| lease.id);
+        let containers = containers.into_inner().containers;
+        Ok(leases.chain(containers.into_iter().map(|c| c.id)).collect())
     }
 
     async fn container_gone(&self, id: &str) -> anyhow::Result<bool> {
@@ -143,6 +197,15 @@ impl Leftovers {
             .insert("containerd-namespace", namespace);
         request
     }
+}
+
+/// Blocks the runtime on purpose: its own timer is too coarse, and nothing else runs.
+fn look_again(begun: Instant, what: impl FnOnce() -> String) -> anyhow::Result<()> {
+    if begun.elapsed() > Duration::from_secs(GONE_SECONDS_MAX) {
+        bail!("{} still there after {GONE_SECONDS_MAX} s", what());
+    }
+    std::thread::sleep(Duration::from_micros(LOOK_AGAIN_US));
+    Ok(())
 }
 
 fn not_found<T>(reply: Result<T, Status>) -> Result<bool, Status> {

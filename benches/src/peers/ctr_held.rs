@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::memory::{MEMORY, MEMORY_BESIDE_ANOTHER};
 use crate::peers::{Peer, ctr};
+use crate::process;
 use crate::sample::Sample;
-use crate::smaps;
 
 /// Holds a container and weighs its shim.
 pub(crate) struct CtrHeld {
@@ -51,5 +51,5 @@ impl Peer for CtrHeld {
 }
 
 fn shim_kib(container: &str) -> anyhow::Result<f64> {
-    smaps::private_kib(smaps::find_process("containerd-shim-runc-v2", container)?)
+    Ok(process::memory(process::find("containerd-shim-runc-v2", container)?)?.private_kib)
 }

@@ -1,18 +1,15 @@
 //! davit's shim while its run goes on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use davit_rpc::local::Run;
 
-use crate::davit::{Davit, payload_run, records_of};
+use crate::davit::{Davit, records_of};
 use crate::memory::{MEMORY, MEMORY_BESIDE_ANOTHER};
 use crate::peers::Peer;
+use crate::process;
 use crate::sample::Sample;
-use crate::smaps;
-
-const RUNNING_SECONDS_MAX: u64 = 30;
-const RUNNING_POLL_MS: u64 = 5;
 
 /// Holds a run and weighs its shim.
 pub(crate) struct DavitHeld {
@@ -23,22 +20,6 @@ pub(crate) struct DavitHeld {
 impl DavitHeld {
     pub(crate) const fn new(davit: Davit, settle: Duration) -> Self {
         Self { davit, settle }
-    }
-
-    /// A run whose payload has printed its stamp and stays.
-    fn start(&self) -> anyhow::Result<Run> {
-        let run = self.davit.submit(payload_run(&["hold"]))?;
-        let begun = Instant::now();
-        while self.davit.stdout(&run.id)?.is_empty() {
-            let waited = begun.elapsed().as_secs();
-            ensure!(
-                waited < RUNNING_SECONDS_MAX,
-                "run {} printed nothing in {waited} s",
-                run.id
-            );
-            std::thread::sleep(Duration::from_millis(RUNNING_POLL_MS));
-        }
-        Ok(run)
     }
 
     fn end(&self, run: &Run) -> anyhow::Result<()> {
@@ -54,10 +35,10 @@ impl Peer for DavitHeld {
     }
 
     fn measure_once(&mut self) -> anyhow::Result<Sample> {
-        let weighed = self.start()?;
+        let weighed = self.davit.start_and_see(&["hold"])?;
         std::thread::sleep(self.settle);
         let alone = shim_kib(&weighed)?;
-        let other = self.start()?;
+        let other = self.davit.start_and_see(&["hold"])?;
         std::thread::sleep(self.settle);
         let beside_another = shim_kib(&weighed)?;
         self.end(&weighed)?;
@@ -73,5 +54,5 @@ fn shim_kib(run: &Run) -> anyhow::Result<f64> {
     let state = records_of(run)?
         .read_state()?
         .context("a running run has a state record")?;
-    smaps::private_kib(state.shim_pid)
+    Ok(process::memory(state.shim_pid)?.private_kib)
 }
