@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 /// Annotation that makes this a run of davit: the run directory.
 const RUN_DIR_ANNOTATION: &str = "davit.run-dir";
 
+/// Annotation that makes this a warm slot of davit: the slot directory.
+const SLOT_DIR_ANNOTATION: &str = "davit.slot-dir";
+
 /// Annotations naming a group of containers that share one shim, in the order they are asked.
 const GROUP_ANNOTATIONS: [&str; 2] = [
     "io.containerd.runc.v2.group",
@@ -76,10 +79,17 @@ impl Config {
     /// Whether the init process is the first of a pid namespace of its own, so that the kernel kills the
     /// others when it ends.
     pub(crate) fn has_private_pid_namespace(&self) -> bool {
-        self.linux
-            .namespaces
-            .iter()
-            .any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
+        self.has_private("pid")
+    }
+
+    /// Whether its host name is its own.
+    pub(crate) fn has_private_uts_namespace(&self) -> bool {
+        self.has_private("uts")
+    }
+
+    fn has_private(&self, kind: &str) -> bool {
+        let mut namespaces = self.linux.namespaces.iter();
+        namespaces.any(|namespace| namespace.kind == kind && namespace.path.is_empty())
     }
 
     /// gVisor's `--network` for this container. It finds an empty network namespace by a sign that newer
@@ -101,6 +111,11 @@ impl Config {
         self.annotations.get(RUN_DIR_ANNOTATION).map(Path::new)
     }
 
+    /// The slot directory, if this container is a warm slot of davit.
+    pub(crate) fn slot_dir(&self) -> Option<&Path> {
+        self.annotations.get(SLOT_DIR_ANNOTATION).map(Path::new)
+    }
+
     /// The group whose shim holds this container; `id` itself when it belongs to none.
     pub(crate) fn group<'a>(&'a self, id: &'a str) -> &'a str {
         GROUP_ANNOTATIONS
@@ -120,6 +135,10 @@ pub(crate) struct ShimRecord {
     pub(crate) systemd_cgroup: bool,
     /// The run directory of a run of davit.
     pub(crate) run_dir: Option<PathBuf>,
+    /// The slot directory of a warm slot, whether it was given a run or not.
+    pub(crate) slot_dir: Option<PathBuf>,
+    /// The cgroup the shim has made for either, from the root of the cgroup v2 file system.
+    pub(crate) cgroup: Option<String>,
 }
 
 impl ShimRecord {
@@ -229,6 +248,8 @@ mod tests {
             root: "/run/x/default".into(),
             systemd_cgroup: false,
             run_dir: None,
+            slot_dir: None,
+            cgroup: Some("/davit/x".to_owned()),
         };
         record.write(dir.path()).unwrap();
         assert_eq!(ShimRecord::read(dir.path()).unwrap(), Some(record));

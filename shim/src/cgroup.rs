@@ -17,6 +17,11 @@ use crate::sys::{self, StableFd};
 /// Where cgroup v2 is mounted on every host davit supports.
 const ROOT: &str = "/sys/fs/cgroup";
 
+/// Tries to remove a cgroup that was emptied, and the pause between two, milliseconds: the kernel lets go of it
+/// some time after its last process was reaped.
+const REMOVE_TRIES_MAX: u32 = 50;
+const REMOVE_RETRY_MS: u64 = 10;
+
 /// Times the list of processes is read again while signalling, so that forks are met too.
 const SIGNAL_ROUNDS_MAX: usize = 4;
 
@@ -58,6 +63,18 @@ impl ContainerCgroup {
             Err(error) if error.is_gone() => Ok(()),
             result => result,
         }
+    }
+
+    /// Removes it and all below; fine if it is gone. What keeps it is told in the log.
+    pub(crate) async fn remove(&self) {
+        for _try in 0..REMOVE_TRIES_MAX {
+            match self.0.try_remove() {
+                Ok(true) => return,
+                Ok(false) => tokio::time::sleep(Duration::from_millis(REMOVE_RETRY_MS)).await,
+                Err(error) => return log::warn!("{}", crate::error::chain(&error)),
+            }
+        }
+        log::warn!("cgroup {} is still occupied", self.0.path().display());
     }
 
     /// Waits until `cgroup.events` satisfies `wanted`; false if it does not within `bound`. A cgroup that is

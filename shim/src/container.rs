@@ -4,6 +4,7 @@
 //!  Container ─┬─ init: Process ◄── task that owns the init's Child ─┐
 //!             ├─ execs: id → Process ◄── one task each              ├─► TaskExit, execs first, init last
 //!             ├─ cgroup (held open)                                 │
+//!             ├─ slot: Slot, if it was made before its run          │
 //!             └─ run: Run, if it is a run of davit ── exit.json ────┘   (durable before TaskExit)
 //! ```
 //!
@@ -12,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use containerd_shim_protos::events::task as event;
 use containerd_shim_protos::protobuf::{Message, MessageField};
@@ -26,6 +27,7 @@ use crate::process::{Phase, Process};
 use crate::reaper::{Child, Exit};
 use crate::run::Run;
 use crate::runtime::Runtime;
+use crate::slot::Slot;
 
 /// Frozen or not, for a container that is no run (a run keeps its own books).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,9 @@ pub(crate) struct Container {
     pub(crate) runtime: Runtime,
     pub(crate) owner: Owner,
     pub(crate) init: Arc<Process>,
-    pub(crate) run: Option<Run>,
+    pub(crate) slot: Option<Arc<Slot>>,
+    /// Set at once, or when its slot is given away.
+    run: OnceLock<Run>,
     pub(crate) restore: Option<Restore>,
     /// The kernel kills the other processes when the init ends.
     pub(crate) private_pid_namespace: bool,
@@ -76,6 +80,7 @@ pub(crate) struct Parts {
     pub(crate) runtime: Runtime,
     pub(crate) owner: Owner,
     pub(crate) init: Arc<Process>,
+    pub(crate) slot: Option<Arc<Slot>>,
     pub(crate) run: Option<Run>,
     pub(crate) restore: Option<Restore>,
     pub(crate) private_pid_namespace: bool,
@@ -90,7 +95,8 @@ impl Container {
             runtime: parts.runtime,
             owner: parts.owner,
             init: parts.init,
-            run: parts.run,
+            slot: parts.slot,
+            run: parts.run.map_or_else(OnceLock::new, OnceLock::from),
             restore: parts.restore,
             private_pid_namespace: parts.private_pid_namespace,
             publisher: parts.publisher,
@@ -123,6 +129,21 @@ impl Container {
         });
     }
 
+    /// The run it is, if it is one by now.
+    pub(crate) fn run(&self) -> Option<&Run> {
+        self.run.get()
+    }
+
+    /// It is this run from now on; false (and it is not) if it is one already.
+    pub(crate) fn become_run(&self, run: Run) -> bool {
+        self.run.set(run).is_ok()
+    }
+
+    /// Whether it is davit's own, and so without hooks and in a cgroup that the shim has made.
+    pub(crate) fn is_davits(&self) -> bool {
+        self.slot.is_some() || self.run().is_some()
+    }
+
     /// The cgroup, once there is a process.
     pub(crate) fn cgroup(&self) -> Option<Arc<ContainerCgroup>> {
         lock(&self.cgroup).clone()
@@ -130,8 +151,11 @@ impl Container {
 
     async fn init_ended(self: &Arc<Self>, exit: Exit) {
         log::debug!("init ended: {:?}", exit.status);
-        if let Some(run) = &self.run {
+        if let Some(run) = self.run() {
             run.init_ended(exit).await;
+        } else if let Some(slot) = &self.slot {
+            // Nobody can be given what is dead.
+            slot.revoke();
         } else if !self.private_pid_namespace {
             self.kill_all();
         }
@@ -267,7 +291,7 @@ impl Container {
     }
 
     pub(crate) fn freeze(&self) -> Freeze {
-        match &self.run {
+        match self.run() {
             Some(run) if run.is_paused() => Freeze::Paused,
             Some(_) => Freeze::Thawed,
             None => lock(&self.life).freeze,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{self, Message, MessageField};
-use davit_rundir::{RunDir, Stamp};
+use davit_rundir::{RunDir, SlotDir, Stamp};
 
 use crate::args::Args;
 use crate::bundle::{self, Config, ShimRecord};
@@ -45,11 +45,14 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, DeleteError> {
     });
     if let Some(record) = &record {
         force_delete(record, &bundle, &args.id);
+        if let Some(cgroup) = &record.cgroup {
+            end_cgroup(cgroup);
+        }
+        if let Some(slot) = record.slot_dir.as_deref().and_then(SlotDir::from_path) {
+            remove(&slot.socket_path());
+        }
     }
     let run_dir = record.as_ref().and_then(|record| record.run_dir.as_deref());
-    if let Some(dir) = run_dir {
-        end_run(dir);
-    }
     if let Err(error) = mounts::unmount_all(&bundle.join("rootfs")) {
         warn(&chain(&error));
     }
@@ -78,14 +81,9 @@ fn recorded_exit(dir: &Path) -> Option<(u32, Stamp)> {
     }
 }
 
-/// Whatever is left of a run's processes and cgroup goes; its records stay.
-fn end_run(dir: &Path) {
-    let launch = match RunDir::from_path(dir).map(|dir| dir.read_launch()) {
-        Some(Ok(Some(launch))) => launch,
-        Some(Err(error)) => return warn(&chain(&error)),
-        _ => return,
-    };
-    let ended = ContainerCgroup::open(&launch.cgroup).and_then(|cgroup| {
+/// Whatever is left of the processes of a run or a slot goes, and their cgroup; a run's records stay.
+fn end_cgroup(path: &str) {
+    let ended = ContainerCgroup::open(path).and_then(|cgroup| {
         cgroup.kill()?;
         cgroup
             .inner()
@@ -136,9 +134,13 @@ fn remove_own_socket(args: &Args, bundle: &Path) {
     if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
         return;
     }
-    match std::fs::remove_file(&socket) {
+    remove(&socket);
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            warn(&format!("cannot remove {}: {error}", socket.display()));
+            warn(&format!("cannot remove {}: {error}", path.display()));
         }
         _ => {}
     }

@@ -10,6 +10,7 @@ use crate::process::Phase;
 use crate::reaper::ChildError;
 use crate::run::RunError;
 use crate::runtime::RuntimeError;
+use crate::slot::{ProgramError, SlotError};
 
 /// A refused or failed request.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,10 @@ pub(crate) enum TaskError {
     Child(#[from] ChildError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     #[error("{0}")]
     Runtime(#[from] RuntimeError),
     #[error("cannot signal the process")]
@@ -80,6 +85,8 @@ impl TaskError {
             | Self::Streams(_)
             | Self::Child(_)
             | Self::Run(_)
+            | Self::Slot(_)
+            | Self::Program(_)
             | Self::Runtime(_)
             | Self::Signal(_)
             | Self::Cgroup { .. }

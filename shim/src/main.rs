@@ -8,6 +8,7 @@
 //!                                  ├──exec──► crun | runc | runsc   (runtime.rs)
 //!                                  ├── pidfd ── init, execs         (reaper.rs, process.rs)
 //!                                  ├── cgroup                       (cgroup.rs, davit-cgroup)
+//!                                  ├── a container before its run   (slot/, init/)
 //!                                  └── run directory                (run/, davit-rundir)
 //! ```
 //!
@@ -31,9 +32,11 @@ mod daemon;
 mod delete;
 mod error;
 mod events;
+mod files;
 mod idle;
 mod info;
 mod io;
+mod lines;
 mod logger;
 mod metrics;
 mod mounts;
@@ -44,6 +47,7 @@ mod reaper;
 mod run;
 mod runtime;
 mod service;
+mod slot;
 mod start;
 mod sys;
 mod zygote;

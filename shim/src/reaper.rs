@@ -16,7 +16,7 @@
 //! Absent on purpose: waiting for pid -1, and any table of exit statuses.
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use davit_rundir::Stamp;
@@ -126,6 +126,11 @@ impl ProcessHandle {
     /// Sends a signal; `ESRCH` if the process has ended.
     pub(crate) fn signal(&self, signal: i32) -> Result<(), Errno> {
         sys::pidfd_signal(&self.pidfd, signal)
+    }
+
+    /// The process itself, whoever gets its number.
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 }
 

@@ -7,17 +7,24 @@
 //! Runs with the bundle as working directory, dies with the shim, and is bounded in time. What went wrong is
 //! told in the runtime's own words: its last `error` line in log.json, else its stderr.
 //!
+//! Of davit's own containers under crun, start and delete are not commands: the gate is opened and the state
+//! directory removed from here ([`Runtime::open_gate`], [`Runtime::forget`]). A process less to execute each, and
+//! nothing is left out: such a container has no hooks, and its cgroup is the shim's.
+//!
 //! Absent on purpose: `kill`, `pause`, `resume`, `ps`, `events`. The shim holds the process (pidfd) and the cgroup
 //! itself; only a runtime whose processes are no host processes (runsc) is asked to deliver signals.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use davit_types::ExitStatus;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 
 use crate::oci_log::{last_error, read_from};
 use crate::reaper::{ChildError, Exit, Reaper};
@@ -45,6 +52,13 @@ pub(crate) enum RuntimeError {
     },
     #[error("OCI runtime {command} failed: {message}")]
     Failed { command: String, message: String },
+    #[error("cannot {operation} {}", path.display())]
+    State {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("OCI runtime {command} took longer than {COMMAND_SECONDS_MAX} s and was killed")]
     TimedOut { command: String },
 }
@@ -58,6 +72,7 @@ impl RuntimeError {
 }
 
 /// Standard streams of a runtime command; `create` and `exec` hand them to the container.
+#[derive(Debug)]
 pub(crate) struct Stdio3 {
     pub(crate) stdin: Stdio,
     pub(crate) stdout: Stdio,
@@ -72,6 +87,20 @@ impl Stdio3 {
             stderr: Stdio::null(),
         }
     }
+}
+
+/// How a container is to be created.
+#[derive(Debug)]
+pub(crate) struct Creation<'a> {
+    /// Where the runtime writes the pid of its init.
+    pub(crate) pid_file: &'a Path,
+    /// The socket it sends the pty's master to, instead of using `stdio`.
+    pub(crate) console: Option<&'a Path>,
+    pub(crate) stdio: Stdio3,
+    /// What the init has from descriptor 3 on.
+    pub(crate) passed: Vec<OwnedFd>,
+    pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
 }
 
 /// One runtime with one state directory, for one container.
@@ -117,30 +146,91 @@ impl Runtime {
         self.binary.file_name() == Some(OsStr::new("runsc"))
     }
 
-    /// Creates container `id` with `stdio` (or a console at `console`); its pid goes to `pid_file`.
+    /// Whether it is crun, whose state directory the shim knows.
+    pub(crate) fn is_crun(&self) -> bool {
+        self.binary.file_name() == Some(OsStr::new("crun"))
+    }
+
+    /// Creates container `id`.
     pub(crate) async fn create(
         &self,
         reaper: &Reaper,
         id: &str,
-        pid_file: &Path,
-        console: Option<&Path>,
-        no_pivot_no_keyring: (bool, bool),
-        stdio: Stdio3,
+        creation: Creation<'_>,
     ) -> Result<(), RuntimeError> {
         let mut command = self.command("create");
+        if !creation.passed.is_empty() {
+            command.arg(format!("--preserve-fds={}", creation.passed.len()));
+            sys::pass_descriptors(&mut command, creation.passed).map_err(|source| {
+                RuntimeError::Execute {
+                    binary: self.binary.clone(),
+                    source,
+                }
+            })?;
+        }
         command.arg("--bundle").arg(&self.bundle);
-        command.arg("--pid-file").arg(pid_file);
-        if let Some(console) = console {
+        command.arg("--pid-file").arg(creation.pid_file);
+        if let Some(console) = creation.console {
             command.arg("--console-socket").arg(console);
         }
-        if no_pivot_no_keyring.0 {
+        if creation.no_pivot {
             command.arg("--no-pivot");
         }
-        if no_pivot_no_keyring.1 {
+        if creation.no_new_keyring {
             command.arg("--no-new-keyring");
         }
         command.arg(id);
-        self.run(reaper, "create", command, stdio).await
+        self.run(reaper, "create", command, creation.stdio).await
+    }
+
+    /// Lets a created container of crun's go as `crun start` does: its init waits at a FIFO. False if there is
+    /// none, so that the command may say why.
+    pub(crate) fn open_gate(&self, id: &str) -> Result<bool, RuntimeError> {
+        let path = self.state_dir(id)?.join("exec.fifo");
+        let failed = |operation| {
+            let path = path.clone();
+            move |errno: Errno| RuntimeError::State {
+                operation,
+                path,
+                source: errno.into(),
+            }
+        };
+        // Without a reader (ENXIO) the init is gone, and nobody waits.
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let gate = match open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(false),
+            gate => gate.map_err(failed("open"))?,
+        };
+        rustix::io::write(&gate, &[0]).map_err(failed("write"))?;
+        // To crun a container is a created one as long as there is a gate.
+        rustix::fs::unlink(&path).map_err(failed("remove"))?;
+        Ok(true)
+    }
+
+    /// Removes what crun keeps of container `id`, which has no process any more. Fine if that is gone.
+    pub(crate) fn forget(&self, id: &str) -> Result<(), RuntimeError> {
+        let path = self.state_dir(id)?;
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RuntimeError::State {
+                operation: "remove",
+                path,
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where crun keeps what it knows of a container.
+    fn state_dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+        // Never above or beside: what is below is removed.
+        if matches!(id, "" | "." | "..") || id.contains('/') {
+            return Err(RuntimeError::State {
+                operation: "find the state of a container below",
+                path: self.root.clone(),
+                source: io::Error::new(io::ErrorKind::InvalidInput, format!("id `{id}`")),
+            });
+        }
+        Ok(self.root.join(id))
     }
 
     /// Lets a created container go.
@@ -351,6 +441,45 @@ fn in_path(path: &OsStr, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gate_is_opened_once_and_only_for_somebody_who_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new("/x/crun".into(), dir.path().into(), false, dir.path());
+        assert!(!runtime.open_gate("a").unwrap(), "there is none");
+        let gate = dir.path().join("a/exec.fifo");
+        fs::create_dir(gate.parent().unwrap()).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &gate,
+            rustix::fs::FileType::Fifo,
+            Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        let nobody = runtime.open_gate("a").unwrap_err();
+        assert!(crate::error::chain(&nobody).contains("No such device"));
+        let reader = open(&gate, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+        assert!(runtime.open_gate("a").unwrap());
+        let mut byte = [1];
+        assert_eq!(rustix::io::read(&reader, &mut byte), Ok(1));
+        assert!(!gate.exists());
+    }
+
+    #[test]
+    fn state_is_forgotten_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        let runtime = Runtime::new("/x/crun".into(), root.clone(), false, dir.path());
+        runtime.forget("a").unwrap();
+        runtime.forget("a").unwrap();
+        assert!(!root.join("a").exists());
+        for id in ["", ".", "..", "../root"] {
+            assert!(runtime.forget(id).is_err(), "{id}");
+        }
+        assert!(root.exists());
+    }
 
     #[test]
     fn binaries_are_found_by_path_name_or_default() {

@@ -6,32 +6,27 @@
 //! Invariants: connections, line length and waiting are bounded; a client that goes away frees its place even
 //! in the middle of a Wait.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixListener as StdListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use davit_rundir::{ControlError, ControlErrorCode, ControlReply, ControlRequest, FRAME_BYTES_MAX};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use davit_rundir::{ControlError, ControlErrorCode, ControlReply, ControlRequest};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
 use super::owner::Command;
-use super::{Run, RunError, refused, remove_if_there};
+use super::{Run, RunError, refused};
 use crate::error::chain;
+use crate::lines::{Lines, Said, listen};
 
 /// Connections at a time; the executor needs one or two.
 const CONNECTIONS_MAX: usize = 16;
 
-/// Longest request, bytes, newline included. Replies may be up to [`FRAME_BYTES_MAX`].
+/// Longest request, bytes, newline included. Replies may be up to [`davit_rundir::FRAME_BYTES_MAX`].
 const REQUEST_BYTES_MAX: usize = 4096;
 
 /// Listens on the run's socket until the shim ends.
 pub(super) fn serve(run: Run) -> Result<(), RunError> {
-    let listener = bind(&run)?;
+    let listener = listen(&run.shared.dir.socket_path())?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     tokio::spawn(async move {
         loop {
@@ -59,51 +54,29 @@ pub(super) fn serve(run: Run) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Binds below the open directory: the path itself may be longer than a socket address holds.
-fn bind(run: &Run) -> Result<UnixListener, RunError> {
-    let path = run.shared.dir.socket_path();
-    let failed = |operation| {
-        let path = path.clone();
-        move |source: io::Error| RunError::Io {
-            operation,
-            path,
-            source,
-        }
-    };
-    let dir: File = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_DIRECTORY)
-        .open(run.dir())
-        .map_err(failed("open the directory of"))?;
-    remove_if_there(&path);
-    let mut short = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
-    short.push(path.file_name().unwrap_or_default());
-    let listener = StdListener::bind(&short).map_err(failed("listen on"))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed("restrict"))?;
-    listener
-        .set_nonblocking(true)
-        .and_then(|()| UnixListener::from_std(listener))
-        .map_err(failed("watch"))
-}
-
 struct Connection {
     run: Run,
-    stream: UnixStream,
-    /// Read and not yet answered.
-    buffer: Vec<u8>,
+    lines: Lines,
 }
 
 impl Connection {
     const fn new(run: Run, stream: UnixStream) -> Self {
         Self {
             run,
-            stream,
-            buffer: Vec::new(),
+            lines: Lines::new(stream, REQUEST_BYTES_MAX),
         }
     }
 
     async fn serve(mut self) -> io::Result<()> {
-        while let Some(line) = self.next_line().await? {
+        loop {
+            let line = match self.lines.next().await? {
+                Said::Line(line) => line,
+                Said::TooMuch => {
+                    let error = refused(ControlErrorCode::Malformed, "the line is too long");
+                    return self.lines.send(&ControlReply::Error(error)).await;
+                }
+                Said::End => return Ok(()),
+            };
             let reply = match serde_json::from_slice(&line) {
                 Ok(ControlRequest::Wait) => match self.wait().await? {
                     Some(reply) => reply,
@@ -115,44 +88,15 @@ impl Connection {
                     message: error.to_string(),
                 }),
             };
-            self.reply(&reply).await?;
+            self.lines.send(&reply).await?;
         }
-        Ok(())
-    }
-
-    /// The next line without its newline; `None` at the end.
-    async fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let rest = self.buffer.split_off(at + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                line.pop();
-                return Ok(Some(line));
-            }
-            if self.buffer.len() >= REQUEST_BYTES_MAX {
-                let error = refused(ControlErrorCode::Malformed, "the line is too long");
-                self.reply(&ControlReply::Error(error)).await?;
-                return Ok(None);
-            }
-            if !self.read_more().await? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Reads what is there; false at the end of the stream. Cancel-safe.
-    async fn read_more(&mut self) -> io::Result<bool> {
-        let mut chunk = [0; 512];
-        let count = self.stream.read(&mut chunk).await?;
-        self.buffer.extend_from_slice(&chunk[..count]);
-        Ok(count > 0)
     }
 
     /// Waits for the end of the run, or of the client (`None`).
     async fn wait(&mut self) -> io::Result<Option<ControlReply>> {
         let mut end = self.run.shared.end.subscribe();
         loop {
-            let room = self.buffer.len() < REQUEST_BYTES_MAX;
+            let room = self.lines.has_room();
             tokio::select! {
                 over = end.wait_for(Option::is_some) => {
                     let record = over.ok().and_then(|end| end.clone()).flatten();
@@ -164,18 +108,11 @@ impl Connection {
                         )),
                     }));
                 }
-                more = self.read_more(), if room => if !more? {
+                more = self.lines.read_more(), if room => if !more? {
                     return Ok(None);
                 }
             }
         }
-    }
-
-    async fn reply(&mut self, reply: &ControlReply) -> io::Result<()> {
-        let mut line = serde_json::to_vec(reply)?;
-        line.push(b'\n');
-        debug_assert!(line.len() <= FRAME_BYTES_MAX, "PAUSES_MAX bounds a state");
-        self.stream.write_all(&line).await
     }
 }
 
@@ -186,11 +123,7 @@ impl Run {
             ControlRequest::State | ControlRequest::Wait => self.shared.state().ok_or_else(|| {
                 refused(ControlErrorCode::NotRunning, "the container is not created")
             }),
-            // The container lets its own job go: see `service`.
-            ControlRequest::Start => Err(refused(
-                ControlErrorCode::Failed,
-                "this shim lets a job go at containerd's word only",
-            )),
+            ControlRequest::Start => self.start().await,
             ControlRequest::Pause => self.ask(Command::Pause).await,
             ControlRequest::Resume => self.ask(Command::Resume).await,
             ControlRequest::Stop { signal, grace_ms } => {
@@ -229,8 +162,9 @@ mod tests {
     use super::*;
     use davit_rundir::{ExitRecord, FORMAT_VERSION, LaunchRecord, LogTotals, RunDir, Stamp};
     use davit_types::{Attempt, EndReason, ExitStatus, RunId, RunKey, StopSignal, Usage};
+    use std::fs;
     use std::time::Duration;
-    use tokio::io::{AsyncBufReadExt, BufReader};
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
     fn key() -> RunKey {
         RunKey {
@@ -256,7 +190,7 @@ mod tests {
             slot: None,
         })
         .unwrap();
-        Run::open(dir.path()).unwrap()
+        Run::open(dir.path(), None).unwrap()
     }
 
     fn record(run: &Run) -> ExitRecord {
@@ -369,12 +303,15 @@ mod tests {
         let runs = tempfile::tempdir().unwrap();
         let run = run_in(runs.path());
         run.shared.dir.write_exit(&record(&run)).unwrap();
-        assert!(matches!(Run::open(run.dir()), Err(RunError::UsedBefore(_))));
+        assert!(matches!(
+            Run::open(run.dir(), None),
+            Err(RunError::UsedBefore(_))
+        ));
         let other = runs.path().join("not-a-run");
-        assert!(matches!(Run::open(&other), Err(RunError::NotARun(_))));
+        assert!(matches!(Run::open(&other, None), Err(RunError::NotARun(_))));
         let empty = RunDir::at(runs.path(), key());
         assert!(matches!(
-            Run::open(empty.path()),
+            Run::open(empty.path(), None),
             Err(RunError::NoLaunch(_))
         ));
     }

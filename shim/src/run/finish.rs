@@ -4,7 +4,11 @@
 //!  init ended ─► cgroup.kill ─► empty ─► pipes drained, log durable ─► figures ─► exit.json durable ─► told
 //! ```
 //!
-//! The figures are read when nothing can change them any more and before the cgroup is removed (invariant 9).
+//! The figures are read when nothing can change them any more and before the cgroup is removed (invariant 9). What
+//! a warm slot's cgroup had used when it began to wait is not the job's and is taken off: CPU time and I/O of the
+//! container's making. The peaks of memory and processes cannot be: the kernel keeps one maximum a cgroup (a reset
+//! holds for one open file only, Linux 6.12). They are what making a container takes, at least: a few MB that any
+//! job's own start exceeds or comes close to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +20,10 @@ use tokio::time::Instant;
 use super::books::Books;
 use super::end::{Facts, end_reason};
 use super::owner::{Owner, answer};
-use super::{RESERVE_FILE, Shared, refused, remove_if_there};
+use super::prepare::RESERVE_FILE;
+use super::{Shared, refused};
 use crate::error::chain;
+use crate::files::remove_if_there;
 use crate::lock;
 use crate::reaper::Exit;
 
@@ -53,6 +59,7 @@ impl Owner {
             log::error!("final figures are missing: {}", chain(&error));
             Usage::default()
         });
+        let usage = less(usage, &self.used_before);
         let books = {
             let mut books = lock(&self.shared.books);
             let books = books.as_mut().expect("an owned run has books");
@@ -66,6 +73,19 @@ impl Owner {
         let record = exit_record(&self.shared, &books, exit, usage, log);
         let record = write_record(&self.shared, record).await;
         self.shared.end.send_replace(Some(record));
+    }
+}
+
+/// What was used since `before` was read. Counts of refusals are not touched: nothing is refused in a cgroup
+/// without limits, as a waiting slot's is.
+fn less(usage: Usage, before: &Usage) -> Usage {
+    Usage {
+        cpu_us: usage.cpu_us.saturating_sub(before.cpu_us),
+        cpu_user_us: usage.cpu_user_us.saturating_sub(before.cpu_user_us),
+        cpu_system_us: usage.cpu_system_us.saturating_sub(before.cpu_system_us),
+        io_read_bytes: usage.io_read_bytes.saturating_sub(before.io_read_bytes),
+        io_write_bytes: usage.io_write_bytes.saturating_sub(before.io_write_bytes),
+        ..usage
     }
 }
 

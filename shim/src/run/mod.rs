@@ -8,13 +8,16 @@
 //! ```
 //!
 //! Life: [`Run::open`] (launch.json) → [`Run::prepare`] (log, cgroup, pipes) → runtime create →
-//! [`Run::created`] (state.json, shim.sock, Owner) → [`Run::starting`], runtime start, [`Run::started`] (deadline) →
-//! … → [`Run::init_ended`] (exit.json, then the caller tells containerd) → [`Run::deleted`].
+//! [`Run::created`] (state.json, shim.sock, Owner) → letting go, see `letting` (deadline) →
+//! … → [`Run::init_ended`] (exit.json, then the caller tells containerd) → [`Run::remove_files`].
+//!
+//! A run that is given a warm slot finds pipes, cgroup and container made: [`Run::take_over`] stands for the first
+//! steps up to the runtime's create.
 //!
 //! Invariants:
 //! - the owner task alone changes the books once the container exists; everybody else sends it a command;
 //! - exit.json is durable before anybody is told of the end;
-//! - the reason of a kill is in state.json before the kill is sent;
+//! - the reason of a kill is in state.json, readable though not durable, before the kill is sent;
 //! - a run directory is used once: one that has a state or an exit already is refused.
 
 mod books;
@@ -22,6 +25,7 @@ mod capture;
 mod control;
 mod end;
 mod finish;
+mod letting;
 mod owner;
 mod prepare;
 mod timer;
@@ -29,25 +33,32 @@ mod timer;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use davit_cgroup::CgroupError;
 use davit_rundir::{
     ControlError, ControlErrorCode, ExitRecord, FORMAT_VERSION, LaunchRecord, RunDir, RunDirError,
-    Stamp, StateRecord,
+    SlotId, Stamp, StateRecord,
 };
+use davit_types::Usage;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::cgroup::ContainerCgroup;
 use crate::error::chain;
+use crate::files::remove_if_there;
+use crate::lines::ListenError;
 use crate::lock;
 use crate::reaper::{Exit, ProcessHandle};
 use crate::runtime::Stdio3;
 use books::Books;
-use capture::{Capture, CaptureError, Pipes};
+pub(crate) use capture::Pipes;
+use capture::{Capture, CaptureError};
+use letting::Letting;
+pub(crate) use letting::{LetGo, Starter};
 pub(crate) use owner::Signaller;
 use owner::{Command, Owner};
-use prepare::{RESERVE_FILE, remove_if_there, reserve, set_kill_rules};
+pub(crate) use prepare::set_kill_rules;
+use prepare::{RESERVE_FILE, reserve};
 
 /// Commands waiting for the owner; each connection has at most one under way.
 const COMMANDS_MAX: usize = 32;
@@ -63,8 +74,19 @@ pub(crate) enum RunError {
     NoLaunch(PathBuf),
     #[error("run directory {} was used before", .0.display())]
     UsedBefore(PathBuf),
+    #[error(
+        "launch.json in {} is for {}, not for {}",
+        dir.display(), place(wanted.as_ref()), place(found.as_ref())
+    )]
+    OtherPlace {
+        dir: PathBuf,
+        wanted: Option<SlotId>,
+        found: Option<SlotId>,
+    },
     #[error("cannot capture output")]
     Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot {operation} the run's cgroup")]
     Cgroup {
         operation: &'static str,
@@ -84,18 +106,19 @@ pub(crate) enum RunError {
     OutOfOrder(&'static str),
 }
 
-/// How far letting the job go has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Letting {
-    NotYet,
-    Begun(Stamp),
-    Done,
+fn place(slot: Option<&SlotId>) -> String {
+    slot.map_or_else(
+        || "a container of its own".to_owned(),
+        |id| format!("slot {id}"),
+    )
 }
 
 /// What was made for a run before its container.
 struct Prepared {
     capture: Capture,
     cgroup: Arc<ContainerCgroup>,
+    /// What was used in the cgroup before it was this run's.
+    used_before: Usage,
 }
 
 /// State shared by the handle, the owner and the control connections.
@@ -106,6 +129,8 @@ struct Shared {
     /// `None` until the container is created.
     books: Mutex<Option<Books>>,
     letting: watch::Sender<Letting>,
+    /// Set with the books.
+    starter: OnceLock<Starter>,
     /// The books were changed by [`Run::started`]: look at what is due.
     changed: Notify,
     /// The end: `Some(None)` if it could not be recorded.
@@ -144,13 +169,20 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Reads what the executor left in `dir`.
-    pub(crate) fn open(dir: &Path) -> Result<Self, RunError> {
+    /// Reads what the executor left in `dir` for a container of its own, or for `slot`.
+    pub(crate) fn open(dir: &Path, slot: Option<&SlotId>) -> Result<Self, RunError> {
         let run_dir = RunDir::from_path(dir).ok_or_else(|| RunError::NotARun(dir.to_owned()))?;
         let launch = run_dir
             .read_launch()?
             .filter(|launch| launch.key == run_dir.key())
             .ok_or_else(|| RunError::NoLaunch(dir.to_owned()))?;
+        if launch.slot.as_ref() != slot {
+            return Err(RunError::OtherPlace {
+                dir: dir.to_owned(),
+                wanted: launch.slot,
+                found: slot.cloned(),
+            });
+        }
         if run_dir.read_exit()?.is_some() || run_dir.read_state()?.is_some() {
             return Err(RunError::UsedBefore(dir.to_owned()));
         }
@@ -168,6 +200,7 @@ impl Run {
                 boot_id: boot_id.trim().to_owned(),
                 books: Mutex::new(None),
                 letting: watch::Sender::new(Letting::NotYet),
+                starter: OnceLock::new(),
                 changed: Notify::new(),
                 end: watch::Sender::new(None),
                 prepared: Mutex::new(None),
@@ -183,6 +216,16 @@ impl Run {
         self.shared.dir.path()
     }
 
+    /// Its cgroup, from the root of the cgroup v2 file system.
+    pub(crate) fn cgroup_path(&self) -> &str {
+        &self.shared.launch.cgroup
+    }
+
+    /// The present state; `None` until the container is created.
+    pub(crate) fn state(&self) -> Option<StateRecord> {
+        self.shared.state()
+    }
+
     /// The OCI runtime the executor chose.
     pub(crate) fn runtime_binary(&self) -> &Path {
         &self.shared.launch.runtime_binary
@@ -191,39 +234,46 @@ impl Run {
     /// Makes log, cgroup and pipes; returns the job's streams.
     pub(crate) fn prepare(&self) -> Result<Stdio3, RunError> {
         let shared = &self.shared;
-        reserve(&shared.dir.path().join(RESERVE_FILE))?;
         let (pipes, stdio) = Pipes::make()?;
-        let capture = Capture::begin(&shared.dir, shared.launch.log_bytes_max, pipes)?;
         let cgroup =
             ContainerCgroup::create(&shared.launch.cgroup).map_err(|source| RunError::Cgroup {
                 operation: "create",
                 source,
             })?;
         set_kill_rules(&cgroup)?;
-        *lock(&shared.prepared) = Some(Prepared {
-            capture,
-            cgroup: Arc::new(cgroup),
-        });
+        self.take_over(pipes, Arc::new(cgroup), Usage::default())?;
         Ok(stdio)
     }
 
+    /// Makes the log of what comes through `pipes`; the job is or will be in `cgroup`, where `used_before` was used
+    /// by others.
+    pub(crate) fn take_over(
+        &self,
+        pipes: Pipes,
+        cgroup: Arc<ContainerCgroup>,
+        used_before: Usage,
+    ) -> Result<(), RunError> {
+        let shared = &self.shared;
+        reserve(&shared.dir.path().join(RESERVE_FILE))?;
+        let capture = Capture::begin(&shared.dir, shared.launch.log_bytes_max, pipes)?;
+        *lock(&shared.prepared) = Some(Prepared {
+            capture,
+            cgroup,
+            used_before,
+        });
+        Ok(())
+    }
+
     /// Undoes [`Self::prepare`], except for the log: it may say why.
-    pub(crate) fn create_failed(&self) {
+    pub(crate) async fn create_failed(&self) {
         let Some(prepared) = lock(&self.shared.prepared).take() else {
             return;
         };
         if let Err(error) = prepared.cgroup.kill() {
             log::warn!("{}", chain(&error));
         }
-        self.remove_cgroup(&prepared.cgroup);
-    }
-
-    fn remove_cgroup(&self, cgroup: &ContainerCgroup) {
-        match cgroup.inner().try_remove() {
-            Ok(true) => {}
-            Ok(false) => log::warn!("cgroup {} is still occupied", self.shared.launch.cgroup),
-            Err(error) => log::warn!("{}", chain(&error)),
-        }
+        prepared.cgroup.remove().await;
+        self.remove_files();
     }
 
     /// The container exists: records it and begins to hold the run. Returns the cgroup.
@@ -231,17 +281,19 @@ impl Run {
         &self,
         init: &ProcessHandle,
         signaller: Signaller,
+        starter: Starter,
     ) -> Result<Arc<ContainerCgroup>, RunError> {
         let prepared = lock(&self.shared.prepared)
             .take()
             .ok_or(RunError::OutOfOrder("created before it was prepared"))?;
         let cgroup = prepared.cgroup.clone();
-        match self.hold(prepared, init, signaller) {
+        match self.hold(prepared, init, signaller, starter) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
                 if let Err(error) = cgroup.kill() {
                     log::warn!("{}", chain(&error));
                 }
+                self.remove_files();
                 Err(error)
             }
         }
@@ -252,6 +304,7 @@ impl Run {
         mut prepared: Prepared,
         init: &ProcessHandle,
         signaller: Signaller,
+        starter: Starter,
     ) -> Result<(), RunError> {
         let shared = &self.shared;
         let receiver = lock(&self.receiver)
@@ -272,15 +325,12 @@ impl Run {
             pauses: Vec::new(),
             kill: None,
         };
-        shared.dir.write_state(&record)?;
-        *lock(&shared.books) = Some(Books::new(record, shared.launch.max_pause_ms));
         prepared.capture.start()?;
         control::serve(self.clone())?;
-        let (exit_sender, exit) = oneshot::channel();
-        *lock(&shared.init_exit) = Some(exit_sender);
         let owner = Owner::new(
             shared.clone(),
             prepared.cgroup,
+            prepared.used_before,
             prepared.capture,
             init.clone(),
             signaller,
@@ -290,40 +340,16 @@ impl Run {
             path: PathBuf::from("the deadline timer"),
             source,
         })?;
+        // The last that can fail: who sees the record sees a run that is held.
+        shared.dir.write_state(&record)?;
+        *lock(&shared.books) = Some(Books::new(record, shared.launch.max_pause_ms));
+        if shared.starter.set(starter).is_err() {
+            return Err(RunError::OutOfOrder("created twice"));
+        }
+        let (exit_sender, exit) = oneshot::channel();
+        *lock(&shared.init_exit) = Some(exit_sender);
         tokio::spawn(owner.run(exit, receiver));
         Ok(())
-    }
-
-    /// The runtime is about to let the job go.
-    pub(crate) fn starting(&self) {
-        self.shared
-            .letting
-            .send_replace(Letting::Begun(Stamp::now()));
-    }
-
-    /// The runtime has let the job go: its time begins. (Or it could not: then nothing began.)
-    pub(crate) fn started(&self, let_go: bool) {
-        let shared = &self.shared;
-        let begun = *shared.letting.borrow();
-        if let (true, Letting::Begun(begun)) = (let_go, begun) {
-            // A job may be over before the runtime's command is; then it began with the command.
-            let over = lock(&shared.init_exit).is_none();
-            let at = if over { begun } else { Stamp::now() };
-            let record = lock(&shared.books).as_mut().map(|books| {
-                books.started(at);
-                books.record.clone()
-            });
-            if let Some(record) = record {
-                shared.save(&record);
-            }
-            shared.changed.notify_one();
-        }
-        let letting = if let_go {
-            Letting::Done
-        } else {
-            Letting::NotYet
-        };
-        shared.letting.send_replace(letting);
     }
 
     /// Whether the job is frozen.
@@ -363,14 +389,7 @@ impl Run {
     pub(crate) async fn init_ended(&self, exit: Exit) {
         // The sender is taken first: from now on the job counts as over.
         let sender = lock(&self.shared.init_exit).take();
-        let mut letting = self.shared.letting.subscribe();
-        if letting
-            .wait_for(|letting| !matches!(letting, Letting::Begun(_)))
-            .await
-            .is_err()
-        {
-            log::error!("run handle vanished");
-        }
+        self.letting_go_is_over().await;
         if sender.is_none_or(|sender| sender.send(exit).is_err()) {
             log::error!("the run's owner is gone");
             return;
@@ -381,11 +400,8 @@ impl Run {
         }
     }
 
-    /// The container is gone; so are socket and cgroup.
-    pub(crate) fn deleted(&self, cgroup: Option<&ContainerCgroup>) {
-        if let Some(cgroup) = cgroup {
-            self.remove_cgroup(cgroup);
-        }
+    /// The container is gone: removes what only a living shim needs.
+    pub(crate) fn remove_files(&self) {
         remove_if_there(&self.shared.dir.socket_path());
         remove_if_there(&self.shared.dir.path().join(RESERVE_FILE));
     }

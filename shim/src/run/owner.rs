@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use davit_cgroup::{Events, Watch};
 use davit_rundir::{ControlError, ControlErrorCode, KillReason, Stamp, StateRecord};
-use davit_types::limits;
+use davit_types::{Usage, limits};
 use tokio::sync::{mpsc, oneshot};
 
 use super::books::Books;
@@ -81,6 +81,7 @@ pub(super) struct Freezing {
 pub(crate) struct Owner {
     pub(super) shared: Arc<Shared>,
     pub(super) cgroup: Arc<ContainerCgroup>,
+    pub(super) used_before: Usage,
     pub(super) capture: Capture,
     pub(super) init: ProcessHandle,
     pub(super) signaller: Signaller,
@@ -98,6 +99,7 @@ impl Owner {
     pub(super) fn new(
         shared: Arc<Shared>,
         cgroup: Arc<ContainerCgroup>,
+        used_before: Usage,
         capture: Capture,
         init: ProcessHandle,
         signaller: Signaller,
@@ -105,6 +107,7 @@ impl Owner {
         Ok(Self {
             shared,
             cgroup,
+            used_before,
             capture,
             init,
             signaller,
@@ -175,7 +178,7 @@ impl Owner {
         }
     }
 
-    /// Kills everything; why is on disk first.
+    /// Kills everything; why is readable in state.json first.
     fn kill(&mut self, reason: KillReason) {
         if self.books(|books| books.record.kill.is_none()) {
             self.change(|books| books.record.kill = Some(reason));

@@ -1,13 +1,13 @@
 //! What a run gets before its container: rules for its cgroup and room for its end.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use davit_cgroup::Limits;
 
 use super::RunError;
 use crate::cgroup::ContainerCgroup;
+use crate::files::remove_if_there;
 
 /// Disk space held for exit.json, bytes: the end must be recordable on a full disk.
 const RESERVE_BYTES: u64 = 256 * 1024;
@@ -16,7 +16,7 @@ const RESERVE_BYTES: u64 = 256 * 1024;
 pub(super) const RESERVE_FILE: &str = "reserve";
 
 /// One OOM kill takes the whole job, and swap never hides that memory has run out.
-pub(super) fn set_kill_rules(cgroup: &ContainerCgroup) -> Result<(), RunError> {
+pub(crate) fn set_kill_rules(cgroup: &ContainerCgroup) -> Result<(), RunError> {
     let group = Limits {
         oom_group: Some(true),
         ..Limits::default()
@@ -53,15 +53,5 @@ pub(super) fn reserve(path: &Path) -> Result<(), RunError> {
             remove_if_there(path);
             Err(failed(errno.into()))
         }
-    }
-}
-
-/// Removes a file; fine if there is none.
-pub(super) fn remove_if_there(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            log::warn!("cannot remove {}: {error}", path.display());
-        }
-        _ => {}
     }
 }

@@ -9,7 +9,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::shim::oci::CheckpointOptions;
 
 use super::Shim;
-use super::create::begin_input;
+use super::start::begin_input;
 use crate::bundle;
 use crate::container::Container;
 use crate::error::TaskError;
@@ -23,7 +23,7 @@ impl Shim {
         request: api::CheckpointTaskRequest,
     ) -> Result<(), TaskError> {
         let container = self.container(&request.id)?;
-        if container.init.phase() != Phase::Running || container.run.is_some() {
+        if container.init.phase() != Phase::Running || container.is_davits() {
             return Err(TaskError::Refused {
                 action: "checkpoint the container",
                 why: "it is not running, or is a run of davit",

@@ -91,7 +91,7 @@ impl Shim {
                 why: "it is not running",
             });
         }
-        match &container.run {
+        match container.run() {
             Some(run) => run.pause().await?,
             None => freeze(&container).await?,
         }
@@ -110,7 +110,7 @@ impl Shim {
                 why: "it is not paused",
             });
         }
-        match &container.run {
+        match container.run() {
             Some(run) => run.resume().await?,
             None => {
                 let cgroup = container.cgroup().ok_or(TaskError::NoCgroup)?;

@@ -1,8 +1,9 @@
-//! Create and Start of a container's init.
+//! Create of a container's init.
 //!
 //! Create is a chain of steps, each undone when a later one fails: mounts → run directory and cgroup → streams →
 //! runtime `create` → pidfd. TaskCreate is published before anything can tell of an end.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,12 +14,15 @@ use containerd_shim_protos::shim::oci::Options;
 
 use super::Shim;
 use crate::bundle::{self, Config, ShimRecord};
+use crate::cgroup::ContainerCgroup;
 use crate::container::{Container, Parts, Restore};
 use crate::error::{TaskError, chain};
 use crate::io::{ConsoleSocket, Owner, StdioPaths, Streams};
 use crate::process::{Phase, Process};
+use crate::reaper::Child;
 use crate::run::{Run, Signaller};
-use crate::runtime::{Runtime, find_binary};
+use crate::runtime::{Creation, Runtime, Stdio3, find_binary};
+use crate::slot::{Slot, SlotError};
 use crate::{bootstrap, lock, mounts};
 
 /// State directory of the OCI runtime when the client names none; the namespace is appended.
@@ -98,18 +102,9 @@ impl Shim {
             .and_then(bootstrap::runc_options)
             .unwrap_or_default();
         let config = Config::read(bundle)?;
-        let run = match config.run_dir() {
-            Some(dir) if request.terminal || !request.checkpoint.is_empty() => {
-                return Err(TaskError::Field {
-                    field: "terminal",
-                    problem: format!("run {} has neither terminal nor checkpoint", dir.display()),
-                });
-            }
-            Some(dir) => Some(Run::open(dir)?),
-            None => None,
-        };
+        let (slot, run) = davits(request, &config)?;
         let runtime = self
-            .runtime(&options, run.as_ref(), bundle)?
+            .runtime(&options, slot.as_deref(), run.as_ref(), bundle)?
             .with_sandbox_network(config.sandbox_network());
         let paths = StdioPaths {
             stdin: request.stdin.clone(),
@@ -128,6 +123,7 @@ impl Shim {
                 namespace: self.0.namespace.clone(),
             },
             init: Arc::new(Process::init(paths)),
+            slot,
             run,
             restore: (!request.checkpoint.is_empty()).then(|| Restore {
                 image: PathBuf::from(&request.checkpoint),
@@ -159,11 +155,13 @@ impl Shim {
     fn runtime(
         &self,
         options: &Options,
+        slot: Option<&Slot>,
         run: Option<&Run>,
         bundle: &Path,
     ) -> Result<Runtime, TaskError> {
-        let binary = match run {
-            Some(run) => run.runtime_binary().to_owned(),
+        let chosen = slot.map(Slot::runtime_binary);
+        let binary = match chosen.or(run.map(Run::runtime_binary)) {
+            Some(binary) => binary.to_owned(),
             None => find_binary(&options.binary_name)?,
         };
         let root = if options.root.is_empty() {
@@ -176,14 +174,18 @@ impl Shim {
             root: Path::new(root).join(&self.0.namespace),
             systemd_cgroup: options.systemd_cgroup,
             run_dir: run.map(|run| run.dir().to_owned()),
+            slot_dir: slot.map(|slot| slot.dir().to_owned()),
+            cgroup: slot
+                .map(Slot::cgroup_path)
+                .or(run.map(Run::cgroup_path))
+                .map(str::to_owned),
         };
         record.write(bundle)?;
-        Ok(Runtime::new(
-            record.runtime,
-            record.root,
-            record.systemd_cgroup,
-            bundle,
-        ))
+        let runtime = Runtime::new(record.runtime, record.root, record.systemd_cgroup, bundle);
+        if slot.is_some() && !runtime.is_crun() {
+            return Err(SlotError::OtherRuntime(runtime.binary().to_owned()).into());
+        }
+        Ok(runtime)
     }
 
     /// Has the runtime create the container and takes its init over.
@@ -193,7 +195,14 @@ impl Shim {
         options: &Options,
     ) -> Result<(), TaskError> {
         let pid_file = container.bundle.join("init.pid");
-        let flags = (options.no_pivot_root, options.no_new_keyring);
+        let with = |console, stdio, passed| Creation {
+            pid_file: &pid_file,
+            console,
+            stdio,
+            passed,
+            no_pivot: options.no_pivot_root,
+            no_new_keyring: options.no_new_keyring,
+        };
         let reaper = &self.0.reaper;
         let init = &container.init;
         // From here to the pidfd an early death of the init must wait for us as a zombie.
@@ -201,60 +210,77 @@ impl Shim {
         let (runtime, id) = (&container.runtime, &container.id);
         if init.paths.terminal {
             let socket = ConsoleSocket::bind(self.socket_dir())?;
-            let stdio = crate::runtime::Stdio3::null();
-            runtime
-                .create(reaper, id, &pid_file, Some(socket.path()), flags, stdio)
-                .await?;
+            let creation = with(Some(socket.path()), Stdio3::null(), Vec::new());
+            runtime.create(reaper, id, creation).await?;
             let streams =
                 Streams::open_console(&init.paths, &container.owner, reaper, socket).await;
             self.keep_or_remove(container, streams).await?;
         } else {
-            let stdio = match &container.run {
-                Some(run) => run.prepare()?,
-                None => {
-                    let (stdio, streams) =
-                        Streams::open(&init.paths, &container.owner, reaper).await?;
-                    init.set_streams(streams);
-                    stdio
-                }
-            };
-            let created = runtime
-                .create(reaper, id, &pid_file, None, flags, stdio)
-                .await;
+            let (stdio, passed) = self.prepare(container).await?;
+            let creation = with(None, stdio, passed);
+            let created = runtime.create(reaper, id, creation).await;
             if let Err(error) = created {
-                if let Some(run) = &container.run {
-                    run.create_failed();
-                }
+                undo_prepare(container).await;
                 return Err(error.into());
             }
         }
-        let child = match bundle::read_pid(&pid_file)
+        let held = match bundle::read_pid(&pid_file)
             .map_err(TaskError::from)
             .and_then(|pid| Ok(reaper.adopt(pid)?))
         {
-            Ok(child) => child,
+            Ok(child) => self
+                .hold(container, &child)
+                .await
+                .map(|cgroup| (child, cgroup)),
+            Err(error) => Err(error),
+        };
+        let (child, cgroup) = match held {
+            Ok(held) => held,
             Err(error) => {
+                // Nobody holds this container: it must not stay.
                 self.remove_runtime_state(container).await;
+                undo_prepare(container).await;
                 return Err(error);
             }
         };
-        let mut cgroup = None;
-        if let Some(run) = &container.run {
-            match run.created(&child.handle, self.signaller(container)) {
-                Ok(of_run) => cgroup = Some(of_run),
-                Err(error) => {
-                    // Nobody holds this container: it must not stay.
-                    self.remove_runtime_state(container).await;
-                    return Err(error.into());
-                }
-            }
-        }
         init.advance(Phase::Registered, Phase::Created);
         container.adopt_init(child, cgroup);
         Ok(())
     }
 
-    fn signaller(&self, container: &Container) -> Signaller {
+    /// What the container is given for its streams, and from descriptor 3 on.
+    async fn prepare(&self, container: &Container) -> Result<(Stdio3, Vec<OwnedFd>), TaskError> {
+        if let Some(slot) = &container.slot {
+            return Ok(slot.prepare()?);
+        }
+        if let Some(run) = container.run() {
+            return Ok((run.prepare()?, Vec::new()));
+        }
+        let init = &container.init;
+        let (stdio, streams) = Streams::open(&init.paths, &container.owner, &self.0.reaper).await?;
+        init.set_streams(streams);
+        Ok((stdio, Vec::new()))
+    }
+
+    /// Takes over what was created; returns the cgroup if the shim has made it.
+    async fn hold(
+        &self,
+        container: &Arc<Container>,
+        init: &Child,
+    ) -> Result<Option<Arc<ContainerCgroup>>, TaskError> {
+        if let Some(slot) = &container.slot {
+            let cgroup = slot.created(&container.runtime).await?;
+            self.serve_slot(container, slot)?;
+            return Ok(Some(cgroup));
+        }
+        if let Some(run) = container.run() {
+            let (signaller, starter) = (self.signaller(container), self.starter(container));
+            return Ok(Some(run.created(&init.handle, signaller, starter)?));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn signaller(&self, container: &Container) -> Signaller {
         if !container.runtime.is_sandboxed() {
             return Signaller::Pidfd;
         }
@@ -307,49 +333,52 @@ impl Shim {
             ..api::StartResponse::default()
         })
     }
-
-    async fn start_init(&self, container: &Arc<Container>) -> Result<(), TaskError> {
-        let init = &container.init;
-        if container.restore.is_some() {
-            return self.restore(container).await;
-        }
-        if !init.advance(Phase::Created, Phase::Starting) {
-            return Err(TaskError::WrongPhase {
-                action: "start the container",
-                phase: init.phase(),
-            });
-        }
-        if let Some(run) = &container.run {
-            run.starting();
-        }
-        let started = container.runtime.start(&self.0.reaper, &container.id).await;
-        if let Some(run) = &container.run {
-            run.started(started.is_ok());
-        }
-        match started {
-            Ok(()) => {
-                container.publish(&event::TaskStart {
-                    container_id: container.id.clone(),
-                    pid: init.pid(),
-                    ..event::TaskStart::default()
-                });
-                // Unless it has ended meanwhile.
-                init.advance(Phase::Starting, Phase::Running);
-                begin_input(init);
-                Ok(())
-            }
-            Err(error) => {
-                init.advance(Phase::Starting, Phase::Created);
-                Err(error.into())
-            }
-        }
-    }
 }
 
-/// The process has its output and its end; a broken input is no reason to fail what runs.
-pub(super) fn begin_input(process: &Process) {
-    if let Err(error) = process.streams().start_input() {
-        log::error!("{}", chain(&error));
+/// The slot or the run that this container is to be, if it is davit's.
+fn davits(
+    request: &api::CreateTaskRequest,
+    config: &Config,
+) -> Result<(Option<Arc<Slot>>, Option<Run>), TaskError> {
+    let dir = match (config.slot_dir(), config.run_dir()) {
+        (None, None) => return Ok((None, None)),
+        (Some(slot), None) => slot,
+        (None, Some(run)) => run,
+        (Some(_), Some(_)) => {
+            return Err(TaskError::Field {
+                field: "annotations",
+                problem: "a container is a run's or a slot, not both".to_owned(),
+            });
+        }
+    };
+    if request.terminal || !request.checkpoint.is_empty() {
+        return Err(TaskError::Field {
+            field: "terminal",
+            problem: format!("{} has neither terminal nor checkpoint", dir.display()),
+        });
+    }
+    if config.run_dir().is_some() {
+        return Ok((None, Some(Run::open(dir, None)?)));
+    }
+    for (name, private) in [
+        ("pid", config.has_private_pid_namespace()),
+        ("uts", config.has_private_uts_namespace()),
+    ] {
+        if !private {
+            return Err(SlotError::SharedNamespace(name).into());
+        }
+    }
+    let slot = Slot::open(dir, &request.id)?;
+    Ok((Some(Arc::new(slot)), None))
+}
+
+/// Takes back what was prepared for a container that could not be made.
+async fn undo_prepare(container: &Container) {
+    if let Some(slot) = &container.slot {
+        slot.create_failed().await;
+    }
+    if let Some(run) = container.run() {
+        run.create_failed().await;
     }
 }
 

@@ -55,23 +55,51 @@ impl Shim {
 
     async fn delete_init(&self, container: &Container) -> Result<(), TaskError> {
         container.init.streams().finish().await;
-        let deleted = container
-            .runtime
-            .delete(&self.0.reaper, &container.id, true)
-            .await;
-        match deleted {
-            Err(error) if !error.says_unknown_container() => return Err(error.into()),
-            _ => {}
+        if container.is_davits() && container.runtime.is_crun() {
+            self.delete_davits(container).await?;
+        } else {
+            let deleted = container
+                .runtime
+                .delete(&self.0.reaper, &container.id, true)
+                .await;
+            match deleted {
+                Err(error) if !error.says_unknown_container() => return Err(error.into()),
+                _ => {}
+            }
+            self.init_is_over(container).await;
+            if container.is_davits()
+                && let Some(cgroup) = container.cgroup()
+            {
+                cgroup.remove().await;
+            }
         }
-        if container.init.phase() == Phase::Created {
-            // The runtime has killed it; its end is told like any other.
-            container.init.wait().await;
-        }
-        container.init.never_ran();
-        if let Some(run) = &container.run {
-            run.deleted(container.cgroup().as_deref());
+        if let Some(run) = container.run() {
+            run.remove_files();
         }
         mounts::unmount_all(&container.bundle.join("rootfs"))?;
         Ok(())
+    }
+
+    /// What `crun delete --force` would do for a container without hooks whose cgroup is ours.
+    async fn delete_davits(&self, container: &Container) -> Result<(), TaskError> {
+        if let Some(slot) = &container.slot {
+            slot.revoke();
+        }
+        if container.init.phase() == Phase::Created {
+            container.kill_all();
+        }
+        self.init_is_over(container).await;
+        if let Some(cgroup) = container.cgroup() {
+            cgroup.remove().await;
+        }
+        Ok(container.runtime.forget(&container.id)?)
+    }
+
+    /// Waits for the end of an init that was killed before it was started: it is told like any other.
+    async fn init_is_over(&self, container: &Container) {
+        if container.init.phase() == Phase::Created {
+            container.init.wait().await;
+        }
+        container.init.never_ran();
     }
 }

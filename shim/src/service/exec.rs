@@ -7,7 +7,7 @@ use containerd_shim_protos::api;
 use containerd_shim_protos::events::task as event;
 
 use super::Shim;
-use super::create::begin_input;
+use super::start::begin_input;
 use crate::bundle;
 use crate::container::{Container, Freeze};
 use crate::error::{TaskError, chain};

@@ -2,20 +2,23 @@
 //!
 //! ```text
 //!  rpc.rs (ttrpc, v2 and v3) ──► Shim ──► Container ──► Process / Run / Runtime / Cgroup
-//!    create.rs   Create, Start of the init                exec.rs     Exec and its Start
-//!    delete.rs   Delete of both                           checkpoint.rs
+//!    create.rs   Create                                   exec.rs     Exec and its Start
+//!    start.rs    Start of the init                        checkpoint.rs
+//!    assign.rs   a warm slot becomes a run                delete.rs   Delete of init and exec
 //!    control.rs  Kill, Pause, Resume, Update, Stats, …
 //! ```
 //!
 //! Invariants: requests run side by side; no lock is held across an await; a request that has begun runs to its
 //! end even if containerd goes away in the middle of it (see `rpc`).
 
+mod assign;
 mod checkpoint;
 mod control;
 mod create;
 mod delete;
 mod exec;
 pub(crate) mod rpc;
+mod start;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,7 @@ use crate::container::{Container, Freeze};
 use crate::daemon::Lifetime;
 use crate::error::TaskError;
 use crate::events::{Publisher, timestamp};
+use crate::files::remove_if_there;
 use crate::idle::Idle;
 use crate::lock;
 use crate::process::{Outcome, Phase, Process};
@@ -157,12 +161,7 @@ impl Shim {
     pub(crate) fn remove_socket(&self) {
         let beside = bundle_link(&self.0.socket);
         for path in [&beside, &self.0.socket] {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    log::warn!("cannot remove {}: {error}", path.display());
-                }
-                _ => {}
-            }
+            remove_if_there(path);
         }
     }
 
