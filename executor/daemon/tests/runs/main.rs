@@ -14,6 +14,8 @@
 mod control;
 mod ends;
 mod logs;
+mod metering;
 mod metrics;
 mod restarts;
 mod support;
+mod sys;
