@@ -69,10 +69,10 @@ impl Containerd {
             .bound(self.snapshots().stat(probe))
             .await;
         match answer {
-            Err(ContainerdError::Refused { source, .. }) => Err(ContainerdError::Setting {
+            Err(ContainerdError::Refused { status, .. }) => Err(ContainerdError::Setting {
                 setting: "snapshotter",
                 value: snapshotter.clone(),
-                problem: source.message().to_owned(),
+                problem: status.message().to_owned(),
             }),
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),

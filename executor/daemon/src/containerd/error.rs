@@ -89,16 +89,15 @@ pub enum ContainerdError {
         /// How long was waited.
         deadline_ms: u64,
     },
-    /// containerd refused.
-    #[error("cannot {operation} {object}: {}", source.message())]
+    /// containerd refused. Its words are in the sentence, so the status is no cause to be told after it.
+    #[error("cannot {operation} {object}: {}", status.message())]
     Refused {
         /// What was tried.
         operation: &'static str,
         /// On what.
         object: String,
         /// Code and message.
-        #[source]
-        source: Box<Status>,
+        status: Box<Status>,
     },
     /// An answer that breaks containerd's own contract.
     #[error("cannot {operation} {object}: containerd's answer {problem}")]
@@ -136,7 +135,7 @@ impl ContainerdError {
             _ => Self::Refused {
                 operation,
                 object,
-                source: Box::new(status),
+                status: Box::new(status),
             },
         }
     }
@@ -167,5 +166,19 @@ pub(super) fn gone_is_fine<T: Default>(
     match result {
         Err(error) if error.is_not_found() => Ok(T::default()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::sentence;
+
+    #[test]
+    fn a_refusal_is_told_once_and_in_containerds_words() {
+        let words = "OCI runtime create failed: exec: no such file";
+        let status = Status::unknown(words);
+        let error = ContainerdError::from_status("start task", "x.1", status);
+        assert_eq!(sentence(&error), format!("cannot start task x.1: {words}"));
     }
 }
