@@ -212,7 +212,7 @@ impl Slot {
         }
         parts.init.ready().await?;
         set_kill_rules(&parts.cgroup)?;
-        // From here on it sleeps: what was used is what making it has cost.
+        // Some microseconds later it sleeps: what was used is what making it has cost.
         parts.used_before = parts
             .cgroup
             .inner()
