@@ -1,5 +1,7 @@
 //! The one clock of all measurements: CLOCK_BOOTTIME, which a container shares with its host.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -35,15 +37,21 @@ impl Instant {
     /// # Errors
     /// When it lies before `earlier`: then the two are not of one launch.
     pub(crate) fn milliseconds_since(self, earlier: Self) -> anyhow::Result<f64> {
-        let ns = self.boot_ns.checked_sub(earlier.boot_ns).with_context(|| {
+        Ok(self.since(earlier)?.as_secs_f64() * 1e3)
+    }
+
+    /// The time from `earlier` to here.
+    ///
+    /// # Errors
+    /// When it lies before `earlier`: then the two are not of one launch.
+    pub(crate) fn since(self, earlier: Self) -> anyhow::Result<Duration> {
+        let ns = self.boot_ns.checked_sub(earlier.boot_ns);
+        ns.map(Duration::from_nanos).with_context(|| {
             format!(
                 "time runs backwards: {} ns after {} ns",
                 self.boot_ns, earlier.boot_ns
             )
-        })?;
-        // A launch takes far less than the 52 bits of nanoseconds that f64 holds exactly (52 days).
-        #[expect(clippy::cast_precision_loss, reason = "see above")]
-        Ok(ns as f64 / 1e6)
+        })
     }
 }
 

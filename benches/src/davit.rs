@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use davit_rpc::local::follow_event::Event;
 use davit_rpc::local::images_client::ImagesClient;
 use davit_rpc::local::runs_client::RunsClient;
-use davit_rpc::local::{FollowRequest, PullRequest, Run, RunRef, SubmitRequest};
+use davit_rpc::local::{FollowRequest, ListRequest, PullRequest, Run, RunRef, SubmitRequest};
 use davit_rundir::RunDir;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
@@ -26,7 +26,7 @@ use leftovers::Leftovers;
 const CALL_SECONDS_MAX: u64 = 60;
 const SEE_POLL_MS: u64 = 5;
 
-/// A client; clones share one channel.
+/// A client; clones share one channel, which connects again by itself.
 #[derive(Clone)]
 pub(crate) struct Davit {
     // Current-thread: it only turns inside `block_on`, so it cannot disturb other peers.
@@ -100,10 +100,24 @@ impl Davit {
         })
     }
 
+    /// All live runs.
+    pub(crate) fn list(&self) -> anyhow::Result<Vec<Run>> {
+        self.bounded("list runs", async {
+            let reply = self.runs().list(ListRequest { all: false }).await?;
+            Ok(reply.into_inner().runs)
+        })
+    }
+
     /// Returns once the run has ended and its end is durable.
     pub(crate) fn wait(&self, run: &str) -> anyhow::Result<Run> {
-        self.bounded("wait for a run", async {
-            Ok(self.runs().wait(reference(run)).await?.into_inner())
+        self.wait_at_most(run, Duration::from_secs(CALL_SECONDS_MAX))
+    }
+
+    /// The same for a run that may take longer.
+    pub(crate) fn wait_at_most(&self, run: &str, limit: Duration) -> anyhow::Result<Run> {
+        self.block_on(limit, async {
+            let ended = self.runs().wait(reference(run)).await;
+            Ok(ended.context("wait for a run")?.into_inner())
         })
     }
 

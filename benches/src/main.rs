@@ -25,12 +25,14 @@ mod host;
 mod image;
 mod launch;
 mod limits;
+mod logs;
 mod memory;
 mod order;
 mod peers;
 mod process;
 mod quiet;
 mod rate;
+mod recover;
 mod report;
 mod runner;
 mod sample;
@@ -56,6 +58,10 @@ enum Bench {
     Rate(rate::Arguments),
     /// What idle runs cost: memory, threads, descriptors, wake-ups.
     Density(density::Arguments),
+    /// How fast output becomes a record, what that costs, and how soon a line is in it.
+    Logs(logs::Arguments),
+    /// How long hundreds of runs are without an executor when it dies, and that nothing is lost.
+    Recover(recover::Arguments),
     /// Memory of the shim of one running container.
     Memory(session::Options),
 }
@@ -65,6 +71,8 @@ fn main() -> anyhow::Result<()> {
         Bench::Launch(arguments) => launch::measure(&arguments),
         Bench::Rate(arguments) => rate::measure(&arguments),
         Bench::Density(arguments) => density::measure(&arguments),
+        Bench::Logs(arguments) => logs::measure(&arguments),
+        Bench::Recover(arguments) => recover::measure(&arguments),
         Bench::Memory(options) => memory::measure(&options),
     }
 }

@@ -1,5 +1,6 @@
 //! Is the machine quiet? Looked at before every turn, so that a launch is not measured against what
-//! another one left behind: a pool being filled, a cache being written, garbage being collected.
+//! another one left behind: a pool being filled, garbage being collected, pages that nobody has written yet
+//! and that would reach the disk amid the next one's fsyncs.
 
 use std::fs;
 use std::time::Duration;
@@ -16,8 +17,9 @@ struct CpuTimes {
     all: u64,
 }
 
-/// Waits until the CPUs are idle, for half a second at most; whether they are.
+/// Writes what is unwritten and waits until the CPUs are idle, for half a second at most; whether they are.
 pub(crate) fn wait() -> bool {
+    rustix::fs::sync();
     let mut before = now();
     for _ in 0..LOOKS_MAX {
         std::thread::sleep(Duration::from_millis(LOOK_MS));

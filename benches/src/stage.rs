@@ -1,7 +1,9 @@
 //! Where the peers run: the payload's image is in the registry, pulled and unpacked; executors serve as
 //! soon as one of the peers needs them. All of it ends with the stage.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context as _, ensure};
 
@@ -12,10 +14,13 @@ use crate::peers::ctr;
 use crate::report::SUBJECT;
 use crate::session::say;
 
+/// An executor that a measurement may kill and start again.
+pub(crate) type SharedExecutor = Rc<RefCell<Executor>>;
+
 /// See the module.
 pub(crate) struct Stage {
     scratch: tempfile::TempDir,
-    executors: Vec<(Flavour, Executor, Davit)>,
+    executors: Vec<(Flavour, SharedExecutor, Davit)>,
 }
 
 impl Stage {
@@ -32,8 +37,6 @@ impl Stage {
         say(&format!("preparing the payload image {}", image::REFERENCE))?;
         image::push(scratch.path())?;
         ctr::pull()?;
-        // What a build has just written would else reach the disk amid the fsyncs that are measured.
-        rustix::fs::sync();
         Ok(Self {
             scratch,
             executors: Vec::new(),
@@ -58,24 +61,26 @@ impl Stage {
         let executor = Executor::start(self.scratch.path(), flavour)?;
         let davit = Davit::connect(executor.socket(), flavour)?;
         davit.pull().with_context(|| executor.log_tail())?;
+        let executor = Rc::new(RefCell::new(executor));
         self.executors.push((flavour, executor, davit.clone()));
         Ok(davit)
     }
 
-    /// The socket of the executor as shipped; [`Stage::davit`] must have been called.
-    pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
-        Ok(self.executor()?.socket().to_owned())
-    }
-
-    /// The process of the executor as shipped; [`Stage::davit`] must have been called.
-    pub(crate) fn executor_pid(&self) -> anyhow::Result<u32> {
-        Ok(self.executor()?.pid())
-    }
-
-    fn executor(&self) -> anyhow::Result<&Executor> {
-        let shipped = |(flavour, ..): &&(Flavour, Executor, Davit)| *flavour == Flavour::AsShipped;
+    /// The executor as shipped; [`Stage::davit`] must have been called.
+    pub(crate) fn executor(&self) -> anyhow::Result<SharedExecutor> {
+        let shipped = |(flavour, ..): &&(Flavour, _, _)| *flavour == Flavour::AsShipped;
         let found = self.executors.iter().find(shipped);
-        Ok(&found.context("no executor was started")?.1)
+        Ok(Rc::clone(&found.context("no executor was started")?.1))
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.executor()?.borrow().socket().to_owned())
+    }
+
+    /// Its process.
+    pub(crate) fn executor_pid(&self) -> anyhow::Result<u32> {
+        Ok(self.executor()?.borrow().pid())
     }
 
     /// Adds what davit's executors said to an error of one of its paths.
@@ -86,7 +91,7 @@ impl Stage {
         self.executors
             .iter()
             .fold(error, |error, (flavour, executor, _)| {
-                let tail = executor.log_tail();
+                let tail = executor.borrow().log_tail();
                 error.context(format!(
                     "the log of the executor {flavour:?} ends with:\n{tail}"
                 ))

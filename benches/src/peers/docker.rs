@@ -22,6 +22,7 @@ const CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// A dockerd beside the same containerd; killed and reaped when dropped.
 pub(crate) struct Docker {
     daemon: Child,
+    data_root: PathBuf,
     limits: Vec<String>,
 }
 
@@ -30,6 +31,7 @@ impl Docker {
     pub(crate) fn prepare(limits: Option<Limits>, scratch: &Path) -> anyhow::Result<Self> {
         let log = scratch.join("dockerd.log");
         let log_file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+        let data_root = scratch.join("docker");
         let daemon = Command::new("dockerd")
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
             .args([
@@ -40,7 +42,7 @@ impl Docker {
             .args(["--pidfile=/run/davit-bench-docker.pid"])
             .arg(format!("--host=unix://{SOCKET}"))
             .arg("--data-root")
-            .arg(scratch.join("docker"))
+            .arg(&data_root)
             .stdin(Stdio::null())
             .stdout(log_file.try_clone().context("share dockerd's log")?)
             .stderr(log_file)
@@ -48,6 +50,7 @@ impl Docker {
             .context("start dockerd")?;
         let mut docker = Self {
             daemon,
+            data_root,
             limits: limits.map(Limits::docker_flags).unwrap_or_default(),
         };
         docker.wait_until_ready(&log)?;
@@ -55,7 +58,7 @@ impl Docker {
         Ok(docker)
     }
 
-    fn wait_until_ready(&mut self, log: &PathBuf) -> anyhow::Result<()> {
+    fn wait_until_ready(&mut self, log: &Path) -> anyhow::Result<()> {
         let begun = Instant::now();
         while UnixStream::connect(SOCKET).is_err() {
             if let Some(status) = self.daemon.try_wait().context("look at dockerd")? {
@@ -74,6 +77,12 @@ impl Docker {
     /// dockerd's process.
     pub(crate) fn daemon_pid(&self) -> u32 {
         self.daemon.id()
+    }
+
+    /// Where the json-file of container `id` is.
+    pub(crate) fn log_path(&self, id: &str) -> PathBuf {
+        let directory = self.data_root.join("containers").join(id);
+        directory.join(format!("{id}-json.log"))
     }
 
     /// A docker command.

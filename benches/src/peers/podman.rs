@@ -1,7 +1,7 @@
 //! `podman run --rm`, attached, with crun: no daemon; conmon holds the container and writes its log in
 //! k8s-file form, podman's own default where there is no journal.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::limits::Limits;
@@ -12,6 +12,7 @@ use crate::{command, image};
 /// podman with stores of its own.
 #[derive(Clone)]
 pub(crate) struct Podman {
+    root: PathBuf,
     globals: Vec<String>,
     limits: Vec<String>,
 }
@@ -29,6 +30,7 @@ impl Podman {
             "--runtime=crun".to_owned(),
         ];
         let podman = Self {
+            root,
             globals: globals.into(),
             // Without controllers its own default of 2048 processes cannot be set.
             limits: limits.map_or_else(|| vec!["--pids-limit=0".to_owned()], Limits::docker_flags),
@@ -36,6 +38,12 @@ impl Podman {
         let mut pull = podman.command(&["pull", "--quiet", "--tls-verify=false", image::REFERENCE]);
         command::output(&mut pull)?;
         Ok(podman)
+    }
+
+    /// Where the k8s-file of container `id` is.
+    pub(crate) fn log_path(&self, id: &str) -> PathBuf {
+        let directory = self.root.join("overlay-containers").join(id);
+        directory.join("userdata/ctr.log")
     }
 
     /// A podman command.
