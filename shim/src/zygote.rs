@@ -40,6 +40,9 @@ use crate::logger::{self, Sink};
 use crate::start::{self, StartError};
 use crate::sys::{self, Forked, Which};
 
+/// Connections waiting to be accepted, as of a listener of std's.
+const BACKLOG: i32 = 128;
+
 /// Why there is no zygote, or no shim.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ZygoteError {
@@ -241,6 +244,8 @@ fn be_daemon(args: &Args, listener: UnixListener) -> Result<(), ZygoteError> {
         logger::write_to(sink, &args.id, args.debug);
     }
     rustix::process::setsid().map_err(failed("begin a session"))?;
+    // The socket bears the name of whoever said so last: the executor asks it for the pid of the shim.
+    rustix::net::listen(&listener, BACKLOG).map_err(failed("listen"))?;
     // So that `ps` tells whose it is.
     let name = env!("CARGO_PKG_NAME");
     let words = [

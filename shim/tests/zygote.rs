@@ -132,6 +132,10 @@ impl Shim {
         let client = client(&self.socket).await;
         let answer = client.connect(patience(), &request).await.unwrap();
         assert_eq!(answer.shim_pid, self.pid);
+        // Whose socket it is can be asked of the socket.
+        let stream = std::os::unix::net::UnixStream::connect(&self.socket).unwrap();
+        let peer = rustix::net::sockopt::socket_peercred(&stream).unwrap();
+        assert_eq!(peer.pid.as_raw_nonzero().get().cast_unsigned(), self.pid);
     }
 }
 

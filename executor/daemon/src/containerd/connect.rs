@@ -58,6 +58,11 @@ impl Containerd {
         Ok(this)
     }
 
+    /// The first two numbers of containerd's version, if it has them.
+    pub(crate) fn major_minor(&self) -> Option<(u32, u32)> {
+        major_minor(self.version())
+    }
+
     /// A snapshotter that is not loaded answers "invalid argument", a loaded one "not found".
     async fn check_snapshotter(&self) -> Result<(), ContainerdError> {
         let snapshotter = &self.inner.snapshotter;

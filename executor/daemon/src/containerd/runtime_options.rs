@@ -4,6 +4,9 @@
 use prost::Message;
 use prost_types::Any;
 
+/// The task API version davit's shim speaks; 3 is also what tells containerd not to execute one.
+const TASK_API_VERSION: u32 = 3;
+
 /// Options of the runtime; empty fields mean the shim's defaults.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct RuncOptions {
@@ -22,6 +25,16 @@ pub struct RuncOptions {
 }
 
 impl RuncOptions {
+    /// Has containerd connect to the shim at `address` rather than execute one.
+    #[must_use]
+    pub fn for_shim_at(address: &str) -> Self {
+        Self {
+            task_api_address: address.to_owned(),
+            task_api_version: TASK_API_VERSION,
+            ..Self::default()
+        }
+    }
+
     /// As containerd passes it; its type URLs carry no prefix.
     #[must_use]
     pub fn to_any(&self) -> Any {
