@@ -22,5 +22,7 @@ pub mod runs;
 pub mod runtimes;
 mod serve;
 pub mod settings;
+mod shims;
+mod warm;
 
 pub use serve::{ServeError, serve};

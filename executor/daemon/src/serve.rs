@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  checks (root, state_dir + lock, cgroup v2, containerd, runtimes) ─► Host
-//!     ─► Runs::reconcile ─► socket ─► serve … SIGTERM ─► followers told, socket removed
+//!     ─► Runs::reconcile ─► socket ─► serve … SIGTERM ─► followers told, slots destroyed, socket removed
 //! ```
 //!
 //! Going down ends no run: jobs, logs and deadlines are the shims'. The lock on the state directory
@@ -29,6 +29,7 @@ use crate::images::ImageError;
 use crate::metrics::Exposition;
 use crate::runs::{LogWatch, RunError, Runs};
 use crate::settings::Settings;
+use crate::warm;
 
 /// Time that calls under way have after SIGTERM, milliseconds.
 const SHUTDOWN_GRACE_MS: u64 = 2_000;
@@ -164,6 +165,8 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     let bound = socket::bind(&host.settings.socket).await?;
     let (going_down, shutdown) = watch::channel(false);
     let retention = tokio::spawn(retain(runs.clone()));
+    let keeper = tokio::spawn(warm::keep(Arc::clone(&host)));
+    let sweeper = tokio::spawn(runs.clone().sweep_slots());
     let serving = router(runs.clone(), checked.report, Shutdown(shutdown.clone())).await?;
     let mut told = shutdown;
     let served =
@@ -177,7 +180,10 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         () = stop_signal(going_down) => Ok(()),
     };
     retention.abort();
+    sweeper.abort();
     runs.settle(Duration::from_millis(SETTLE_MS_MAX)).await;
+    host.warm.close().await;
+    keeper.abort();
     // Held to the very end: the name of the socket and the lock on the runs.
     drop((bound.name, checked.lock));
     tracing::info!("going down; runs go on");

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use davit_executor::containerd::Containerd;
+use davit_executor::containerd::{ContainerName, Containerd};
 use davit_types::{Attempt, RunId, RunKey};
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -34,11 +34,11 @@ async fn calls_fail_while_containerd_is_away_and_work_when_it_is_back() {
     let containerd = Containerd::connect(Path::new(SOCKET), "davit-reconnect", "overlayfs")
         .await
         .unwrap();
-    let key = RunKey {
+    let name = ContainerName::Run(RunKey {
         run: RunId::generate(),
         attempt: Attempt::FIRST,
-    };
-    containerd.lease_create(key).await.unwrap();
+    });
+    containerd.snapshot_prepare(&name, "").await.unwrap();
     let killed = Command::new("kill")
         .args(["-9", pid.trim()])
         .status()
@@ -69,7 +69,7 @@ async fn calls_fail_while_containerd_is_away_and_work_when_it_is_back() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    assert_eq!(inventory.leases[0].key, key);
-    containerd.lease_delete(key).await.unwrap();
-    containerd.lease_delete(key).await.unwrap();
+    assert_eq!(inventory.snapshots[0].name, name);
+    containerd.snapshot_remove(&name).await.unwrap();
+    containerd.snapshot_remove(&name).await.unwrap();
 }

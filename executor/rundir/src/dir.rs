@@ -89,6 +89,18 @@ impl RunDir {
         self.path.join("shim.sock")
     }
 
+    /// Whether this execution was never accepted: a crash came before its spec was there, or a power
+    /// cut before it was durable.
+    #[must_use]
+    pub fn is_unaccepted(&self) -> bool {
+        let nothing_else = !self.path.join("launch.json").exists();
+        nothing_else
+            && matches!(
+                self.read_spec(),
+                Ok(None) | Err(RunDirError::Malformed { .. })
+            )
+    }
+
     /// Removes everything but the spec, so that a launch can be made anew. Only for an execution that
     /// was never let go, and whose shim is gone.
     ///

@@ -283,7 +283,10 @@ mod tests {
         };
         let slot = SlotDir::create(dir.path(), &record).unwrap();
         assert_eq!(slot.read_slot().unwrap(), Some(record.clone()));
-        assert_eq!(SlotDir::list(dir.path()).unwrap(), [slot.clone()]);
+        assert_eq!(
+            SlotDir::list(dir.path()).unwrap(),
+            std::slice::from_ref(&slot)
+        );
         assert!(SlotDir::create(dir.path(), &record).is_err());
         slot.remove().unwrap();
         slot.remove().unwrap();

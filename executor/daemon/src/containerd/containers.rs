@@ -4,15 +4,19 @@ use containerd_client::services::v1::container::Runtime;
 use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::{
     Container, CreateContainerRequest, DeleteContainerRequest, ListContainersRequest,
+    UpdateContainerRequest,
 };
 use containerd_client::tonic::transport::Channel;
 use davit_types::RunKey;
 use oci_spec::runtime::Spec;
-use prost_types::Any;
+use prost_types::{Any, FieldMask};
 
 use super::error::gone_is_fine;
 use super::labels::{IMAGE_DIGEST, of_run};
-use super::{Call, Containerd, ContainerdError, ImageRecord, REPLY_BYTES_MAX, RuncOptions};
+use super::sandboxes::SANDBOX;
+use super::{
+    Call, ContainerName, Containerd, ContainerdError, ImageRecord, REPLY_BYTES_MAX, RuncOptions,
+};
 
 /// The runtime name of davit's own shim.
 pub const DAVIT_RUNTIME: &str = "io.containerd.davit.v1";
@@ -20,11 +24,11 @@ pub const DAVIT_RUNTIME: &str = "io.containerd.davit.v1";
 /// How containerd types an OCI runtime spec.
 const SPEC_TYPE_URL: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
-/// A container record to be made. Labels are not in it: they follow from the key.
+/// A container record to be made. Labels are not in it: they follow from the name.
 #[derive(Clone, Debug)]
 pub struct ContainerSpec<'a> {
-    /// The execution; names record and snapshot.
-    pub key: RunKey,
+    /// Of record and snapshot.
+    pub name: &'a ContainerName,
     /// Normalised image reference.
     pub image: &'a str,
     /// Digest the reference resolved to.
@@ -35,6 +39,8 @@ pub struct ContainerSpec<'a> {
     pub runtime: &'a str,
     /// Options for the shim.
     pub options: Option<RuncOptions>,
+    /// Whether its task will be given the address of a shim that runs already.
+    pub in_sandbox: bool,
 }
 
 impl Containerd {
@@ -42,16 +48,16 @@ impl Containerd {
         ContainersClient::new(self.channel()).max_decoding_message_size(REPLY_BYTES_MAX)
     }
 
-    /// Makes the container record of an execution, upon the snapshot of the same name.
+    /// Makes a container record, upon the snapshot of the same name.
     ///
     /// # Errors
-    /// [`ContainerdError::AlreadyExists`] when this execution has one.
+    /// [`ContainerdError::AlreadyExists`] when there is one.
     pub async fn container_create(&self, spec: ContainerSpec<'_>) -> Result<(), ContainerdError> {
-        let id = spec.key.to_string();
+        let id = spec.name.to_string();
         let call = Call::metadata("create container", &id);
         let value = serde_json::to_vec(spec.spec)
             .map_err(|_| call.malformed("was not reached: the spec is no JSON"))?;
-        let mut labels = of_run(spec.key);
+        let mut labels = spec.name.labels();
         labels.insert(IMAGE_DIGEST.to_owned(), spec.image_digest.to_owned());
         let container = Container {
             id: id.clone(),
@@ -67,6 +73,11 @@ impl Containerd {
             }),
             snapshotter: self.snapshotter().to_owned(),
             snapshot_key: id.clone(),
+            sandbox: if spec.in_sandbox {
+                SANDBOX.to_owned()
+            } else {
+                String::new()
+            },
             ..Container::default()
         };
         let request = self.request(CreateContainerRequest {
@@ -77,12 +88,42 @@ impl Containerd {
             .map(drop)
     }
 
-    /// Removes the record of `key`; fine if it is gone. Snapshot and task are not touched.
+    /// Adds to the record of `name` the labels of the run that was given it; fine if it is gone.
+    ///
+    /// # Errors
+    /// When containerd fails.
+    pub async fn container_given(
+        &self,
+        name: &ContainerName,
+        key: RunKey,
+    ) -> Result<(), ContainerdError> {
+        let labels = of_run(key);
+        let paths = labels.keys().map(|label| format!("labels.{label}"));
+        let id = name.to_string();
+        let request = self.request(UpdateContainerRequest {
+            update_mask: Some(FieldMask {
+                paths: paths.collect(),
+            }),
+            container: Some(Container {
+                id: id.clone(),
+                labels,
+                ..Container::default()
+            }),
+        });
+        gone_is_fine(
+            Call::metadata("label container", &id)
+                .bound(self.containers().update(request))
+                .await
+                .map(drop),
+        )
+    }
+
+    /// Removes the record of `name`; fine if it is gone. Snapshot and task are not touched.
     ///
     /// # Errors
     /// When it still has a task, or containerd fails.
-    pub async fn container_delete(&self, key: RunKey) -> Result<(), ContainerdError> {
-        let id = key.to_string();
+    pub async fn container_delete(&self, name: &ContainerName) -> Result<(), ContainerdError> {
+        let id = name.to_string();
         let request = self.request(DeleteContainerRequest { id: id.clone() });
         gone_is_fine(
             Call::metadata("delete container", &id)
@@ -97,6 +138,7 @@ impl Containerd {
         Ok(found
             .into_iter()
             .map(|mut container| ImageUse {
+                container: container.id,
                 name: container.image,
                 digest: container.labels.remove(IMAGE_DIGEST),
             })
@@ -118,6 +160,7 @@ impl Containerd {
 /// Which image a container was made from.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageUse {
+    pub(crate) container: String,
     pub(crate) name: String,
     pub(crate) digest: Option<String>,
 }

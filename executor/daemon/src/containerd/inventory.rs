@@ -7,42 +7,44 @@ use containerd_client::services::v1::ListRequest;
 use davit_types::RunKey;
 
 use super::labels::{LabelMap, managed_filter, run_of, time_of};
-use super::{Call, Containerd, ContainerdError, TaskState};
+use super::{Call, ContainerName, Containerd, ContainerdError, TaskState};
 
-/// An object of an execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An object of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Whose; also its name.
-    pub key: RunKey,
+    /// Which container's; also its own name.
+    pub name: ContainerName,
+    /// The execution that its labels name.
+    pub run: Option<RunKey>,
     /// When it was made, by containerd's clock.
     pub created_at: SystemTime,
 }
 
-/// A task of an execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A task of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundTask {
-    /// Whose.
-    pub key: RunKey,
+    /// Which container's.
+    pub name: ContainerName,
     /// Pid and status.
     pub state: TaskState,
 }
 
-/// Everything of davit's runs in containerd. Objects whose name and labels do not agree on an
-/// execution are not in it: they are somebody else's.
+/// Everything of davit's runs and slots in containerd. Objects whose name and labels do not agree are
+/// not in it: they are somebody else's.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     /// Container records.
     pub containers: Vec<Found>,
     /// Root file systems.
     pub snapshots: Vec<Found>,
-    /// Leases.
+    /// Leases, which executors of old took for each run.
     pub leases: Vec<Found>,
     /// Tasks, ended ones included.
     pub tasks: Vec<FoundTask>,
 }
 
 impl Containerd {
-    /// Lists what davit's runs have here.
+    /// Lists what davit's runs and slots have here.
     ///
     /// # Errors
     /// When one of the listings fails; a partial inventory would make reap wrong.
@@ -60,8 +62,9 @@ impl Containerd {
             self.list_tasks(),
         )?;
         let found = |name: &str, labels: &LabelMap, created_at| {
-            run_of(name, labels).map(|key| Found {
-                key,
+            ContainerName::of_object(name, labels).map(|name| Found {
+                name,
+                run: run_of(labels),
                 created_at: time_of(created_at),
             })
         };
@@ -79,7 +82,7 @@ impl Containerd {
                 .iter()
                 .filter_map(|l| found(&l.id, &l.labels, l.created_at.as_ref()))
                 .collect(),
-            // Tasks carry no labels; their container id is the key, and the namespace is davit's.
+            // Tasks carry no labels; their container id is the name, and the namespace is davit's.
             tasks: tasks
                 .iter()
                 .filter_map(|task| {
@@ -89,7 +92,7 @@ impl Containerd {
                         &task.container_id
                     };
                     Some(FoundTask {
-                        key: name.parse().ok()?,
+                        name: name.parse().ok()?,
                         state: TaskState::of(task),
                     })
                 })

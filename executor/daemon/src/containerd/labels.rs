@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use davit_rundir::SlotId;
 use davit_types::RunKey;
 use prost_types::Timestamp;
 
@@ -12,6 +13,8 @@ pub(crate) const MANAGED: &str = "davit.managed";
 const RUN_ID: &str = "davit.run-id";
 /// Which execution of it.
 const ATTEMPT: &str = "davit.attempt";
+/// The slot a container was made as.
+const SLOT: &str = "davit.slot";
 /// Manifest digest of the container's image.
 pub(super) const IMAGE_DIGEST: &str = "davit.image-digest";
 /// On an image: when it was last used, seconds since 1970.
@@ -30,13 +33,18 @@ pub(super) fn of_run(key: RunKey) -> LabelMap {
     ])
 }
 
-/// The execution an object belongs to, if its name and its labels agree on one.
-pub(super) fn run_of(name: &str, labels: &LabelMap) -> Option<RunKey> {
-    let key: RunKey = name.parse().ok()?;
-    let ours = of_run(key)
-        .iter()
-        .all(|(label, value)| labels.get(label) == Some(value));
-    ours.then_some(key)
+/// The execution that `labels` name.
+pub(super) fn run_of(labels: &LabelMap) -> Option<RunKey> {
+    let text = format!("{}.{}", labels.get(RUN_ID)?, labels.get(ATTEMPT)?);
+    text.parse().ok()
+}
+
+/// The labels of what belongs to `slot`.
+pub(super) fn of_slot(slot: &SlotId) -> LabelMap {
+    LabelMap::from([
+        (MANAGED.to_owned(), "true".to_owned()),
+        (SLOT.to_owned(), slot.to_string()),
+    ])
 }
 
 /// The filter that selects what davit made.
@@ -57,22 +65,6 @@ pub(super) fn time_of(stamp: Option<&Timestamp>) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use davit_types::{Attempt, RunId};
-
-    #[test]
-    fn only_an_object_whose_name_and_labels_agree_is_ours() {
-        let key = RunKey {
-            run: RunId::generate(),
-            attempt: Attempt::FIRST,
-        };
-        let labels = of_run(key);
-        assert_eq!(run_of(&key.to_string(), &labels), Some(key));
-        assert_eq!(run_of("something-else", &labels), None);
-        let mut stolen = labels.clone();
-        stolen.insert(RUN_ID.into(), RunId::generate().to_string());
-        assert_eq!(run_of(&key.to_string(), &stolen), None);
-        assert_eq!(run_of(&key.to_string(), &LabelMap::new()), None);
-    }
 
     #[test]
     fn times_before_1970_are_the_epoch() {

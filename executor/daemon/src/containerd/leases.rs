@@ -1,4 +1,6 @@
-//! Leases: what is being made is held by one, so that containerd's garbage collector leaves it alone.
+//! Leases: what a pull is making is held by one, so that containerd's garbage collector leaves it alone.
+//!
+//! Root file systems need none: see [`super::snapshots`].
 
 use std::time::{Duration, SystemTime};
 
@@ -8,15 +10,11 @@ use containerd_client::services::v1::{
 };
 use containerd_client::tonic::metadata::{Ascii, MetadataValue};
 use containerd_client::tonic::transport::Channel;
-use davit_types::RunKey;
 
 use super::error::gone_is_fine;
-use super::labels::{LabelMap, MANAGED, of_run};
-use super::{Call, Containerd, ContainerdError, REPLY_BYTES_MAX};
+use super::labels::{LabelMap, MANAGED};
+use super::{Call, ContainerName, Containerd, ContainerdError, REPLY_BYTES_MAX};
 
-/// A run's lease bridges creation only: afterwards the container record holds its snapshot. A lease
-/// forgotten in a crash is dropped by containerd after this, seconds.
-const RUN_LEASE_SECONDS: u64 = 3_600;
 /// Longest life of a pull's lease, seconds; above any pull deadline the settings allow.
 const PULL_LEASE_SECONDS: u64 = 6 * 3_600;
 /// On leases of image pulls.
@@ -31,14 +29,8 @@ pub(crate) struct LeaseName {
 
 impl LeaseName {
     fn new(text: String) -> Self {
-        let header = text
-            .parse()
-            .expect("run keys and pull ids are printable ASCII");
+        let header = text.parse().expect("pull ids are printable ASCII");
         Self { text, header }
-    }
-
-    fn of_run(key: RunKey) -> Self {
-        Self::new(key.to_string())
     }
 
     /// A fresh name for one pull.
@@ -60,34 +52,12 @@ impl Containerd {
         LeasesClient::new(self.channel()).max_decoding_message_size(REPLY_BYTES_MAX)
     }
 
-    /// Takes the lease of `key`; fine if it is held already.
+    /// Gives up the lease that an executor of old took for `name`; fine if it is gone.
     ///
     /// # Errors
     /// When containerd fails.
-    pub async fn lease_create(&self, key: RunKey) -> Result<(), ContainerdError> {
-        let mut labels = of_run(key);
-        labels.insert(
-            "containerd.io/gc.expire".into(),
-            rfc3339_in(RUN_LEASE_SECONDS),
-        );
-        match self.lease_take(&LeaseName::of_run(key), labels).await {
-            Err(error) if error.is_already_exists() => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Gives the lease of `key` up; fine if it is gone.
-    ///
-    /// # Errors
-    /// When containerd fails.
-    pub async fn lease_delete(&self, key: RunKey) -> Result<(), ContainerdError> {
-        self.lease_drop(LeaseName::of_run(key).as_str(), false)
-            .await
-    }
-
-    /// The lease under which the snapshot of `key` is made.
-    pub(super) fn run_lease(key: RunKey) -> LeaseName {
-        LeaseName::of_run(key)
+    pub async fn lease_delete(&self, name: &ContainerName) -> Result<(), ContainerdError> {
+        self.lease_drop(&name.to_string(), false).await
     }
 
     /// Takes a lease for a pull.

@@ -3,8 +3,8 @@
 //! ```text
 //!  run manager ──► Containerd ──one channel, reconnecting──► /run/containerd/containerd.sock
 //!  image store ──►     │
-//!                      ├─ leases      what is being made may not be collected meanwhile
-//!                      ├─ snapshots   the run's root file system
+//!                      ├─ leases      what a pull is making may not be collected meanwhile
+//!                      ├─ snapshots   the container's root file system
 //!                      ├─ containers  the record: spec, runtime, labels
 //!                      ├─ tasks       create, start, state, kill, delete
 //!                      ├─ inventory   all that davit made here, for reconcile and reap
@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Invariants:
-//! - lease, snapshot and container of an execution bear its [`RunKey`] as their name and carry the
-//!   labels `davit.managed`, `davit.run-id` and `davit.attempt`, written here and nowhere else: no
-//!   label or annotation of an image reaches a record;
+//! - snapshot, record and task of a container bear its [`ContainerName`] and carry the labels
+//!   `davit.managed`, and `davit.run-id` and `davit.attempt` or `davit.slot` or all of them, written here and
+//!   nowhere else: no label or annotation of an image reaches a record;
 //! - removing what is gone succeeds, preparing what exists returns it;
 //! - every call has a deadline below; giving up drops the call, which cancels it at containerd;
 //! - `NotFound` and `AlreadyExists` are variants of [`ContainerdError`], never texts to search.
@@ -32,7 +32,9 @@ mod image_records;
 mod inventory;
 mod labels;
 mod leases;
+mod name;
 mod runtime_options;
+mod sandboxes;
 mod snapshots;
 mod tasks;
 
@@ -47,19 +49,18 @@ use containerd_client::tonic::{Request, Response, Status};
 pub use self::containers::{ContainerSpec, DAVIT_RUNTIME};
 pub use self::error::ContainerdError;
 pub use self::inventory::{Found, FoundTask, Inventory};
+pub use self::name::{ContainerName, NoContainerName};
 pub use self::runtime_options::RuncOptions;
 pub use self::snapshots::SnapshotUsage;
 pub use self::tasks::{TaskExit, TaskState, TaskStatus};
 pub use containerd_client::types::Mount;
 
+pub(crate) use self::containers::ImageUse;
 pub(crate) use self::content::BlobWriter;
 pub(crate) use self::failures::CallFailures;
 pub(crate) use self::image_records::ImageRecord;
 pub(crate) use self::labels::{LAST_USED, MANAGED, SIZE_BYTES};
 pub(crate) use self::leases::LeaseName;
-
-#[cfg(doc)]
-use davit_types::RunKey;
 
 /// Deadline of calls that only touch containerd's database, milliseconds.
 const METADATA_DEADLINE_MS: u64 = 10_000;

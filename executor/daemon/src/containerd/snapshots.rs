@@ -1,18 +1,25 @@
-//! Snapshots: the root file systems of runs, and the unpacked layers of images.
+//! Snapshots: the root file systems of containers, and the unpacked layers of images.
+//!
+//! A root file system is a root of containerd's garbage collection by its own label: neither a lease nor a
+//! container record need hold it, and it is there until it is removed by name.
 
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, Kind, ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest,
     RemoveSnapshotRequest, StatSnapshotRequest, UsageRequest,
 };
+use containerd_client::tonic::Request;
 use containerd_client::tonic::transport::Channel;
-use davit_types::RunKey;
 
 use super::error::gone_is_fine;
-use super::labels::{LabelMap, MANAGED, of_run};
+use super::labels::{LabelMap, MANAGED};
 use super::{
-    Call, Containerd, ContainerdError, LISTED_ITEMS_MAX, LeaseName, Mount, REPLY_BYTES_MAX,
+    Call, ContainerName, Containerd, ContainerdError, LISTED_ITEMS_MAX, LeaseName, Mount,
+    REPLY_BYTES_MAX,
 };
+
+/// On a snapshot: the garbage collector leaves it, and what it stands on, alone.
+const GC_ROOT: &str = "containerd.io/gc.root";
 
 /// What a snapshot takes on disk, its parents not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,31 +35,39 @@ impl Containerd {
         SnapshotsClient::new(self.channel()).max_decoding_message_size(REPLY_BYTES_MAX)
     }
 
-    /// Makes the root file system of `key` upon the unpacked image `chain_id` and returns how to
-    /// mount it; one that exists is returned as it is. It is held by the lease of `key` until a
-    /// container record refers to it.
+    /// Makes the root file system of `container` upon the unpacked image `chain_id` and returns how to
+    /// mount it; one that exists is returned as it is.
     ///
     /// # Errors
     /// [`ContainerdError::NotFound`] when the image was removed meanwhile.
     pub async fn snapshot_prepare(
         &self,
-        key: RunKey,
+        container: &ContainerName,
         chain_id: &str,
     ) -> Result<Vec<Mount>, ContainerdError> {
-        let name = key.to_string();
-        let lease = Self::run_lease(key);
-        match self.prepare(&lease, &name, chain_id, of_run(key)).await {
-            Err(error) if error.is_already_exists() => self.snapshot_mounts(key).await,
+        let mut labels = container.labels();
+        labels.insert(GC_ROOT.to_owned(), "true".to_owned());
+        let request = self.request(PrepareSnapshotRequest {
+            snapshotter: self.snapshotter().to_owned(),
+            key: container.to_string(),
+            parent: chain_id.to_owned(),
+            labels,
+        });
+        match self.prepare(request).await {
+            Err(error) if error.is_already_exists() => self.snapshot_mounts(container).await,
             other => other,
         }
     }
 
-    /// How to mount the root file system of `key`.
+    /// How to mount the root file system of `container`.
     ///
     /// # Errors
     /// [`ContainerdError::NotFound`] when it was never prepared.
-    pub async fn snapshot_mounts(&self, key: RunKey) -> Result<Vec<Mount>, ContainerdError> {
-        let name = key.to_string();
+    pub async fn snapshot_mounts(
+        &self,
+        container: &ContainerName,
+    ) -> Result<Vec<Mount>, ContainerdError> {
+        let name = container.to_string();
         let request = self.request(MountsRequest {
             snapshotter: self.snapshotter().to_owned(),
             key: name.clone(),
@@ -63,20 +78,23 @@ impl Containerd {
             .map(|reply| reply.mounts)
     }
 
-    /// Removes the root file system of `key`; fine if it is gone.
+    /// Removes the root file system of `container`; fine if it is gone.
     ///
     /// # Errors
     /// When it is in use, or containerd fails.
-    pub async fn snapshot_remove(&self, key: RunKey) -> Result<(), ContainerdError> {
-        self.remove_snapshot(&key.to_string()).await
+    pub async fn snapshot_remove(&self, container: &ContainerName) -> Result<(), ContainerdError> {
+        self.remove_snapshot(&container.to_string()).await
     }
 
-    /// What the run itself wrote to its root file system.
+    /// What the job itself wrote to its root file system.
     ///
     /// # Errors
     /// [`ContainerdError::NotFound`] when it does not exist.
-    pub async fn snapshot_usage(&self, key: RunKey) -> Result<SnapshotUsage, ContainerdError> {
-        self.usage_of(&key.to_string()).await
+    pub async fn snapshot_usage(
+        &self,
+        container: &ContainerName,
+    ) -> Result<SnapshotUsage, ContainerdError> {
+        self.usage_of(&container.to_string()).await
     }
 
     /// Makes a snapshot to unpack a layer into, upon `parent` (empty for the first layer).
@@ -87,7 +105,16 @@ impl Containerd {
         parent: &str,
     ) -> Result<Vec<Mount>, ContainerdError> {
         let labels = LabelMap::from([(MANAGED.to_owned(), "true".to_owned())]);
-        self.prepare(lease, name, parent, labels).await
+        let request = self.leased(
+            lease,
+            PrepareSnapshotRequest {
+                snapshotter: self.snapshotter().to_owned(),
+                key: name.to_owned(),
+                parent: parent.to_owned(),
+                labels,
+            },
+        );
+        self.prepare(request).await
     }
 
     /// Turns the unpacked `extract` into the committed layer `chain_id`; fine if another pull was
@@ -194,21 +221,10 @@ impl Containerd {
 
     async fn prepare(
         &self,
-        lease: &LeaseName,
-        name: &str,
-        parent: &str,
-        labels: LabelMap,
+        request: Request<PrepareSnapshotRequest>,
     ) -> Result<Vec<Mount>, ContainerdError> {
-        let request = self.leased(
-            lease,
-            PrepareSnapshotRequest {
-                snapshotter: self.snapshotter().to_owned(),
-                key: name.to_owned(),
-                parent: parent.to_owned(),
-                labels,
-            },
-        );
-        Call::files("prepare snapshot", name)
+        let name = request.get_ref().key.clone();
+        Call::files("prepare snapshot", &name)
             .bound(self.snapshots().prepare(request))
             .await
             .map(|reply| reply.mounts)

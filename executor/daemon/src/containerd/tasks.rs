@@ -8,13 +8,12 @@ use containerd_client::services::v1::{
 };
 use containerd_client::tonic::transport::Channel;
 use containerd_client::types::v1::{Process, Status};
-use davit_types::RunKey;
 
 use super::error::gone_is_fine;
 use super::labels::time_of;
 use super::{
-    Call, Containerd, ContainerdError, Mount, REPLY_BYTES_MAX, TASK_CREATE_DEADLINE_MS,
-    TASK_DEADLINE_MS,
+    Call, ContainerName, Containerd, ContainerdError, Mount, REPLY_BYTES_MAX, RuncOptions,
+    TASK_CREATE_DEADLINE_MS, TASK_DEADLINE_MS,
 };
 
 /// What containerd says a task is doing.
@@ -75,7 +74,8 @@ impl Containerd {
         TasksClient::new(self.channel()).max_decoding_message_size(REPLY_BYTES_MAX)
     }
 
-    /// Starts the shim and lets the OCI runtime create the container of `key` upon `rootfs`.
+    /// Starts the shim, or takes the one at `address` (of a container that is in the sandbox), and lets the OCI
+    /// runtime create the container `name` upon `rootfs`.
     /// Returns the pid of its first process, which waits for [`Self::task_start`]. The task has no
     /// stdio of containerd's: davit's shim writes the log itself.
     ///
@@ -84,13 +84,15 @@ impl Containerd {
     /// runtime's words when it cannot be created.
     pub async fn task_create(
         &self,
-        key: RunKey,
+        name: &ContainerName,
         rootfs: Vec<Mount>,
+        address: Option<&str>,
     ) -> Result<u32, ContainerdError> {
-        let id = key.to_string();
+        let id = name.to_string();
         let request = self.request(CreateTaskRequest {
             container_id: id.clone(),
             rootfs,
+            options: address.map(|address| RuncOptions::for_shim_at(address).to_any()),
             ..CreateTaskRequest::default()
         });
         Call::task("create task", &id, TASK_CREATE_DEADLINE_MS)
@@ -103,8 +105,8 @@ impl Containerd {
     ///
     /// # Errors
     /// When it is not in the created state, or its program cannot be executed.
-    pub async fn task_start(&self, key: RunKey) -> Result<u32, ContainerdError> {
-        let id = key.to_string();
+    pub async fn task_start(&self, name: &ContainerName) -> Result<u32, ContainerdError> {
+        let id = name.to_string();
         let request = self.request(StartRequest {
             container_id: id.clone(),
             ..StartRequest::default()
@@ -119,8 +121,11 @@ impl Containerd {
     ///
     /// # Errors
     /// When containerd fails.
-    pub async fn task_state(&self, key: RunKey) -> Result<Option<TaskState>, ContainerdError> {
-        let id = key.to_string();
+    pub async fn task_state(
+        &self,
+        name: &ContainerName,
+    ) -> Result<Option<TaskState>, ContainerdError> {
+        let id = name.to_string();
         let request = self.request(GetRequest {
             container_id: id.clone(),
             ..GetRequest::default()
@@ -141,11 +146,11 @@ impl Containerd {
     /// When containerd or the shim fails.
     pub async fn task_kill(
         &self,
-        key: RunKey,
+        name: &ContainerName,
         signal: u32,
         all: bool,
     ) -> Result<(), ContainerdError> {
-        let id = key.to_string();
+        let id = name.to_string();
         let request = self.request(KillRequest {
             container_id: id.clone(),
             signal,
@@ -163,8 +168,11 @@ impl Containerd {
     ///
     /// # Errors
     /// [`ContainerdError::Refused`] while it runs.
-    pub async fn task_delete(&self, key: RunKey) -> Result<Option<TaskExit>, ContainerdError> {
-        let id = key.to_string();
+    pub async fn task_delete(
+        &self,
+        name: &ContainerName,
+    ) -> Result<Option<TaskExit>, ContainerdError> {
+        let id = name.to_string();
         let request = self.request(DeleteTaskRequest {
             container_id: id.clone(),
         });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::containerd::{ImageRecord, LAST_USED, MANAGED, SIZE_BYTES};
+use crate::containerd::{ImageRecord, ImageUse, LAST_USED, MANAGED, SIZE_BYTES};
 
 use super::{ImageError, ImageName, ImageStore, Inner};
 
@@ -30,7 +30,7 @@ impl ImageStore {
     /// When containerd fails.
     pub async fn list(&self) -> Result<Vec<ImageInfo>, ImageError> {
         let records = self.inner.containerd.image_list().await?;
-        let containers = self.inner.containerd.images_of_containers().await?;
+        let containers = self.inner.images_of_runs().await?;
         let mut images: Vec<ImageInfo> = records
             .into_iter()
             .map(|record| {
@@ -86,8 +86,17 @@ impl Inner {
         if self.uses.is_used(&record.target.digest) {
             return Ok(true);
         }
-        let containers = self.containerd.images_of_containers().await?;
+        let containers = self.images_of_runs().await?;
         Ok(containers.iter().any(|used| used.is(record)))
+    }
+
+    /// The images that containers need, slots that wait left out.
+    async fn images_of_runs(&self) -> Result<Vec<ImageUse>, ImageError> {
+        let mut used = self.containerd.images_of_containers().await?;
+        if let Some(slots) = self.slots.get() {
+            used.retain(|used| !slots.holds(&used.container));
+        }
+        Ok(used)
     }
 
     async fn remove_unused(&self, name: &str) -> Result<Removal, ImageError> {
@@ -98,6 +107,9 @@ impl Inner {
         };
         if self.is_used(&record).await? {
             return Ok(Removal::InUse);
+        }
+        if let Some(slots) = self.slots.get() {
+            slots.release(&record.target.digest).await;
         }
         self.known.forget(name);
         if self.containerd.image_delete(name).await? {

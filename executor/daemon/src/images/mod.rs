@@ -15,7 +15,8 @@
 //! - nothing a registry or an image sends is read without a bound, and every byte kept was verified
 //!   against the digest that announced it;
 //! - a pull that fails, or that nobody waits for any more, leaves nothing behind;
-//! - an image is not evicted while a [`ResolvedImage`] of it is held or a container was made from it;
+//! - an image is not evicted while a [`ResolvedImage`] of it is held or a container was made from it,
+//!   unless the container is a warm slot that waits: those go first;
 //! - credentials live as long as the pull; no label, error or log line holds them.
 //!
 //! Absent on purpose: pushing, foreign layers, schema 1 manifests, signatures (the allow-list is by
@@ -38,13 +39,14 @@ mod secret;
 mod unpack;
 mod uses;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use davit_types::PullPolicy;
 use tokio::sync::{RwLock, Semaphore, watch};
 
 use crate::containerd::Containerd;
 use crate::metrics::PullMeter;
+use crate::warm::Pool;
 
 pub use self::cache::ImageInfo;
 pub use self::config::ImageConfig;
@@ -80,6 +82,8 @@ struct Inner {
     /// so an eviction never takes what was just found (nor what is just being recorded).
     removal: RwLock<()>,
     evicting: tokio::sync::Mutex<()>,
+    /// What holds images for no run's sake, and gives them up for their removal.
+    slots: OnceLock<Pool>,
     pulls: PullMeter,
 }
 
@@ -124,6 +128,7 @@ impl ImageStore {
                 turns: Semaphore::new(PULLS_AT_ONCE_MAX),
                 removal: RwLock::new(()),
                 evicting: tokio::sync::Mutex::new(()),
+                slots: OnceLock::new(),
                 pulls: PullMeter::default(),
             }),
         })
@@ -132,6 +137,12 @@ impl ImageStore {
     /// Counts its pulls.
     pub(crate) fn pulls(&self) -> &PullMeter {
         &self.inner.pulls
+    }
+
+    /// From now on the slots of `pool` go before an image does.
+    pub(crate) fn yield_by(&self, pool: Pool) {
+        // One store has one pool, set at start.
+        self.inner.slots.set(pool).unwrap_or_default();
     }
 
     /// Makes sure the image is here and unpacked, pulling it as `policy` says. `progress` follows the

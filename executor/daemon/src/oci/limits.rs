@@ -10,6 +10,10 @@ use oci_spec::runtime::{
 
 use super::SpecError;
 
+/// Keys of cgroup files that the OCI spec has no field for.
+pub(super) const WEIGHT: &str = "cpu.weight";
+pub(super) const MEMORY_OOM_GROUP: &str = "memory.oom.group";
+
 /// The controllers the run's cgroup has. All, unless the operator allowed an unlimited host for
 /// development: then a limit whose controller is missing is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +61,7 @@ pub(super) fn resources(
             .map_err(SpecError::part("cpu limit"))?;
         block = block.cpu(cpu);
         // Not as shares: crun and runc convert those to weights by different formulas.
-        unified.insert("cpu.weight".to_owned(), limits.cpu_weight().to_string());
+        unified.insert(WEIGHT.to_owned(), limits.cpu_weight().to_string());
     }
     if controllers.memory {
         let bytes = signed(limits.memory_bytes_max.0);
@@ -69,7 +73,7 @@ pub(super) fn resources(
             .map_err(SpecError::part("memory limit"))?;
         block = block.memory(memory);
         // One process killed of several leaves a job that neither works nor ends.
-        unified.insert("memory.oom.group".to_owned(), "1".to_owned());
+        unified.insert(MEMORY_OOM_GROUP.to_owned(), "1".to_owned());
     }
     if controllers.pids {
         let pids = LinuxPidsBuilder::default()

@@ -6,7 +6,8 @@
 //!  ImageConfig ─┼─► build() ─► Spec     pure: same input, same spec (held by a golden test)
 //!  SpecContext ─┘
 //!      ▲ user: resolve_user(mounts, "name:group") reads /etc/passwd inside the image's layers
-//!      ▲ host: HostFacts, once at start
+//!      ▲ host: HostFacts, once at start          Spec ─► divide ─► what a warm slot shares and what it
+//!                                                         is given late
 //! ```
 //!
 //! Invariants (property-tested):
@@ -22,6 +23,7 @@
 
 mod error;
 mod host;
+mod late;
 mod limits;
 mod mounts;
 mod process;
@@ -33,6 +35,7 @@ mod user;
 
 pub use self::error::SpecError;
 pub use self::host::{Arch, HostFacts};
+pub use self::late::{Late, divide, slot_spec};
 pub use self::limits::Controllers;
-pub use self::spec::{RUN_DIR_ANNOTATION, SpecContext, build};
+pub use self::spec::{RUN_DIR_ANNOTATION, SLOT_DIR_ANNOTATION, SpecContext, build};
 pub use self::user::{ResolvedUser, UserError, resolve_user, user_text};

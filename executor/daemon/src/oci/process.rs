@@ -18,7 +18,8 @@ use crate::images::ImageConfig;
 use super::{ResolvedUser, SpecError};
 
 /// PATH of an image that sets none.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) fn arguments(run: &RunSpec, image: &ImageConfig) -> Result<Vec<String>, SpecError> {
     let own: Option<Vec<String>> = run

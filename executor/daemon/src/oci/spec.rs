@@ -17,6 +17,8 @@ use super::{Controllers, HostFacts, ResolvedUser, SpecError, limits, mounts, pro
 /// The annotation that tells davit's shim which run directory is its own. Set here only: no
 /// annotation of an image or a run gets into a spec.
 pub const RUN_DIR_ANNOTATION: &str = "davit.run-dir";
+/// In its place: the directory of the warm slot that this is, before and after a run was given it.
+pub const SLOT_DIR_ANNOTATION: &str = "davit.slot-dir";
 
 /// Version of the runtime spec written; the oldest with everything used here.
 const OCI_VERSION: &str = "1.0.2";

@@ -1,7 +1,8 @@
-//! Removing all that an execution made, in the order in which things hold each other.
+//! Removing a container, of a run or of a slot, in the order in which things hold each other.
 //!
 //! ```text
-//!  cgroup killed ─► task ─► container ─► snapshot ─► lease ─► cgroup removed
+//!  cgroup killed ─► task ─► container ─► snapshot ┐
+//!                       └─► cgroup, slot directory ┴─► done
 //! ```
 //!
 //! Every step is fine with its object being gone, so the whole is repeated until it succeeds: after a
@@ -12,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_cgroup::CgroupError;
-use davit_types::RunKey;
+use davit_rundir::{RunDirError, SlotDir};
 
 use super::backoff::Backoff;
 use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
-use crate::containerd::ContainerdError;
+use crate::containerd::{ContainerName, ContainerdError};
 
 /// First delay between attempts, milliseconds: the shim reaps within a few.
 const RETRY_FIRST_MS: u64 = 20;
@@ -39,51 +40,62 @@ pub(crate) enum CleanupError {
     Containerd(#[from] ContainerdError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    SlotDir(#[from] RunDirError),
     #[error("processes of {0} do not die")]
-    Undead(RunKey),
+    Undead(ContainerName),
 }
 
-/// Removes everything of `key`, for as long as that takes.
-pub(crate) async fn until_done(host: &Arc<Host>, key: RunKey) {
+/// Removes everything of `name`, for as long as that takes.
+pub(crate) async fn until_done(host: &Arc<Host>, name: &ContainerName) {
     let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
     let mut attempts = 0u32;
-    while let Err(error) = once(host, key).await {
+    while let Err(error) = once(host, name).await {
         attempts = attempts.saturating_add(1);
         if attempts > QUIET_ATTEMPTS {
             let problem = sentence(&error);
-            tracing::warn!(%key, attempts, problem, "cleaning up after a run fails; trying again");
+            tracing::warn!(%name, attempts, problem, "removing a container fails; trying again");
         }
         backoff.wait().await;
     }
 }
 
-/// A few attempts at removing everything of `key`.
-pub(crate) async fn soon(host: &Arc<Host>, key: RunKey) -> Result<(), CleanupError> {
+/// A few attempts at removing everything of `name`.
+pub(crate) async fn soon(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
     let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
     for _ in 1..SOON_ATTEMPTS_MAX {
-        match once(host, key).await {
+        match once(host, name).await {
             Ok(()) => return Ok(()),
             Err(_) => backoff.wait().await,
         }
     }
-    once(host, key).await
+    once(host, name).await
 }
 
-/// One attempt at removing everything of `key`.
-async fn once(host: &Arc<Host>, key: RunKey) -> Result<(), CleanupError> {
-    kill_cgroup(host, key).await?;
-    host.containerd.task_delete(key).await?;
-    host.containerd.container_delete(key).await?;
-    host.containerd.snapshot_remove(key).await?;
-    host.containerd.lease_delete(key).await?;
-    remove_cgroup(host, key).await
+/// One attempt at removing everything of `name`.
+async fn once(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
+    kill_cgroup(host, name).await?;
+    host.shims.clear_dead(&name.to_string()).await;
+    host.containerd.task_delete(name).await?;
+    host.shims.end_forgotten(&name.to_string()).await;
+    let records = async {
+        host.containerd.container_delete(name).await?;
+        host.containerd.snapshot_remove(name).await?;
+        Ok::<_, CleanupError>(())
+    };
+    tokio::try_join!(records, remove_places(host, name))?;
+    host.warm.is_gone(name);
+    Ok(())
 }
 
-/// Kills what lives in the cgroup of `key` and waits until nothing does.
-pub(crate) async fn kill_cgroup(host: &Arc<Host>, key: RunKey) -> Result<(), CleanupError> {
-    let host = Arc::clone(host);
+/// Kills what lives in the cgroup of `name` and waits until nothing does.
+pub(crate) async fn kill_cgroup(
+    host: &Arc<Host>,
+    name: &ContainerName,
+) -> Result<(), CleanupError> {
+    let (host, name) = (Arc::clone(host), name.clone());
     offload(move || {
-        let Some(cgroup) = host.cgroup(key)? else {
+        let Some(cgroup) = host.cgroup(&name)? else {
             return Ok(());
         };
         let killed = cgroup
@@ -91,7 +103,7 @@ pub(crate) async fn kill_cgroup(host: &Arc<Host>, key: RunKey) -> Result<(), Cle
             .and_then(|()| cgroup.wait_empty(Duration::from_millis(EMPTY_WAIT_MS)));
         match killed {
             Ok(true) => Ok(()),
-            Ok(false) => Err(CleanupError::Undead(key)),
+            Ok(false) => Err(CleanupError::Undead(name)),
             Err(error) if error.is_gone() => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -99,10 +111,14 @@ pub(crate) async fn kill_cgroup(host: &Arc<Host>, key: RunKey) -> Result<(), Cle
     .await
 }
 
-async fn remove_cgroup(host: &Arc<Host>, key: RunKey) -> Result<(), CleanupError> {
-    let host = Arc::clone(host);
+/// Removes what the file system has of `name`: its cgroup, and the directory of a slot.
+async fn remove_places(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
+    let (host, name) = (Arc::clone(host), name.clone());
     offload(move || {
-        let Some(cgroup) = host.cgroup(key)? else {
+        if let Some(slot) = name.slot() {
+            SlotDir::at(&host.slots_dir, slot.clone()).remove()?;
+        }
+        let Some(cgroup) = host.cgroup(&name)? else {
             return Ok(());
         };
         match cgroup.remove() {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use davit_cgroup::{Cgroup, CgroupError, CgroupPath, Hierarchy};
-use davit_types::{InstanceType, OciRuntime, RunKey};
+use davit_types::{InstanceType, OciRuntime};
 
-use crate::containerd::Containerd;
+use crate::containerd::{ContainerName, Containerd};
 use crate::images::ImageStore;
 use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
 use crate::settings::Settings;
+use crate::shims::Shims;
+use crate::warm::Pool;
 
 /// The host as runs see it.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Host {
     pub instance_types: Vec<InstanceType>,
     /// containerd.
     pub containerd: Containerd,
+    /// How containers come to their shims.
+    pub(crate) shims: Shims,
     /// Its images.
     pub images: ImageStore,
     /// The cgroup v2 file system.
@@ -37,25 +41,29 @@ pub struct Host {
     pub boot_id: String,
     /// Where run directories are.
     pub runs_dir: PathBuf,
+    /// Where the directories of warm slots are.
+    pub slots_dir: PathBuf,
+    /// Containers made before anybody asked for them.
+    pub(crate) warm: Pool,
     /// What is counted and timed.
     pub(crate) metrics: Metrics,
 }
 
 impl Host {
-    /// The cgroup of an execution.
+    /// The cgroup of a container.
     ///
     /// # Errors
     /// When the parent is so deep that the path becomes too long.
-    pub fn cgroup_path(&self, key: RunKey) -> Result<CgroupPath, CgroupError> {
-        self.cgroup_parent.child(&key.to_string())
+    pub fn cgroup_path(&self, name: &ContainerName) -> Result<CgroupPath, CgroupError> {
+        self.cgroup_parent.child(&name.to_string())
     }
 
-    /// The cgroup of an execution, if it exists. Blocking.
+    /// The cgroup of a container, if it exists. Blocking.
     ///
     /// # Errors
     /// When it cannot be opened for another reason than not being there.
-    pub fn cgroup(&self, key: RunKey) -> Result<Option<Cgroup>, CgroupError> {
-        match Cgroup::open(&self.hierarchy, &self.cgroup_path(key)?) {
+    pub fn cgroup(&self, name: &ContainerName) -> Result<Option<Cgroup>, CgroupError> {
+        match Cgroup::open(&self.hierarchy, &self.cgroup_path(name)?) {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(error) if error.is_gone() => Ok(None),
             Err(error) => Err(error),

@@ -5,7 +5,7 @@
 //!                      │ handle
 //!                      ▼
 //!            owner (one task a run) ── lifecycle table
-//!              ├─ work: pull, launch (containerd), start, cleanup
+//!              ├─ work: pull, launch (a warm slot, or containerd), start, cleanup
 //!              ├─ vigil + control: the shim's socket
 //!              └─ ending: exit.json → end.json
 //!
@@ -24,7 +24,7 @@
 //! dies), and deadlines of jobs (the shim's).
 
 mod backoff;
-mod cleanup;
+pub(crate) mod cleanup;
 mod ending;
 mod error;
 mod follow;
@@ -32,6 +32,7 @@ mod handle;
 mod host;
 mod launch;
 mod log_watch;
+mod look;
 mod metering;
 mod offload;
 mod owner;
@@ -55,6 +56,7 @@ use davit_types::{
     FieldError, FieldErrors, NetworkMode, RunId, RunRequest, RunSpec, Tenant, Usage,
 };
 
+pub(crate) use self::backoff::Backoff;
 pub use self::error::RunError;
 pub(crate) use self::error::sentence;
 pub use self::follow::{FollowItem, Follower};
@@ -199,6 +201,9 @@ impl Runs {
                 lost: None,
             },
             shim: None,
+            launch: None,
+            exit: None,
+            end: None,
             credentials,
         };
         let (owner, handle) = Owner::new(Arc::clone(&self.host), begin);
@@ -345,11 +350,11 @@ impl Runs {
         }
         let shim: Arc<StateRecord> = view.shim.clone()?;
         let host = Arc::clone(&self.host);
-        let key = view.dir.key();
+        let name = view.container_name();
         offload(move || {
             let clock = elapsed(&shim, Stamp::now());
             let figures = host
-                .cgroup(key)
+                .cgroup(&name)
                 .ok()
                 .flatten()
                 .and_then(|cgroup| cgroup.usage().ok());

@@ -15,7 +15,9 @@
 use std::sync::Arc;
 
 use davit_lifecycle::{Action, Event, State, Verdict, step};
-use davit_rundir::{ControlRequest, EndRecord, ExitRecord, RunDir, SpecRecord, StateRecord};
+use davit_rundir::{
+    ControlRequest, EndRecord, ExitRecord, LaunchRecord, RunDir, SpecRecord, StateRecord,
+};
 use davit_types::EndReason;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -29,6 +31,7 @@ use super::recovery::{LostHow, Recovery};
 use super::vigil::{self, Outcome};
 use super::{RunError, RunHandle, View, ending, work};
 use crate::images::{Credentials, PullProgress, ResolvedImage};
+use crate::warm::Busy;
 
 /// Reports of a run's own tasks waiting for its loop.
 const HAPPENED_WAITING_MAX: usize = 16;
@@ -61,6 +64,10 @@ pub(super) struct Begin {
     pub(super) recovery: Recovery,
     /// What the shim said, of a run that is adopted.
     pub(super) shim: Option<StateRecord>,
+    /// Its other records, of a run that was found.
+    pub(super) launch: Option<LaunchRecord>,
+    pub(super) exit: Option<ExitRecord>,
+    pub(super) end: Option<EndRecord>,
     /// For the pull, kept nowhere else.
     pub(super) credentials: Option<Credentials>,
 }
@@ -86,6 +93,8 @@ pub(super) struct Owner {
     image: Option<ResolvedImage>,
     exit: Option<Box<ExitRecord>>,
     failure: Option<String>,
+    /// While it launches or cleans up, other work waits.
+    busy: Option<Busy>,
 }
 
 impl Owner {
@@ -93,6 +102,10 @@ impl Owner {
     pub(super) fn new(host: Arc<Host>, begin: Begin) -> (Self, RunHandle) {
         let mut view = View::accepted(begin.dir, begin.spec);
         view.shim = begin.shim.map(Arc::new);
+        view.launched(begin.launch.as_ref());
+        view.end = begin.end.map(Arc::new);
+        // Not the exit of a launch that is thrown away.
+        let exit = begin.exit.filter(|_| begin.recovery.event == Event::Exited);
         let (published, watched) = watch::channel(view.clone());
         let (progress, progress_watched) = watch::channel(PullProgress::default());
         let (commands, commands_received) = mpsc::channel(COMMANDS_WAITING_MAX);
@@ -126,8 +139,9 @@ impl Owner {
             stop: StopOrder::default(),
             held: Vec::new(),
             image: None,
-            exit: None,
+            exit: exit.map(Box::new),
             failure: None,
+            busy: None,
         };
         (owner, handle)
     }
@@ -144,26 +158,12 @@ impl Owner {
     }
 
     async fn begin(&mut self) {
-        let dir = self.view.dir.clone();
-        let (launch, exit, end) = offload(move || {
-            (
-                dir.read_launch().ok().flatten(),
-                dir.read_exit().ok().flatten(),
-                dir.read_end().ok().flatten(),
-            )
-        })
-        .await;
-        self.view.image_digest = launch.map(|launch| launch.image_digest.into());
-        // Not the exit of a launch that is thrown away.
-        self.exit = exit
-            .filter(|_| self.recovery.event == Event::Exited)
-            .map(Box::new);
-        self.view.end = end.map(Arc::new);
         if self.recovery.lost != Some(LostHow::ShimGone) {
             return self.apply(self.recovery.event).await;
         }
         // Nothing may run on unwatched behind a verdict that says it is lost.
-        match vigil::forsaken(&self.host, &self.view.dir.clone()).await {
+        let name = self.view.container_name();
+        match vigil::forsaken(&self.host, &self.view.dir.clone(), &name).await {
             Outcome::Exited(exit) => self.note(Happened::Exited(exit)).await,
             Outcome::Lost(how) => self.note(Happened::Lost(how)).await,
         }
@@ -182,6 +182,8 @@ impl Owner {
             Happened::Prepared(prepared) => {
                 self.view.timings.prepared = Some(prepared.prepared);
                 self.view.timings.created = Some(prepared.created);
+                self.view.timings.warm = prepared.name.slot().is_some();
+                self.view.container = Some(prepared.name);
                 Event::Prepared
             }
             Happened::PrepareFailed(problem) => self.failed(problem, Event::PrepareFailed),
@@ -301,6 +303,7 @@ impl Owner {
             tracing::debug!(key = %self.view.dir.key(), from = %self.view.state, ?event, to = %row.next);
         }
         self.view.state = row.next;
+        self.note_busy();
         for action in row.actions {
             self.act(*action).await;
         }
@@ -308,6 +311,22 @@ impl Owner {
             for order in std::mem::take(&mut self.held) {
                 self.pass_on(order);
             }
+        }
+    }
+
+    fn note_busy(&mut self) {
+        let busy = match self.view.state {
+            State::Running | State::Paused | State::Stopping | State::Ended => false,
+            State::Accepted
+            | State::Pulling
+            | State::Preparing
+            | State::Unpreparing
+            | State::Starting
+            | State::Unstarting
+            | State::Closing => true,
+        };
+        if busy != self.busy.is_some() {
+            self.busy = busy.then(|| self.host.warm.busy());
         }
     }
 
@@ -327,10 +346,12 @@ impl Owner {
             }
             Action::Prepare => self.prepare(),
             Action::Watch => {
-                self.tasks.spawn(work::watch(host, dir, report));
+                let name = self.view.container_name();
+                self.tasks.spawn(work::watch(host, dir, name, report));
             }
             Action::Start => {
-                self.tasks.spawn(work::start(host, dir, report));
+                let name = self.view.container_name();
+                self.tasks.spawn(work::start(host, dir, name, report));
             }
             Action::SignalStop => {
                 let signal = self.stop.signal.map(|signal| signal.number());
@@ -344,7 +365,8 @@ impl Owner {
             Action::RecordEnd(verdict) => self.record_end(verdict).await,
             Action::Publish => self.publish(),
             Action::Cleanup => {
-                self.tasks.spawn(work::clean(host, dir.key(), report));
+                let name = self.view.container_name();
+                self.tasks.spawn(work::clean(host, name, report));
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Only objects whose name and labels say together that davit made them, whose execution has no run
 //! directory, and that are older than the age asked for. Cgroups carry no labels: those directly in
-//! davit's own cgroup whose name is a run key are davit's.
+//! davit's own cgroup whose name is a run key or a slot id are davit's. A slot of this executor's pool, or
+//! one that a run's `launch.json` names, is nobody's leftover.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +21,8 @@ use super::host::Host;
 use super::offload::offload;
 use super::registry::Entry;
 use super::{RunError, Runs, cleanup};
-use crate::containerd::{Found, Inventory};
+use crate::containerd::{ContainerName, Found, Inventory};
+use crate::warm;
 
 /// What was swept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,24 +55,26 @@ impl Runs {
         let cgroups = cgroups(&self.host)
             .await
             .map_err(|source| RunError::Cgroup { source })?;
-        let runs_dir = self.host.runs_dir.clone();
-        let dirs = offload(move || RunDir::list(&runs_dir)).await;
-        let dirs = dirs.map_err(|source| RunError::RunsDir { source })?;
-        let runs: BTreeSet<RunKey> = dirs.iter().map(RunDir::key).collect();
+        let dirs = self.dirs().await?;
+        let runs = self.containers(&dirs).await;
         let limit = SystemTime::now()
             .checked_sub(age)
             .unwrap_or(SystemTime::UNIX_EPOCH);
-        for (key, orphan) in orphans(&inventory, &cgroups, &runs, limit) {
-            match self.sweep(key).await {
+        for (name, orphan) in orphans(&inventory, &cgroups, &runs, limit) {
+            // Taken, or being made, since.
+            if name.slot().is_some_and(|slot| self.host.warm.owns(slot)) {
+                continue;
+            }
+            match self.sweep(&name, orphan.run).await {
                 Ok(()) => {
-                    tracing::info!(%key, ?orphan, "swept what no run owns");
+                    tracing::info!(%name, ?orphan, "swept what no run owns");
                     reaped.containers += u32::from(orphan.container);
                     reaped.snapshots += u32::from(orphan.snapshot);
                     reaped.leases += u32::from(orphan.lease);
                     reaped.cgroups += u32::from(orphan.cgroup);
                 }
                 Err(error) => {
-                    tracing::warn!(%key, problem = sentence(&error), "cannot sweep what no run owns");
+                    tracing::warn!(%name, problem = sentence(&error), "cannot sweep what no run owns");
                 }
             }
         }
@@ -78,14 +82,67 @@ impl Runs {
         Ok(reaped)
     }
 
+    /// Removes, beside everything else, the warm slots that an executor before this one left.
+    pub async fn sweep_slots(self) {
+        let listed = self
+            .host
+            .containerd
+            .inventory()
+            .await
+            .map_err(RunError::from);
+        match (listed, self.dirs().await) {
+            (Ok(inventory), Ok(dirs)) => {
+                let runs = self.containers(&dirs).await;
+                warm::sweep(Arc::clone(&self.host), inventory, runs).await;
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let problem = sentence(&error);
+                tracing::warn!(problem, "old warm slots stay until `davit reap`");
+            }
+        }
+    }
+
+    async fn dirs(&self) -> Result<Vec<RunDir>, RunError> {
+        let runs_dir = self.host.runs_dir.clone();
+        let dirs = offload(move || RunDir::list(&runs_dir)).await;
+        dirs.map_err(|source| RunError::RunsDir { source })
+    }
+
+    /// The containers that belong to the runs on disk.
+    async fn containers(&self, dirs: &[RunDir]) -> BTreeSet<ContainerName> {
+        let mut names: BTreeSet<ContainerName> = dirs.iter().map(|dir| dir.key().into()).collect();
+        for (_, entry) in self.registry.all() {
+            if let Entry::Live { handle, .. } = entry {
+                names.insert(handle.view().container_name());
+            }
+        }
+        let unknown = dirs
+            .iter()
+            .filter(|dir| !self.registry.knows(dir.key().run));
+        for dir in unknown {
+            let at = dir.clone();
+            let launch = offload(move || at.read_launch().ok().flatten()).await;
+            names.insert(ContainerName::of_launch(dir.key(), launch.as_ref()));
+        }
+        names
+    }
+
     /// Removes what a run without a directory has left. A shim that lost its directory would try for
     /// minutes to record the end of its job before it lets go: it is given one as long as that takes.
-    async fn sweep(&self, key: RunKey) -> Result<(), cleanup::CleanupError> {
+    async fn sweep(
+        &self,
+        name: &ContainerName,
+        run: Option<RunKey>,
+    ) -> Result<(), cleanup::CleanupError> {
+        self.host.containerd.lease_delete(name).await?;
+        let Some(key) = run else {
+            return cleanup::soon(&self.host, name).await;
+        };
         let dir = RunDir::at(&self.host.runs_dir, key);
         let place = dir.clone();
         // Without it the sweep only takes longer.
         drop(offload(move || fs::DirBuilder::new().mode(0o700).create(place.path())).await);
-        let swept = cleanup::soon(&self.host, key).await;
+        let swept = cleanup::soon(&self.host, name).await;
         if let Err(error) = offload(move || dir.remove()).await {
             tracing::warn!(%key, problem = sentence(&error), "cannot remove a run directory");
         }
@@ -100,8 +157,8 @@ impl Runs {
             .filter(|dir| !self.registry.knows(dir.key().run))
         {
             let removed = offload(move || {
-                let unaccepted = !dir.path().join("spec.json").exists()
-                    && modified_at(dir.path()).is_some_and(|at| at < limit);
+                let unaccepted =
+                    dir.is_unaccepted() && modified_at(dir.path()).is_some_and(|at| at < limit);
                 unaccepted && dir.remove().is_ok()
             });
             swept += u32::from(removed.await);
@@ -142,41 +199,49 @@ struct Orphan {
     snapshot: bool,
     lease: bool,
     cgroup: bool,
+    /// Whose directory its shim may be looking for.
+    run: Option<RunKey>,
 }
 
 /// The executions that have objects, none of them younger than `limit`, and no run.
 fn orphans(
     inventory: &Inventory,
-    cgroups: &[(RunKey, SystemTime)],
-    runs: &BTreeSet<RunKey>,
+    cgroups: &[(ContainerName, SystemTime)],
+    runs: &BTreeSet<ContainerName>,
     limit: SystemTime,
-) -> BTreeMap<RunKey, Orphan> {
-    let mut found: BTreeMap<RunKey, (Orphan, SystemTime)> = BTreeMap::new();
-    let mut note = |key: RunKey, at: SystemTime, mark: fn(&mut Orphan)| {
-        if !runs.contains(&key) {
-            let (orphan, youngest) = found.entry(key).or_insert((Orphan::default(), at));
+) -> BTreeMap<ContainerName, Orphan> {
+    let mut found: BTreeMap<ContainerName, (Orphan, SystemTime)> = BTreeMap::new();
+    let mut note = |name: &ContainerName, run, at: SystemTime, mark: fn(&mut Orphan)| {
+        if !runs.contains(name) {
+            let fresh = (Orphan::default(), at);
+            let (orphan, youngest) = found.entry(name.clone()).or_insert(fresh);
             mark(orphan);
+            orphan.run = orphan.run.or(run);
             *youngest = at.max(*youngest);
         }
     };
     let mut note_all = |list: &[Found], mark: fn(&mut Orphan)| {
         for object in list {
-            note(object.key, object.created_at, mark);
+            note(&object.name, object.run, object.created_at, mark);
         }
     };
     note_all(&inventory.containers, |orphan| orphan.container = true);
     note_all(&inventory.snapshots, |orphan| orphan.snapshot = true);
     note_all(&inventory.leases, |orphan| orphan.lease = true);
-    for (key, made_at) in cgroups {
-        note(*key, *made_at, |orphan| orphan.cgroup = true);
+    for (name, made_at) in cgroups {
+        let run = match name {
+            ContainerName::Run(key) => Some(*key),
+            ContainerName::Slot(_) => None,
+        };
+        note(name, run, *made_at, |orphan| orphan.cgroup = true);
     }
     let old = found
         .into_iter()
         .filter(|(_, (_, youngest))| *youngest <= limit);
-    old.map(|(key, (orphan, _))| (key, orphan)).collect()
+    old.map(|(name, (orphan, _))| (name, orphan)).collect()
 }
 
-async fn cgroups(host: &Arc<Host>) -> Result<Vec<(RunKey, SystemTime)>, CgroupError> {
+async fn cgroups(host: &Arc<Host>) -> Result<Vec<(ContainerName, SystemTime)>, CgroupError> {
     let host = Arc::clone(host);
     offload(move || {
         let parent = match Cgroup::open(&host.hierarchy, &host.cgroup_parent) {
@@ -199,6 +264,7 @@ fn modified_at(path: &Path) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use davit_rundir::SlotId;
     use davit_types::{Attempt, RunId};
 
     fn key() -> RunKey {
@@ -214,28 +280,32 @@ mod tests {
 
     #[test]
     fn only_old_objects_without_a_run_are_orphans() {
-        let (run, old, young, mixed) = (key(), key(), key(), key());
-        let container = |key, seconds| Found {
-            key,
+        let slot = ContainerName::Slot(SlotId::from_random(1));
+        let (run, old, young) = (key().into(), slot, key().into());
+        let mixed: ContainerName = key().into();
+        let container = |name: &ContainerName, seconds| Found {
+            name: name.clone(),
+            run: None,
             created_at: at(seconds),
         };
         let inventory = Inventory {
-            containers: vec![container(run, 1), container(old, 1), container(mixed, 1)],
+            containers: vec![container(&run, 1), container(&old, 1), container(&mixed, 1)],
             snapshots: vec![
-                container(young, 90),
-                container(mixed, 90),
-                container(old, 2),
+                container(&young, 90),
+                container(&mixed, 90),
+                container(&old, 2),
             ],
             leases: Vec::new(),
             tasks: Vec::new(),
         };
-        let cgroups = [(old, at(3)), (run, at(3))];
+        let cgroups = [(old.clone(), at(3)), (run.clone(), at(3))];
         let found = orphans(&inventory, &cgroups, &[run].into(), at(50));
         let all = Orphan {
             container: true,
             snapshot: true,
             lease: false,
             cgroup: true,
+            run: None,
         };
         assert_eq!(found, [(old, all)].into());
     }

@@ -7,18 +7,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use davit_rundir::{ControlRequest, RunDir, RunDirError, SpecRecord};
-use davit_types::RunKey;
+use davit_rundir::{RunDir, RunDirError};
 use futures::StreamExt;
 
 use super::error::sentence;
+use super::host::Host;
+use super::look::{self, Found};
 use super::offload::offload;
 use super::owner::{Begin, Owner};
-use super::recovery::{Evidence, LostHow, decide};
+use super::recovery::{LostHow, decide};
 use super::registry::Entry;
-use super::shim::{self, ShimState};
 use super::{RunError, Runs};
-use crate::containerd::{Containerd, Inventory};
+use crate::containerd::{ContainerName, Inventory};
 
 /// Run directories looked at at a time.
 const LOOKED_AT_ONCE_MAX: usize = 32;
@@ -39,12 +39,6 @@ pub struct Reconciled {
     pub lost: u32,
 }
 
-struct Found {
-    dir: RunDir,
-    spec: Arc<SpecRecord>,
-    evidence: Evidence,
-}
-
 impl Runs {
     /// Takes over every run on disk that is not known yet.
     ///
@@ -59,8 +53,11 @@ impl Runs {
         let unknown = dirs
             .into_iter()
             .filter(|dir| !self.registry.knows(dir.key().run));
-        let mut looks = futures::stream::iter(unknown.map(|dir| look(&self.host.containerd, dir)))
-            .buffered(LOOKED_AT_ONCE_MAX);
+        let looks = unknown.map(|dir| async {
+            let found = look(&self.host, &dir).await;
+            (dir, found)
+        });
+        let mut looks = futures::stream::iter(looks).buffered(LOOKED_AT_ONCE_MAX);
         let mut count = Reconciled::default();
         while let Some((dir, found)) = looks.next().await {
             match found {
@@ -76,15 +73,19 @@ impl Runs {
         Ok(count)
     }
 
-    fn take_over(&self, found: Found, left_over: &BTreeSet<RunKey>, count: &mut Reconciled) {
+    fn take_over(&self, found: Found, left_over: &BTreeSet<ContainerName>, count: &mut Reconciled) {
+        let container = found.container();
         let Found {
             dir,
             spec,
+            launch,
+            exit,
+            end,
             evidence,
         } = found;
         let key = dir.key();
         let name = spec.spec.name.clone();
-        if evidence.ended && !left_over.contains(&key) {
+        if evidence.ended && !left_over.contains(&container) {
             self.registry.restore(key.run, Entry::Ended { name, dir });
             return;
         }
@@ -108,6 +109,9 @@ impl Runs {
             spec,
             recovery,
             shim: evidence.state,
+            launch,
+            exit,
+            end,
             credentials: None,
         };
         let (owner, handle) = Owner::new(Arc::clone(&self.host), begin);
@@ -122,41 +126,32 @@ impl Runs {
     }
 }
 
-/// The executions that have something in containerd.
-fn left_over(inventory: &Inventory) -> BTreeSet<RunKey> {
+/// The containers of which there is something in containerd.
+fn left_over(inventory: &Inventory) -> BTreeSet<ContainerName> {
     let lists = [
         &inventory.containers,
         &inventory.snapshots,
         &inventory.leases,
     ];
-    let named = lists.into_iter().flatten().map(|found| found.key);
+    let named = lists.into_iter().flatten().map(|found| found.name.clone());
     named
-        .chain(inventory.tasks.iter().map(|task| task.key))
+        .chain(inventory.tasks.iter().map(|task| task.name.clone()))
         .collect()
-}
-
-async fn look(
-    containerd: &Containerd,
-    dir: RunDir,
-) -> (RunDir, Result<Option<Found>, RunDirError>) {
-    let found = look_twice(containerd, &dir).await;
-    (dir, found)
 }
 
 /// containerd takes a create back when the executor that asked for it is gone, and does so while we
 /// look. What was created counts only once containerd has a task of it.
-async fn look_twice(containerd: &Containerd, dir: &RunDir) -> Result<Option<Found>, RunDirError> {
+async fn look(host: &Arc<Host>, dir: &RunDir) -> Result<Option<Found>, RunDirError> {
     let mut no_task = false;
     for _ in 0..TASK_ASKS_MAX {
-        let found = look_into(dir).await?;
-        if !found
-            .as_ref()
-            .is_some_and(|found| found.evidence.is_created_only())
-        {
-            return Ok(found);
+        let Some(found) = look::into(host, dir).await? else {
+            return Ok(None);
+        };
+        if !found.evidence.is_created_only() {
+            return Ok(Some(found));
         }
-        match containerd.task_state(dir.key()).await {
-            Ok(Some(_)) => return Ok(found),
+        match host.containerd.task_state(&found.container()).await {
+            Ok(Some(_)) => return Ok(Some(found)),
             Ok(None) => no_task = true,
             Err(error) => {
                 no_task = false;
@@ -166,54 +161,9 @@ async fn look_twice(containerd: &Containerd, dir: &RunDir) -> Result<Option<Foun
         }
         tokio::time::sleep(Duration::from_millis(TASK_PAUSE_MS)).await;
     }
-    let mut found = look_into(dir).await?;
+    let mut found = look::into(host, dir).await?;
     if let Some(found) = &mut found {
         found.evidence.taken_back = no_task;
     }
     Ok(found)
-}
-
-async fn look_into(dir: &RunDir) -> Result<Option<Found>, RunDirError> {
-    let at = dir.clone();
-    let read = move || {
-        Ok::<_, RunDirError>((
-            at.read_spec()?,
-            at.read_end()?,
-            at.read_exit()?,
-            at.read_state()?,
-        ))
-    };
-    let (spec, end, exit, state) = offload(read).await?;
-    let Some(spec) = spec else {
-        return Ok(None);
-    };
-    let mut evidence = Evidence {
-        ended: end.is_some(),
-        exited: exit.is_some(),
-        began: exit.is_some_and(|exit| exit.started.is_some()),
-        state,
-        shim_alive: false,
-        taken_back: false,
-    };
-    if !evidence.ended && !evidence.exited {
-        match shim::ask(&dir.socket_path(), ControlRequest::State).await {
-            Ok(ShimState::Live(state)) => {
-                evidence.shim_alive = true;
-                evidence.state = Some(*state);
-            }
-            Ok(ShimState::Exited(_)) => {}
-            Err(error) => evidence.shim_alive = error.is_of_the_living(),
-        }
-        // It may have ended while it was asked.
-        let at = dir.clone();
-        if let Some(exit) = offload(move || at.read_exit()).await? {
-            evidence.exited = true;
-            evidence.began = exit.started.is_some();
-        }
-    }
-    Ok(Some(Found {
-        dir: dir.clone(),
-        spec: Arc::new(spec),
-        evidence,
-    }))
 }

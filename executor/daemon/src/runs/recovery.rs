@@ -1,19 +1,25 @@
 //! What to do with a run directory found at start: a pure decision on what is there.
 //!
 //! ```text
-//!  end.json                      → clean up what is left, nothing is recorded again
-//!  exit.json, the job began      → record the end
-//!  exit.json, it never began     → clear leftovers, drive from the start; canceled if a user was first
-//!  created, containerd has no task → the same: a start was never accepted
-//!  no state.json                 → clear leftovers, drive from the start
-//!  state.json, shim lives        → adopt: continue where the shim is
-//!  state.json, shim dead         → executor_lost, no exit code
+//!  end.json                          → clean up what is left, nothing is recorded again
+//!  exit.json, the job began          → record the end
+//!  exit.json, it never began         → clear leftovers, drive from the start; canceled if a user was first
+//!  launch.json of another boot       → executor_lost, no exit code: it may have run
+//!  created, containerd has no task   → clear leftovers, drive from the start: a start was never accepted
+//!  a slot that was revoked, no state → the same: it took no run and never will
+//!  no state.json                     → the same
+//!  state.json, shim lives            → adopt: continue where the shim is
+//!  state.json, shim dead             → executor_lost, no exit code
 //! ```
 //!
 //! Never two launches: a run is driven from the start only if its shim says that the job never began,
-//! without `state.json`, or if containerd does not know the task of a shim that says so. The shim writes that record, durably, before it answers the create, and
-//! davit asks for the start only after that answer. (containerd takes a create back when the executor
-//! that asked for it dies: that is the exit of a job that never began.)
+//! without `state.json` in the boot that launched it, or if containerd does not know the task of a shim
+//! that says so. The shim makes that record visible before it answers the create or the assignment, and
+//! davit asks for the start only after that answer. `state.json` is not durable, so it proves nothing in
+//! another boot: there `launch.json` does, which is durable before a shim hears of the run. An assignment
+//! under way when an executor dies is settled by revoking the slot before its directory is looked at again.
+//! (containerd takes a create back when the executor that asked for it dies: that is the exit of a job
+//! that never began.)
 //! A created task whose shim lives is let go at most once: a start of a started task is refused by the
 //! shim, whose own state decides. A created task whose shim died is given up rather than run again,
 //! for nothing on disk proves that the start was not under way.
@@ -32,10 +38,24 @@ pub(crate) struct Evidence {
     pub(crate) began: bool,
     /// `state.json`, or what the shim said in its place.
     pub(crate) state: Option<StateRecord>,
+    /// What `launch.json` says of the boot it was launched in.
+    pub(crate) launched: Launched,
     /// Something accepts connections on `shim.sock`.
     pub(crate) shim_alive: bool,
     /// Created as its shim says, but containerd knows of no task: it took the create back.
     pub(crate) taken_back: bool,
+}
+
+/// The boot in which a run was launched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Launched {
+    /// None: there is no `launch.json`.
+    #[default]
+    Never,
+    /// This one, or one that a record of old does not name.
+    Here,
+    /// Another one; also that of a record which a power cut left unreadable.
+    BeforeReboot,
 }
 
 impl Evidence {
@@ -107,13 +127,16 @@ pub(crate) fn decide(evidence: &Evidence, boot_id: &str) -> Recovery {
             anew
         };
     }
-    let Some(state) = &evidence.state else {
-        return anew;
-    };
     let lost = |how| Recovery {
         event: Event::ShimLost,
         clear: false,
         lost: Some(how),
+    };
+    if evidence.launched == Launched::BeforeReboot {
+        return lost(LostHow::Rebooted);
+    }
+    let Some(state) = &evidence.state else {
+        return anew;
     };
     if state.boot_id != boot_id {
         return lost(LostHow::Rebooted);
@@ -237,6 +260,22 @@ mod tests {
                 Event::ShimLost,
             ),
             (
+                "launched before the reboot, its state lost",
+                Evidence {
+                    launched: Launched::BeforeReboot,
+                    ..Evidence::default()
+                },
+                Event::ShimLost,
+            ),
+            (
+                "launched here, no state yet",
+                Evidence {
+                    launched: Launched::Here,
+                    ..Evidence::default()
+                },
+                Event::Begin,
+            ),
+            (
                 "exited before the reboot",
                 Evidence {
                     shim_alive: false,
@@ -251,19 +290,28 @@ mod tests {
     }
 
     fn any_evidence() -> impl Strategy<Value = Evidence> {
-        (any::<[bool; 10]>()).prop_map(
-            |[
-                ended,
-                exited,
-                began,
-                state,
-                shim_alive,
-                taken_back,
-                started,
-                paused,
-                kill,
-                boot,
-            ]| Evidence {
+        let launched = prop_oneof![
+            Just(Launched::Never),
+            Just(Launched::Here),
+            Just(Launched::BeforeReboot)
+        ];
+        (any::<[bool; 10]>(), launched).prop_map(
+            |(
+                [
+                    ended,
+                    exited,
+                    began,
+                    state,
+                    shim_alive,
+                    taken_back,
+                    started,
+                    paused,
+                    kill,
+                    boot,
+                ],
+                launched,
+            )| Evidence {
+                launched,
                 ended,
                 exited,
                 began,
@@ -301,6 +349,10 @@ mod tests {
                 prop_assert!(!row.actions.contains(&Action::Pull));
             }
             if evidence.state.as_ref().is_some_and(|s| s.started.is_some()) {
+                prop_assert!(!row.actions.contains(&Action::Start));
+            }
+            if evidence.launched == Launched::BeforeReboot && !evidence.exited {
+                prop_assert!(!row.actions.contains(&Action::Pull));
                 prop_assert!(!row.actions.contains(&Action::Start));
             }
             prop_assert_eq!(recovery.lost.is_some(), recovery.event == Event::ShimLost);

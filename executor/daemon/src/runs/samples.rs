@@ -1,9 +1,9 @@
 //! Records for tests.
 
-use davit_rundir::{ExitRecord, FORMAT_VERSION, LogTotals, Stamp, StateRecord};
+use davit_rundir::{ExitRecord, FORMAT_VERSION, LaunchRecord, LogTotals, Stamp, StateRecord};
 use davit_types::{
     Bytes, EndReason, ExitStatus, InstanceType, OciRuntime, Resources, RunId, RunKey, RunRequest,
-    RunSpec, Tenant, Usage,
+    RunSpec, StopSignal, Tenant, Usage,
 };
 
 /// 1 s after boot.
@@ -37,6 +37,22 @@ pub(crate) fn spec() -> RunSpec {
     }
     .parse(RunId::generate(), Tenant::local(), &types, OciRuntime::Crun)
     .expect("the sample is valid")
+}
+
+pub(crate) fn launch_record(key: RunKey) -> LaunchRecord {
+    LaunchRecord {
+        version: FORMAT_VERSION,
+        key,
+        boot_id: "boot".into(),
+        image_digest: "sha256:0".into(),
+        cgroup: "/davit/0".into(),
+        runtime_binary: "/usr/bin/crun".into(),
+        timeout_ms: 60_000,
+        max_pause_ms: 60_000,
+        log_bytes_max: 1 << 20,
+        stop_signal: StopSignal::TERM,
+        slot: None,
+    }
 }
 
 pub(crate) fn exit_record(key: RunKey) -> ExitRecord {

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use davit_lifecycle::State;
-use davit_rundir::{EndRecord, RunDir, RunDirError, SpecRecord, StateRecord, Timings};
+use davit_rundir::{
+    EndRecord, LaunchRecord, RunDir, RunDirError, SpecRecord, StateRecord, Timings,
+};
 use davit_types::{RunId, RunStatus};
+
+use crate::containerd::ContainerName;
 
 /// A run as it is at one instant. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,6 +21,8 @@ pub struct View {
     pub state: State,
     /// What its tag resolved to, once known.
     pub image_digest: Option<Arc<str>>,
+    /// Its container, once there is one.
+    pub container: Option<ContainerName>,
     /// What its shim last said.
     pub shim: Option<Arc<StateRecord>>,
     /// The verdict, once durable.
@@ -38,6 +44,7 @@ impl View {
             spec,
             state: State::Accepted,
             image_digest: None,
+            container: None,
             shim: None,
             end: None,
             timings,
@@ -53,15 +60,32 @@ impl View {
             return Ok(None);
         };
         let end = dir.read_end()?;
-        let launch = dir.read_launch()?;
+        // A power cut may have taken it; the verdict stands without.
+        let launch = dir.read_launch().ok().flatten();
         let mut view = Self::accepted(dir, Arc::new(spec));
         view.state = State::Ended;
-        view.image_digest = launch.map(|launch| launch.image_digest.into());
+        view.launched(launch.as_ref());
         if let Some(end) = end {
             view.timings = end.timings;
             view.end = Some(Arc::new(end));
         }
         Ok(Some(view))
+    }
+
+    /// Takes in what `launch.json` says.
+    pub(super) fn launched(&mut self, launch: Option<&LaunchRecord>) {
+        let Some(launch) = launch else {
+            return;
+        };
+        self.image_digest = Some(launch.image_digest.as_str().into());
+        self.container = Some(ContainerName::of_launch(self.dir.key(), Some(launch)));
+    }
+
+    /// The container's name, of one that is not made yet the one it would have.
+    #[must_use]
+    pub fn container_name(&self) -> ContainerName {
+        let made = self.container.clone();
+        made.unwrap_or_else(|| self.dir.key().into())
     }
 
     /// The run.

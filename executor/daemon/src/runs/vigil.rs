@@ -16,6 +16,7 @@ use super::host::Host;
 use super::offload::offload;
 use super::recovery::LostHow;
 use super::shim::{self, ShimError};
+use crate::containerd::ContainerName;
 
 /// Times the shim is tried again after its connection broke.
 const RECONNECTS_MAX: u32 = 5;
@@ -36,7 +37,7 @@ pub(crate) enum Outcome {
 }
 
 /// Returns when the job is over or nobody can say how it ended.
-pub(crate) async fn keep(host: &Arc<Host>, dir: &RunDir) -> Outcome {
+pub(crate) async fn keep(host: &Arc<Host>, dir: &RunDir, name: &ContainerName) -> Outcome {
     let mut backoff = Backoff::new(RECONNECT_FIRST_MS, RECONNECT_LONGEST_MS);
     let mut broken = 0;
     while broken < RECONNECTS_MAX {
@@ -61,13 +62,13 @@ pub(crate) async fn keep(host: &Arc<Host>, dir: &RunDir) -> Outcome {
         }
         backoff.wait().await;
     }
-    forsaken(host, dir).await
+    forsaken(host, dir, name).await
 }
 
 /// The end of a run whose shim is gone.
-pub(crate) async fn forsaken(host: &Arc<Host>, dir: &RunDir) -> Outcome {
+pub(crate) async fn forsaken(host: &Arc<Host>, dir: &RunDir, name: &ContainerName) -> Outcome {
     for _ in 0..KILLS_MAX {
-        match cleanup::kill_cgroup(host, dir.key()).await {
+        match cleanup::kill_cgroup(host, name).await {
             Ok(()) => break,
             Err(error) => {
                 let problem = sentence(&error);

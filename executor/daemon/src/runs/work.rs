@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use davit_rundir::{ControlErrorCode, ControlRequest, RunDir, SpecRecord};
-use davit_types::RunKey;
 use tokio::sync::{mpsc, watch};
 
 use super::backoff::Backoff;
@@ -15,6 +14,7 @@ use super::owner::Happened;
 use super::shim::{self, ShimError, ShimState};
 use super::vigil::{self, Outcome};
 use super::{RunError, cleanup};
+use crate::containerd::ContainerName;
 use crate::credentials;
 use crate::images::{Credentials, ImageError, PullProgress, ResolvedImage};
 
@@ -115,26 +115,28 @@ impl Prepare {
 }
 
 /// Letting the job go.
-pub(super) async fn start(host: Arc<Host>, dir: RunDir, report: Report) {
-    let key = dir.key();
-    match launch::start(&host, &dir, key).await {
-        StartOutcome::Started => {
+pub(super) async fn start(host: Arc<Host>, dir: RunDir, name: ContainerName, report: Report) {
+    match launch::start(&host, &dir, &name).await {
+        StartOutcome::Started(Some(state)) => {
+            tell(&report, Happened::Started(Some(state))).await;
+        }
+        StartOutcome::Started(None) => {
             let state = match shim::ask(&dir.socket_path(), ControlRequest::State).await {
                 Ok(ShimState::Live(state)) => Some(state),
                 _ => None,
             };
             tell(&report, Happened::Started(state)).await;
         }
-        StartOutcome::Failed(error) => {
-            tell(&report, Happened::StartFailed(sentence(&error))).await;
+        StartOutcome::Failed(problem) => {
+            tell(&report, Happened::StartFailed(problem)).await;
         }
         StartOutcome::Elsewhere => tell(&report, Happened::StartUnknown).await,
     }
 }
 
 /// Awaiting the end.
-pub(super) async fn watch(host: Arc<Host>, dir: RunDir, report: Report) {
-    let happened = match vigil::keep(&host, &dir).await {
+pub(super) async fn watch(host: Arc<Host>, dir: RunDir, name: ContainerName, report: Report) {
+    let happened = match vigil::keep(&host, &dir, &name).await {
         Outcome::Exited(exit) => Happened::Exited(exit),
         Outcome::Lost(how) => Happened::Lost(how),
     };
@@ -142,8 +144,8 @@ pub(super) async fn watch(host: Arc<Host>, dir: RunDir, report: Report) {
 }
 
 /// Removing what the run made.
-pub(super) async fn clean(host: Arc<Host>, key: RunKey, report: Report) {
-    cleanup::until_done(&host, key).await;
+pub(super) async fn clean(host: Arc<Host>, name: ContainerName, report: Report) {
+    cleanup::until_done(&host, &name).await;
     tell(&report, Happened::Cleaned).await;
 }
 

@@ -17,6 +17,8 @@ use crate::oci::{Controllers, HostFacts};
 use crate::runs::{Host, offload};
 use crate::runtimes::{FoundRuntime, find_runtimes};
 use crate::settings::Settings;
+use crate::shims::{SHIM_BINARY, Shims};
+use crate::warm::Pool;
 
 /// File systems in memory (statfs(2)).
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -24,8 +26,6 @@ const RAMFS_MAGIC: u64 = 0x8584_58f6;
 /// Longest path of the directory of run directories, bytes: `sun_path` (unix(7)) has 107, of which
 /// `/<run id>.<attempt>/shim.sock` takes 58.
 const RUNS_DIR_BYTES_MAX: usize = 107 - 58;
-/// The shim's binary, as containerd derives it from the runtime's name.
-const SHIM_BINARY: &str = "containerd-shim-davit-v1";
 /// First releases with the fixes of June 2026, by release line.
 const CONTAINERD_FIXED: [(u32, u32, u32); 3] = [(1, 7, 33), (2, 2, 5), (2, 3, 2)];
 
@@ -45,7 +45,9 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     }
     let runs_dir = settings.state_dir.join("runs");
     make_dir(&settings.state_dir).map_err(ServeError::path("create", &settings.state_dir))?;
+    let slots_dir = settings.state_dir.join("slots");
     make_dir(&runs_dir).map_err(ServeError::path("create", &runs_dir))?;
+    make_dir(&slots_dir).map_err(ServeError::path("create", &slots_dir))?;
     short_enough(&runs_dir)?;
     let lock = lock(&settings.state_dir)?;
     let mut warnings = Vec::new();
@@ -65,7 +67,15 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     warnings.extend(outdated_containerd(containerd.version()));
     let runtimes = runtimes(&settings, &mut warnings).await?;
     warnings.extend(no_shim(&settings));
+    let shims = Shims::open(&settings, &containerd, &limits.hierarchy, &cgroup_parent)
+        .await
+        .map_err(ServeError::path(
+            "create the directory of shims in",
+            &settings.state_dir,
+        ))?;
+    let warm = Pool::new(&settings.warm);
     let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
+    images.yield_by(warm.clone());
     let facts = HostFacts::read(&settings.state_dir).map_err(ServeError::path(
         "write the hosts file in",
         &settings.state_dir,
@@ -105,8 +115,11 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
             .map(|found| (found.runtime, found.path))
             .collect(),
         facts,
+        shims,
         boot_id: read_line("/proc/sys/kernel/random/boot_id")?,
         runs_dir,
+        slots_dir,
+        warm,
         metrics: Metrics::new(),
         settings,
     };

@@ -147,6 +147,11 @@ pub(super) const SETTINGS: &[Field] = &[
         "What runs may ask of the network.",
     ),
     field(
+        "warm",
+        Kind::Section(WARM),
+        "Containers made in advance, so that a run need not wait for one.",
+    ),
+    field(
         "instance_types",
         Kind::Tables {
             fields: INSTANCE_TYPE,
@@ -179,6 +184,12 @@ const CONTAINERD: &[Field] = &[
         "runtime",
         Kind::Name,
         "Runtime name, from which containerd derives the name of the shim's binary.",
+    ),
+    field(
+        "prestarted_shims",
+        Kind::Bool,
+        "Fork shims from a process of davit's where containerd (2.1 to 2.4) can be given their address: quicker and \
+         smaller than having containerd execute each. Off: it executes them, as older ones always do.",
     ),
 ];
 
@@ -241,6 +252,27 @@ const NETWORK: &[Field] = &[field(
     Kind::Bool,
     "Allow `--network host`: such a run sees every interface of the host.",
 )];
+
+const WARM: &[Field] = &[
+    field(
+        "slots_per_profile",
+        Kind::Integer { min: 0, max: 100 },
+        "Containers that wait for runs of one kind (image, user, directory, network…), at most; runs that find none double them. 0 makes none.",
+    ),
+    field(
+        "slots_max",
+        Kind::Integer { min: 0, max: 1_000 },
+        "Containers that wait in all; each takes about a megabyte of memory. 0 makes none.",
+    ),
+    field(
+        "idle_seconds",
+        Kind::Integer {
+            min: 1,
+            max: DAY_SECONDS,
+        },
+        "Time without a run of their kind after which the last of them is removed.",
+    ),
+];
 
 const INSTANCE_TYPE: &[Field] = &[
     required("slug", Kind::Name, "Name in requests."),

@@ -33,7 +33,7 @@ pub use load::{
 };
 pub use model::{
     ContainerdSettings, ImageSettings, InstanceTypeSettings, LogFormat, LogSettings,
-    NetworkSettings, ReapSettings, RegistrySettings, RetentionSettings, Settings,
+    NetworkSettings, ReapSettings, RegistrySettings, RetentionSettings, Settings, WarmSettings,
 };
 pub use secret::{PASSWORD_BYTES_MAX, PASSWORD_SECONDS_MAX, Secret, SecretError};
 pub use value::Origin;

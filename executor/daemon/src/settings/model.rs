@@ -36,6 +36,8 @@ pub struct Settings {
     pub registries: BTreeMap<String, RegistrySettings>,
     /// What runs may ask of the network.
     pub network: NetworkSettings,
+    /// Containers made in advance.
+    pub warm: WarmSettings,
     /// The sizes offered, the first being the default; never empty, slugs unique.
     pub instance_types: Vec<InstanceTypeSettings>,
     /// Sweeping of what is left over.
@@ -58,6 +60,8 @@ pub struct ContainerdSettings {
     pub snapshotter: String,
     /// Runtime name; containerd derives the shim's binary from it.
     pub runtime: String,
+    /// Have shims forked in advance rather than executed by containerd.
+    pub prestarted_shims: bool,
 }
 
 /// Image cache and pulls.
@@ -94,6 +98,18 @@ pub struct RegistrySettings {
 pub struct NetworkSettings {
     /// Whether `--network host` is allowed.
     pub allow_host: bool,
+}
+
+/// Containers made in advance, so that a run need not wait for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmSettings {
+    /// Most that wait for runs of one kind; 0 makes none.
+    pub slots_per_profile: usize,
+    /// Most that wait in all; 0 makes none.
+    pub slots_max: usize,
+    /// Time without a run of its kind after which the last one goes.
+    pub idle_seconds: u64,
 }
 
 /// A size runs can ask for (A7).
@@ -168,6 +184,7 @@ impl Default for Settings {
                 namespace: "davit".to_owned(),
                 snapshotter: "overlayfs".to_owned(),
                 runtime: "io.containerd.davit.v1".to_owned(),
+                prestarted_shims: true,
             },
             images: ImageSettings {
                 cache_bytes_max: Bytes::gib(20),
@@ -177,6 +194,11 @@ impl Default for Settings {
             },
             registries: BTreeMap::new(),
             network: NetworkSettings::default(),
+            warm: WarmSettings {
+                slots_per_profile: 4,
+                slots_max: 16,
+                idle_seconds: 300,
+            },
             instance_types: InstanceTypeSettings::built_in(),
             reap: ReapSettings { age_seconds: 300 },
             retention: RetentionSettings::default(),

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use davit_executor::containerd::{ContainerSpec, Mount, RuncOptions, TaskStatus};
+use davit_executor::containerd::{ContainerName, ContainerSpec, Mount, RuncOptions, TaskStatus};
 use davit_executor::images::ImageStoreOptions;
 use davit_executor::oci::{Controllers, HostFacts, SpecContext, build, resolve_user, user_text};
 use davit_types::{
@@ -122,21 +122,20 @@ fn upper_directory(mounts: &[Mount]) -> PathBuf {
 /// Runs `run` to its end under `binary`; returns its exit status and what it wrote to `/answers`.
 async fn run_to_end(host: &Host, binary: &str, run: &RunSpec) -> (u32, String) {
     let store = host.store(ImageStoreOptions::default()).await;
-    let key = run.key();
+    let name = ContainerName::from(run.key());
     let image = ensure(&store, &run.image, PullPolicy::Missing)
         .await
         .unwrap();
     let containerd = &host.containerd;
-    containerd.lease_create(key).await.unwrap();
     let mounts = containerd
-        .snapshot_prepare(key, &image.chain_id)
+        .snapshot_prepare(&name, &image.chain_id)
         .await
         .unwrap();
     let user = resolve_user(&mounts, user_text(run, &image.config)).unwrap();
     let state = tempfile::tempdir().unwrap();
     let facts = HostFacts::read(state.path()).unwrap();
     let context = SpecContext {
-        cgroups_path: &format!("/davit-test/{key}"),
+        cgroups_path: &format!("/davit-test/{name}"),
         user: &user,
         controllers: controllers(),
         run_dir: state.path(),
@@ -144,7 +143,7 @@ async fn run_to_end(host: &Host, binary: &str, run: &RunSpec) -> (u32, String) {
     };
     let spec = build(run, &image.config, &context).unwrap();
     let record = ContainerSpec {
-        key,
+        name: &name,
         image: &image.name,
         image_digest: &image.digest,
         spec: &spec,
@@ -153,34 +152,37 @@ async fn run_to_end(host: &Host, binary: &str, run: &RunSpec) -> (u32, String) {
             binary_name: binary.into(),
             ..RuncOptions::default()
         }),
+        in_sandbox: false,
     };
     containerd.container_create(record.clone()).await.unwrap();
     let twice = containerd.container_create(record).await.unwrap_err();
     assert!(twice.is_already_exists(), "{twice}");
-    let pid = containerd.task_create(key, mounts.clone()).await.unwrap();
-    assert_eq!(containerd.task_start(key).await.unwrap(), pid);
+    let pid = containerd
+        .task_create(&name, mounts.clone(), None)
+        .await
+        .unwrap();
+    assert_eq!(containerd.task_start(&name).await.unwrap(), pid);
     let inventory = containerd.inventory().await.unwrap();
-    assert_eq!(inventory.containers[0].key, key);
-    assert_eq!(inventory.tasks[0].key, key);
+    assert_eq!(inventory.containers[0].name, name);
+    assert_eq!(inventory.tasks[0].name, name);
     // In use even though no guard is held any more.
-    let name = image.name.clone();
+    let image_name = image.name.clone();
     drop(image);
-    let refused = store.remove(&name).await.unwrap_err();
+    let refused = store.remove(&image_name).await.unwrap_err();
     assert!(refused.to_string().contains("in use"), "{refused}");
     let begin = Instant::now();
-    while containerd.task_state(key).await.unwrap().unwrap().status != TaskStatus::Stopped {
+    while containerd.task_state(&name).await.unwrap().unwrap().status != TaskStatus::Stopped {
         assert!(begin.elapsed() < WAIT, "the job hangs");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let upper = upper_directory(&mounts);
     let text = std::fs::read_to_string(upper.join("answers")).unwrap_or_default();
-    let exit = containerd.task_delete(key).await.unwrap().unwrap();
-    assert!(containerd.task_delete(key).await.unwrap().is_none());
-    assert!(containerd.task_state(key).await.unwrap().is_none());
-    containerd.task_kill(key, 9, true).await.unwrap();
-    containerd.container_delete(key).await.unwrap();
-    containerd.snapshot_remove(key).await.unwrap();
-    containerd.lease_delete(key).await.unwrap();
+    let exit = containerd.task_delete(&name).await.unwrap().unwrap();
+    assert!(containerd.task_delete(&name).await.unwrap().is_none());
+    assert!(containerd.task_state(&name).await.unwrap().is_none());
+    containerd.task_kill(&name, 9, true).await.unwrap();
+    containerd.container_delete(&name).await.unwrap();
+    containerd.snapshot_remove(&name).await.unwrap();
     (exit.exit_status, text)
 }
 

@@ -1,5 +1,6 @@
 //! Pulls from the real registry.
 
+use davit_executor::containerd::ContainerName;
 use davit_executor::images::{
     AllowList, Credentials, ImageError, ImageStoreOptions, PullProgress, PullStep, Secret,
 };
@@ -86,19 +87,18 @@ async fn users_are_looked_up_inside_the_image() {
     let store = host.store(ImageStoreOptions::default()).await;
     let name = format!("{REGISTRY}/davit/python:1");
     let image = ensure(&store, &name, PullPolicy::Missing).await.unwrap();
-    let key = RunKey {
+    let key = ContainerName::Run(RunKey {
         run: RunId::generate(),
         attempt: Attempt::FIRST,
-    };
-    host.containerd.lease_create(key).await.unwrap();
+    });
     let mounts = host
         .containerd
-        .snapshot_prepare(key, &image.chain_id)
+        .snapshot_prepare(&key, &image.chain_id)
         .await
         .unwrap();
     let again = host
         .containerd
-        .snapshot_prepare(key, &image.chain_id)
+        .snapshot_prepare(&key, &image.chain_id)
         .await
         .unwrap();
     assert_eq!(mounts, again, "preparing twice is preparing once");
@@ -121,17 +121,17 @@ async fn users_are_looked_up_inside_the_image() {
         inventory
             .snapshots
             .iter()
-            .map(|s| s.key)
+            .map(|s| s.name.clone())
             .collect::<Vec<_>>(),
-        [key]
+        std::slice::from_ref(&key)
     );
-    assert_eq!(
-        inventory.leases.iter().map(|l| l.key).collect::<Vec<_>>(),
-        [key]
-    );
+    // Nothing but its label holds it when containerd collects garbage.
+    host.ctr(&["leases", "create", "--id", "collect"]);
+    host.ctr(&["leases", "delete", "--sync", "collect"]);
+    assert_eq!(host.containerd.snapshot_mounts(&key).await.unwrap(), mounts);
     for _ in 0..2 {
-        host.containerd.snapshot_remove(key).await.unwrap();
-        host.containerd.lease_delete(key).await.unwrap();
+        host.containerd.snapshot_remove(&key).await.unwrap();
+        host.containerd.lease_delete(&key).await.unwrap();
     }
     assert!(
         host.containerd
@@ -251,13 +251,12 @@ async fn blobs_that_are_here_are_unpacked_without_the_registry() {
     host.ctr(&["content", "fetch", "--plain-http", &name]);
     let store = host.store(ImageStoreOptions::default()).await;
     let image = ensure(&store, &name, PullPolicy::Never).await.unwrap();
-    let key = RunKey {
+    let key = ContainerName::Run(RunKey {
         run: RunId::generate(),
         attempt: Attempt::FIRST,
-    };
-    host.containerd.lease_create(key).await.unwrap();
+    });
     host.containerd
-        .snapshot_prepare(key, &image.chain_id)
+        .snapshot_prepare(&key, &image.chain_id)
         .await
         .unwrap();
 }

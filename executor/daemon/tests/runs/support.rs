@@ -236,18 +236,22 @@ impl Executor {
         }
     }
 
-    /// Ends the executor and checks that nothing is left in containerd and cgroupfs.
+    /// Ends the executor and checks that nothing is left in containerd and cgroupfs, slots included.
     pub async fn finish(mut self) {
         self.wait_clean().await;
         self.terminate();
+        let left = self.leftovers().await;
+        assert!(left.is_empty(), "left over: {left:#?}\n{}", self.log());
         assert!(!self.settings().socket.exists(), "the socket is left");
         std::fs::remove_dir_all(&self.dir).unwrap();
     }
 
+    /// Waits until nothing is left but warm slots.
     pub async fn wait_clean(&self) {
         let begin = Instant::now();
         loop {
-            let left = self.leftovers().await;
+            let mut left = self.leftovers().await;
+            left.retain(|what| !what.contains("warm-"));
             if left.is_empty() {
                 return;
             }
@@ -260,7 +264,7 @@ impl Executor {
         }
     }
 
-    async fn leftovers(&self) -> Vec<String> {
+    pub async fn leftovers(&self) -> Vec<String> {
         let settings = self.settings();
         let namespace = &settings.containerd.namespace;
         let containerd = Containerd::connect(Path::new(CONTAINERD), namespace, "overlayfs")
@@ -272,31 +276,35 @@ impl Executor {
             inventory
                 .containers
                 .iter()
-                .map(|found| format!("container {}", found.key)),
+                .map(|found| format!("container {}", found.name)),
         );
         left.extend(
             inventory
                 .snapshots
                 .iter()
-                .map(|found| format!("snapshot {}", found.key)),
+                .map(|found| format!("snapshot {}", found.name)),
         );
         left.extend(
             inventory
                 .leases
                 .iter()
-                .map(|found| format!("lease {}", found.key)),
+                .map(|found| format!("lease {}", found.name)),
         );
         left.extend(
             inventory
                 .tasks
                 .iter()
-                .map(|found| format!("task {}", found.key)),
+                .map(|found| format!("task {}", found.name)),
         );
         let cgroups = format!("/sys/fs/cgroup{}", settings.cgroup_parent);
         for entry in std::fs::read_dir(cgroups).unwrap().flatten() {
-            if entry.path().is_dir() {
+            // The shims' own, which stays.
+            if entry.path().is_dir() && entry.file_name() != "shims" {
                 left.push(format!("cgroup {}", entry.path().display()));
             }
+        }
+        for entry in std::fs::read_dir(settings.state_dir.join("shims")).unwrap() {
+            left.push(format!("shim {}", entry.unwrap().path().display()));
         }
         left
     }

@@ -1,45 +1,47 @@
-//! From an image to a job: what containerd is asked to make, and the one start.
+//! From an image to a job: what is made, or taken from the pool, and the one start.
 //!
 //! ```text
-//!  lease ─► snapshot ─► user, OCI spec ─► launch.json ─► container ─► task │ start
-//!                                                                prepared ─┤
-//!                                                                  created ┘
+//!            ┌─ slot of its profile ─► launch.json ─► assign ────────────────┐
+//!  prepare ──┤                         (given)                               ├─► start
+//!            └─ snapshot ─► user, spec ─► launch.json ─► container ─► task ──┘
+//!                                         (made)
 //! ```
 //!
 //! Everything before the start may be thrown away and made again, and is when containerd restarts in
-//! the middle. The start is asked for again only while the shim itself says that it did not happen.
+//! the middle. The start is asked for again only while the shim itself says that it did not happen. A
+//! slot that does not become the run is destroyed before anything is made in its place.
+
+mod given;
+mod made;
+mod start;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use davit_cgroup::CgroupError;
 use davit_rundir::{
-    ControlRequest, FORMAT_VERSION, LaunchRecord, RunDir, RunDirError, SpecRecord, Stamp,
+    FORMAT_VERSION, LaunchRecord, RunDir, RunDirError, SlotDir, SlotId, SpecRecord, Stamp,
 };
-use davit_types::{OciRuntime, RunKey, RunSpec, StopSignal};
+use davit_types::{OciRuntime, RunSpec, StopSignal};
 
+use self::given::Attempt;
+pub(crate) use self::start::{StartOutcome, start};
 use super::backoff::Backoff;
 use super::cleanup;
 use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
-use super::shim::{self, ShimError, ShimState};
-use crate::containerd::{ContainerSpec, ContainerdError, Mount};
+use crate::containerd::{ContainerName, ContainerdError};
 use crate::images::ResolvedImage;
-use crate::oci::{self, SpecContext, SpecError, UserError};
+use crate::oci::{self, ResolvedUser, SpecContext, SpecError, UserError};
+use crate::warm;
 
 /// Times a preparation is tried while containerd comes and goes.
 const PREPARE_ATTEMPTS_MAX: u32 = 5;
-/// Times a start is asked for while containerd comes and goes.
-const START_ATTEMPTS_MAX: u32 = 8;
 /// First delay between attempts, milliseconds.
 const RETRY_FIRST_MS: u64 = 250;
 /// Longest delay between attempts, milliseconds.
 const RETRY_LONGEST_MS: u64 = 4_000;
-/// Times and pauses, milliseconds, in which a refused start may turn out to be under way.
-const SETTLE_ASKS_MAX: u32 = 10;
-const SETTLE_PAUSE_MS: u64 = 50;
 
 /// Why a run cannot be launched; its sentence ends up in the verdict.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +75,25 @@ impl LaunchError {
     }
 }
 
-/// When the parts of a launch were there.
-#[derive(Clone, Copy, Debug)]
+/// A container that waits to be let go, and when its parts were there.
+#[derive(Clone, Debug)]
 pub(crate) struct Prepared {
+    pub(crate) name: ContainerName,
     pub(crate) prepared: Stamp,
     pub(crate) created: Stamp,
 }
 
-/// Everything up to a created task. `anew` says that an earlier launch was cut off: containerd may be
-/// taking it back still, and refuses the like of it until it has.
+/// What is launched.
+#[derive(Clone, Copy)]
+struct Order<'a> {
+    host: &'a Arc<Host>,
+    dir: &'a RunDir,
+    spec: &'a Arc<SpecRecord>,
+    image: &'a ResolvedImage,
+}
+
+/// Everything up to a container that waits to be let go. `anew` says that an earlier launch was cut off:
+/// containerd may be taking it back still, and refuses the like of it until it has.
 pub(crate) async fn prepare(
     host: &Arc<Host>,
     dir: &RunDir,
@@ -89,18 +101,28 @@ pub(crate) async fn prepare(
     image: &ResolvedImage,
     mut anew: bool,
 ) -> Result<Prepared, LaunchError> {
-    let key = dir.key();
+    let order = Order {
+        host,
+        dir,
+        spec,
+        image,
+    };
+    let mut counted = match given::attempt(order).await? {
+        Attempt::Given(prepared) => return Ok(prepared),
+        Attempt::NoSlot => true,
+        Attempt::Unknown => false,
+    };
     let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
     let mut attempt = 1;
     loop {
-        match prepare_once(host, dir, spec, image).await {
+        match made::prepare(order, counted).await {
             Err(error)
                 if (error.is_worth_retrying() || anew && error.is_refusal())
                     && attempt < PREPARE_ATTEMPTS_MAX =>
             {
-                anew = true;
+                (anew, counted) = (true, true);
                 let problem = sentence(&error);
-                tracing::warn!(%key, attempt, problem, "preparing a run failed; trying again");
+                tracing::warn!(key = %dir.key(), attempt, problem, "preparing a run failed; trying again");
                 backoff.wait().await;
                 clear(host, dir).await?;
                 attempt += 1;
@@ -110,161 +132,68 @@ pub(crate) async fn prepare(
     }
 }
 
-/// Takes back all of a launch that never came to a start.
+/// Takes back all of a launch that never came to a start. A slot is told first to take no run any more:
+/// an assignment may be under way to it.
 ///
 /// # Errors
-/// When the run directory cannot be emptied.
+/// When the run directory cannot be read or emptied.
 pub(crate) async fn clear(host: &Arc<Host>, dir: &RunDir) -> Result<(), RunDirError> {
-    cleanup::until_done(host, dir.key()).await;
+    let at = dir.clone();
+    let launch = offload(move || at.read_launch()).await?;
+    let name = ContainerName::of_launch(dir.key(), launch.as_ref());
+    if let Some(slot) = name.slot() {
+        let socket = SlotDir::at(&host.slots_dir, slot.clone()).socket_path();
+        if let Err(error) = warm::revoke(&socket).await {
+            // Its shim is gone, or is about to be.
+            tracing::debug!(%slot, problem = sentence(&error), "a slot was not revoked");
+        }
+    }
+    cleanup::until_done(host, &name).await;
     let dir = dir.clone();
     offload(move || dir.reset()).await
 }
 
-async fn prepare_once(
-    host: &Arc<Host>,
-    dir: &RunDir,
-    spec: &Arc<SpecRecord>,
-    image: &ResolvedImage,
-) -> Result<Prepared, LaunchError> {
-    let key = dir.key();
-    let containerd = &host.containerd;
-    containerd.lease_create(key).await?;
-    let mounts = containerd.snapshot_prepare(key, &image.chain_id).await?;
-    let oci_spec = describe(host, dir, spec, image, mounts.clone()).await?;
-    containerd
-        .container_create(ContainerSpec {
-            key,
-            image: &image.name,
-            image_digest: &image.digest,
-            spec: &oci_spec,
-            runtime: &host.settings.containerd.runtime,
-            options: None,
-        })
-        .await?;
-    let prepared = Stamp::now();
-    containerd.task_create(key, mounts).await?;
-    let created = Stamp::now();
-    Ok(Prepared { prepared, created })
-}
-
-/// The OCI spec for containerd and `launch.json` for the shim.
-async fn describe(
-    host: &Arc<Host>,
-    dir: &RunDir,
-    spec: &Arc<SpecRecord>,
-    image: &ResolvedImage,
-    mounts: Vec<Mount>,
-) -> Result<oci_spec::runtime::Spec, LaunchError> {
-    let (host, dir, spec) = (Arc::clone(host), dir.clone(), Arc::clone(spec));
-    let (config, digest) = (Arc::clone(&image.config), image.digest.clone());
-    offload(move || {
-        let run = &spec.spec;
-        let cgroup = host.cgroup_path(dir.key())?;
-        let user = oci::resolve_user(&mounts, oci::user_text(run, &config))?;
-        let built = oci::build(
-            run,
-            &config,
-            &SpecContext {
-                cgroups_path: cgroup.as_str(),
-                user: &user,
-                controllers: host.controllers,
-                run_dir: dir.path(),
-                host: &host.facts,
-            },
-        )?;
-        let binary = host
-            .runtimes
-            .get(&run.runtime)
-            .ok_or(LaunchError::NoRuntime(run.runtime))?;
-        let stop_signal = config.stop_signal.unwrap_or(StopSignal::TERM);
-        dir.write_launch(&launch_record(
-            run,
-            digest,
-            cgroup.as_str(),
-            binary.clone(),
-            stop_signal,
-            &host.boot_id,
-        ))?;
-        Ok(built)
-    })
-    .await
-}
-
-fn launch_record(
-    run: &RunSpec,
-    image_digest: String,
-    cgroup: &str,
-    runtime_binary: PathBuf,
-    stop_signal: StopSignal,
-    boot_id: &str,
-) -> LaunchRecord {
-    LaunchRecord {
-        version: FORMAT_VERSION,
-        key: run.key(),
-        boot_id: boot_id.to_owned(),
-        image_digest,
-        cgroup: cgroup.to_owned(),
-        runtime_binary,
-        timeout_ms: run.timeout_seconds * 1_000,
-        max_pause_ms: run.max_pause_seconds * 1_000,
-        log_bytes_max: run.log_bytes_max.0,
-        stop_signal,
-        slot: None,
+impl Order<'_> {
+    fn run(&self) -> &RunSpec {
+        &self.spec.spec
     }
-}
 
-/// How a start went.
-#[derive(Debug)]
-pub(crate) enum StartOutcome {
-    /// The job was let go.
-    Started,
-    /// It was not, and never will be.
-    Failed(ContainerdError),
-    /// The shim is gone or the job over; whoever awaits the exit tells how it ended.
-    Elsewhere,
-}
+    fn runtime_binary(&self) -> Result<&PathBuf, LaunchError> {
+        let runtime = self.run().runtime;
+        let found = self.host.runtimes.get(&runtime);
+        found.ok_or(LaunchError::NoRuntime(runtime))
+    }
 
-/// Lets the created task of `key` go, once.
-pub(crate) async fn start(host: &Arc<Host>, dir: &RunDir, key: RunKey) -> StartOutcome {
-    let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
-    let mut attempt = 1;
-    loop {
-        let Err(error) = host.containerd.task_start(key).await else {
-            return StartOutcome::Started;
+    /// The OCI spec of the run in a container of its own.
+    fn spec(&self, user: &ResolvedUser) -> Result<oci_spec::runtime::Spec, LaunchError> {
+        let cgroup = self.host.cgroup_path(&self.dir.key().into())?;
+        let context = SpecContext {
+            cgroups_path: cgroup.as_str(),
+            user,
+            controllers: self.host.controllers,
+            run_dir: self.dir.path(),
+            host: &self.host.facts,
         };
-        // The answer was lost or is a refusal: only the shim knows whether the job runs.
-        match settled(dir).await {
-            Ok(ShimState::Live(state)) if state.started.is_some() => return StartOutcome::Started,
-            Ok(ShimState::Live(_)) => {}
-            Ok(ShimState::Exited(exit)) if exit.started.is_none() => {
-                return StartOutcome::Failed(error);
-            }
-            Ok(ShimState::Exited(_)) | Err(_) => return StartOutcome::Elsewhere,
-        }
-        if !error.is_transient() || attempt >= START_ATTEMPTS_MAX {
-            return StartOutcome::Failed(error);
-        }
-        tracing::warn!(%key, attempt, problem = sentence(&error), "starting a run failed; trying again");
-        backoff.wait().await;
-        attempt += 1;
+        Ok(oci::build(self.run(), &self.image.config, &context)?)
     }
-}
 
-/// What the shim says once a start that may still be under way (asked for by an executor before this
-/// one) has come to something, or had time to.
-async fn settled(dir: &RunDir) -> Result<ShimState, ShimError> {
-    for _ in 0..SETTLE_ASKS_MAX {
-        match shim::ask(&dir.socket_path(), ControlRequest::State).await? {
-            ShimState::Live(state) if state.started.is_none() => {
-                // A shim asked for its state tells of an end by its record only.
-                let at = dir.clone();
-                if let Ok(Some(exit)) = offload(move || at.read_exit()).await {
-                    return Ok(ShimState::Exited(Box::new(exit)));
-                }
-                tokio::time::sleep(Duration::from_millis(SETTLE_PAUSE_MS)).await;
-            }
-            settled => return Ok(settled),
-        }
+    /// `launch.json`, for a container made for the run or for `slot`.
+    fn launch_record(&self, slot: Option<SlotId>) -> Result<LaunchRecord, LaunchError> {
+        let run = self.run();
+        let key = run.key();
+        let name = slot.clone().map_or(key.into(), ContainerName::Slot);
+        Ok(LaunchRecord {
+            version: FORMAT_VERSION,
+            key,
+            boot_id: self.host.boot_id.clone(),
+            image_digest: self.image.digest.clone(),
+            cgroup: self.host.cgroup_path(&name)?.as_str().to_owned(),
+            runtime_binary: self.runtime_binary()?.clone(),
+            timeout_ms: run.timeout_seconds * 1_000,
+            max_pause_ms: run.max_pause_seconds * 1_000,
+            log_bytes_max: run.log_bytes_max.0,
+            stop_signal: self.image.config.stop_signal.unwrap_or(StopSignal::TERM),
+            slot,
+        })
     }
-    shim::ask(&dir.socket_path(), ControlRequest::State).await
 }

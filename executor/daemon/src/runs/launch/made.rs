@@ -1,0 +1,67 @@
+//! A launch by containerd: root file system, record and task are made for the run.
+
+use std::sync::Arc;
+
+use davit_types::OciRuntime;
+use oci_spec::runtime::Spec;
+
+use super::{LaunchError, Order, Prepared};
+use crate::containerd::{ContainerName, ContainerSpec, Mount};
+use crate::oci;
+use crate::runs::offload::offload;
+use crate::warm::Profile;
+
+/// `counted` says that the pool knows of this demand already.
+pub(super) async fn prepare(order: Order<'_>, counted: bool) -> Result<Prepared, LaunchError> {
+    let Order {
+        host, dir, image, ..
+    } = order;
+    let name = ContainerName::Run(dir.key());
+    let containerd = &host.containerd;
+    let mounts = containerd.snapshot_prepare(&name, &image.chain_id).await?;
+    let spec = describe(order, mounts.clone(), counted).await?;
+    let container = ContainerSpec {
+        name: &name,
+        image: &image.name,
+        image_digest: &image.digest,
+        spec: &spec,
+        runtime: &host.settings.containerd.runtime,
+        options: None,
+        in_sandbox: false,
+    };
+    let made = host.shims.create(container, mounts).await?;
+    Ok(Prepared {
+        name,
+        prepared: made.prepared,
+        created: made.created,
+    })
+}
+
+/// The OCI spec for containerd and `launch.json` for the shim.
+async fn describe(
+    order: Order<'_>,
+    mounts: Vec<Mount>,
+    counted: bool,
+) -> Result<Spec, LaunchError> {
+    let (host, dir) = (Arc::clone(order.host), order.dir.clone());
+    let (record, image) = (Arc::clone(order.spec), order.image.clone());
+    offload(move || {
+        let order = Order {
+            host: &host,
+            dir: &dir,
+            spec: &record,
+            image: &image,
+        };
+        let text = oci::user_text(order.run(), &image.config);
+        let user = host.warm.users().resolve(&image.chain_id, text, &mounts)?;
+        let spec = order.spec(&user)?;
+        if !counted && host.warm.is_on() && order.run().runtime == OciRuntime::Crun {
+            let (shared, _) = oci::divide(spec.clone());
+            let profile = Profile::new(shared, &image, order.runtime_binary()?);
+            host.warm.missed(&profile);
+        }
+        dir.write_launch(&order.launch_record(None)?)?;
+        Ok(spec)
+    })
+    .await
+}
