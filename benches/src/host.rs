@@ -27,6 +27,15 @@ pub(crate) fn kernel() -> String {
         .into_owned()
 }
 
+/// Whether cpu, memory and pids can be limited here.
+pub(crate) fn has_controllers() -> bool {
+    let text = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let there: Vec<&str> = text.split_whitespace().collect();
+    ["cpu", "memory", "pids"]
+        .iter()
+        .all(|name| there.contains(name))
+}
+
 /// Processor and number of CPUs, e.g. `2 × Intel(R) Xeon(R) Processor`.
 pub(crate) fn machine() -> anyhow::Result<String> {
     let text = fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;

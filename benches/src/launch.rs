@@ -4,9 +4,10 @@
 //! background for its warm slots, is in `davit-bench rate`. The same image and program everywhere, warm;
 //! nobody has resource limits unless [`Arguments::limits`] gives them to all.
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 
 use crate::davit::executor::Flavour;
+use crate::host;
 use crate::limits::Limits;
 use crate::peers::Peer;
 use crate::peers::bare::Bare;
@@ -91,6 +92,10 @@ pub(crate) struct Arguments {
 /// When davit fails, or a peer that may not be missing.
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let limits = arguments.limits.then_some(Limits::AMPLE);
+    ensure!(
+        limits.is_none() || host::has_controllers(),
+        "--limits: this host's cgroup v2 lacks the cpu, memory or pids controller"
+    );
     session::measure(&arguments.options, &BENCH, |name, stage| {
         Ok(vec![prepare(name, limits, stage)?])
     })

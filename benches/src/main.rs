@@ -19,6 +19,7 @@
 mod bundle;
 mod clock;
 mod command;
+mod costs;
 mod davit;
 mod density;
 mod host;
@@ -62,6 +63,8 @@ enum Bench {
     Logs(logs::Arguments),
     /// How long hundreds of runs are without an executor when it dies, and that nothing is lost.
     Recover(recover::Arguments),
+    /// System calls and programs started per launch.
+    Costs(costs::Arguments),
     /// Memory of the shim of one running container.
     Memory(session::Options),
 }
@@ -73,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Density(arguments) => density::measure(&arguments),
         Bench::Logs(arguments) => logs::measure(&arguments),
         Bench::Recover(arguments) => recover::measure(&arguments),
+        Bench::Costs(arguments) => costs::measure(&arguments),
         Bench::Memory(options) => memory::measure(&options),
     }
 }

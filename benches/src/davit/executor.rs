@@ -1,5 +1,5 @@
-//! One `davit executor serve` for the time of a measurement, with the settings of any host but one:
-//! controllers may be missing, since the place of native measurements has none.
+//! One `davit executor serve` for the time of a measurement, with the settings of any host but one: where
+//! controllers are missing, as in the place of native measurements, that is allowed.
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::command;
+use crate::{command, host};
 
 const READY_SECONDS_MAX: u64 = 30;
 const READY_POLL_MS: u64 = 2;
@@ -42,9 +42,10 @@ impl Flavour {
         let name = self.name();
         let mut text = format!(
             "state_dir = \"{state}\"\nsocket = \"{socket}\"\ncgroup_parent = \"/{name}\"\n\
-             allow_missing_controllers = true\n\
+             allow_missing_controllers = {missing}\n\
              [containerd]\nnamespace = \"{name}\"\n\
              [registries.\"127.0.0.1:5000\"]\nplain_http = true\n",
+            missing = !host::has_controllers(),
             state = scratch.join(name).display(),
             socket = scratch.join(name).with_extension("sock").display(),
         );

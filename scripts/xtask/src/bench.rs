@@ -1,38 +1,51 @@
-//! `cargo xtask bench`: davit and its peers side by side, at native speed.
+//! `cargo xtask bench`: davit and its peers side by side.
 //!
-//! Builds the release binaries and runs `davit-bench` in the native test namespace (`scripts/native`):
-//! a containerd, a registry and a disk of its own, docker and podman, no limits. Needs root; leaves nothing
-//! behind but the JSON file asked for.
+//! ```text
+//!  build release binaries ─► native namespace (scripts/native): davit-bench launch | rate | …  ─► JSON
+//!                         └► limits: that, and again in a VM with limits on (bench_limits)
+//! ```
+//!
+//! Natively there is a containerd, a registry and a disk of its own, docker and podman, real speed and no
+//! limits. Needs root; leaves nothing behind but the JSON file asked for and, for `costs`, the table that
+//! is kept in the tree.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::bench_limits;
+
 /// Where the namespace sees the directory that is named to it in `DAVIT_OUT_DIR`.
 const OUT_DIR_INSIDE: &str = "/opt/davit/out";
 const PACKAGES: [&str; 3] = ["davit", "containerd-shim-davit-v1", "davit-benches"];
+const BENCHES: [&str; 8] = [
+    "launch", "rate", "density", "memory", "logs", "recover", "costs", "limits",
+];
+/// Where `costs` keeps its table.
+const COSTS_TABLE: &str = "benches/costs.md";
 
 /// What to measure, and where.
 #[derive(Debug, PartialEq, Eq)]
-struct Options<'a> {
-    /// Sub-command of davit-bench.
+pub(crate) struct Options<'a> {
+    /// Sub-command of davit-bench, or `limits`.
     bench: &'a str,
     /// Guest whose containerd, runc and crun are used.
-    suite: &'a str,
+    pub(crate) suite: &'a str,
     /// Where to write the results.
     json: Option<&'a str>,
     /// For davit-bench as they are.
-    rest: Vec<&'a str>,
+    pub(crate) rest: Vec<&'a str>,
 }
 
 impl<'a> Options<'a> {
     fn parse(words: &[&'a str]) -> anyhow::Result<Self> {
         let Some((bench, words)) = words
             .split_first()
-            .filter(|(bench, _)| !bench.starts_with('-'))
+            .filter(|(bench, _)| BENCHES.contains(*bench))
         else {
-            bail!("which one? cargo xtask bench launch | memory");
+            bail!("which one? cargo xtask bench {}", BENCHES.join(" | "));
         };
         let mut options = Self {
             bench,
@@ -61,39 +74,94 @@ impl<'a> Options<'a> {
     }
 }
 
+/// What is measured: the tree, its binaries, its commit; and a directory for results while it goes on.
+pub(crate) struct Tree<'a> {
+    /// The repository.
+    pub(crate) root: &'a Path,
+    /// Release binaries.
+    pub(crate) binaries: PathBuf,
+    /// With `-dirty` when the tree differs from it.
+    pub(crate) commit: String,
+    /// Results, until they are copied to where they belong.
+    pub(crate) results: PathBuf,
+}
+
 /// Builds, measures, prints.
 ///
 /// # Errors
 /// When the build or any measured command fails.
 pub(crate) fn run(repository: &Path, words: &[&str]) -> anyhow::Result<()> {
     let options = Options::parse(words)?;
-    let mut build = Command::new("cargo");
-    build
-        .args(["build", "--release", "--locked"])
-        .current_dir(repository);
-    for package in PACKAGES {
-        build.args(["--package", package]);
-    }
-    succeed(&mut build)?;
-
-    let mut measure = Command::new(repository.join("scripts/native"));
-    measure.arg(format!("{}+peers", options.suite));
-    measure.args(["--", "davit-bench", options.bench]);
-    measure.args(["--commit", &commit(repository)?]);
-    if let Some(file) = options.json {
-        let file = std::path::absolute(file).context("the JSON file's path")?;
-        let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
-            bail!("--json {}: not a file's path", file.display());
-        };
-        measure.env("DAVIT_OUT_DIR", directory);
-        measure
-            .arg("--json")
-            .arg(Path::new(OUT_DIR_INSIDE).join(name));
-    }
-    succeed(measure.args(&options.rest))
+    let tree = Tree::build(repository)?;
+    let outcome = measure(&tree, &options);
+    let removed = fs::remove_dir_all(&tree.results);
+    outcome?;
+    removed.with_context(|| format!("remove {}", tree.results.display()))
 }
 
-/// The commit, with `-dirty` when the tree differs from it.
+fn measure(tree: &Tree<'_>, options: &Options<'_>) -> anyhow::Result<()> {
+    let json = match options.bench {
+        "limits" => bench_limits::measure(tree, options)?,
+        "costs" => {
+            let table = Path::new(OUT_DIR_INSIDE).join("table");
+            let table = table.to_string_lossy();
+            let mut words = vec!["costs", "--table", &table];
+            words.extend(&options.rest);
+            let json = tree.measure_natively(options.suite, &words)?;
+            copy(&tree.results.join("table"), &tree.root.join(COSTS_TABLE))?;
+            json
+        }
+        bench => {
+            let mut words = vec![bench];
+            words.extend(&options.rest);
+            tree.measure_natively(options.suite, &words)?
+        }
+    };
+    match options.json {
+        Some(file) => copy(&json, Path::new(file)),
+        None => Ok(()),
+    }
+}
+
+impl<'a> Tree<'a> {
+    fn build(root: &'a Path) -> anyhow::Result<Self> {
+        let mut build = Command::new("cargo");
+        build
+            .args(["build", "--release", "--locked"])
+            .current_dir(root);
+        for package in PACKAGES {
+            build.args(["--package", package]);
+        }
+        succeed(&mut build)?;
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| root.join("target"), |target| root.join(target));
+        let results = target.join(format!("bench-results.{}", std::process::id()));
+        fs::create_dir_all(&results).with_context(|| format!("make {}", results.display()))?;
+        Ok(Self {
+            root,
+            binaries: target.join("release"),
+            commit: commit(root)?,
+            results,
+        })
+    }
+
+    /// Runs davit-bench in the native namespace and returns the file with its results.
+    pub(crate) fn measure_natively(&self, suite: &str, words: &[&str]) -> anyhow::Result<PathBuf> {
+        let name = format!("native-{suite}.json");
+        let mut measure = Command::new(self.root.join("scripts/native"));
+        measure
+            .arg(format!("{suite}+peers"))
+            .args(["--", "davit-bench"])
+            .args(words)
+            .args(["--commit", &self.commit, "--json"])
+            .arg(Path::new(OUT_DIR_INSIDE).join(&name))
+            .env("DAVIT_BIN_DIR", &self.binaries)
+            .env("DAVIT_OUT_DIR", &self.results);
+        succeed(&mut measure)?;
+        Ok(self.results.join(name))
+    }
+}
+
 fn commit(repository: &Path) -> anyhow::Result<String> {
     let git = |arguments: &[&str]| -> anyhow::Result<String> {
         let mut command = Command::new("git");
@@ -111,7 +179,17 @@ fn commit(repository: &Path) -> anyhow::Result<String> {
     Ok(commit)
 }
 
-fn succeed(command: &mut Command) -> anyhow::Result<()> {
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to)
+        .map(drop)
+        .with_context(|| format!("copy {} to {}", from.display(), to.display()))
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it does not exit 0.
+pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
     let status = command
         .status()
         .with_context(|| format!("start {command:?}"))?;
@@ -145,7 +223,12 @@ mod tests {
 
     #[test]
     fn a_missing_name_or_value_is_an_error() {
-        for words in [[].as_slice(), &["--json", "x"], &["launch", "--json"]] {
+        for words in [
+            [].as_slice(),
+            &["--json", "x"],
+            &["lunch"],
+            &["launch", "--json"],
+        ] {
             assert!(Options::parse(words).is_err(), "{words:?}");
         }
     }

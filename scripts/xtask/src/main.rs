@@ -5,7 +5,7 @@
 //!                   arrows      who may depend on whom      ┐ over one
 //!                   licences    allowed licences, versions  ┘ `cargo metadata`
 //!                   fmt, clippy, doc, tests                   cargo itself
-//!       ─► bench    builds, then davit-bench in the native test namespace
+//!       ─► bench    builds, then davit-bench in the native test namespace, or in a VM too
 //! ```
 //!
 //! A chore is a module with a `run` and one line in [`main`]. Absent on purpose: anything a product
@@ -17,6 +17,7 @@
 
 mod arrows;
 mod bench;
+mod bench_limits;
 mod check;
 mod licences;
 mod metadata;
@@ -30,8 +31,16 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   check [--no-tests]    tidiness, arrows, licences, formatting, lints, docs, tests
-  bench launch|memory [--json FILE] [--suite SUITE] [--rounds N] [--warm-up N] [--seed N] [--only PEER,…]
-                        davit and its peers side by side, native speed, as root
+  bench NAME [--json FILE] [--suite SUITE] [--rounds N] [--warm-up N] [--seed N] [--only PEER,…]
+             [--allow-missing]    davit and its peers side by side, as root; NAME is one of
+        launch     submit to first user instruction, to durable end, to cleaned up
+        rate       runs a second, 1 to 64 at once
+        density    memory, threads, wake-ups of 100 idle runs
+        memory     one shim's memory
+        logs       log lines and bytes a second, their CPU time, latency
+        recover    an executor's death under 500 live runs
+        costs      system calls and programs started per launch; writes benches/costs.md
+        limits     launch ratios natively and, with limits on, in a VM
   help                  this text
 ";
 

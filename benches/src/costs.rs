@@ -1,0 +1,127 @@
+//! `davit-bench costs`: system calls and programs started per launch, counted by strace.
+//!
+//! ```text
+//!  strace -ff on executor and containerd, and on all they start ──► some launches, one after another, each
+//!  cleaned up ──► wait for what goes on in the background ──► count per program, divide by the launches
+//! ```
+//!
+//! Counts hardly depend on the machine, so the table can be kept (`benches/costs.md`) and growth seen.
+//! containerd's own idle wake-ups are in its figures. Absent on purpose: times, which mean nothing under strace.
+
+mod strace;
+mod table;
+mod trace;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use crate::davit::{check_succeeded, payload_run};
+use crate::process;
+use crate::report::{Report, Rows};
+use crate::sample::Quantity;
+use crate::session::say;
+use crate::stage::Stage;
+use trace::{Counts, Traces};
+
+/// Launches before counting: pools are filled, caches are warm.
+const WARM_UP_LAUNCHES: u32 = 5;
+/// Slots are refilled and leftovers collected by then, also under strace.
+const BACKGROUND: Duration = Duration::from_secs(5);
+
+pub(crate) const SYSCALLS: Quantity = Quantity {
+    name: "syscalls",
+    unit: "1/run",
+    spans: "system calls per launch of all processes of that program, from submit until all is cleaned up \
+            and warm slots are filled again",
+};
+
+pub(crate) const EXECS: Quantity = Quantity {
+    name: "execs",
+    unit: "1/run",
+    spans: "times per launch that a process became that program (execve), the job's own being listed as job",
+};
+
+/// `davit-bench costs …`
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Launches counted.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    launches: u32,
+    /// Where to write the table as Markdown.
+    #[arg(long)]
+    table: Option<PathBuf>,
+    /// Where to write the sums as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Which commit is measured, for the report.
+    #[arg(long, default_value = "unknown")]
+    commit: String,
+    /// Where state goes: a real disk, as on any host.
+    #[arg(long, default_value = "/var/lib/davit")]
+    scratch: PathBuf,
+}
+
+/// Counts and reports.
+///
+/// # Errors
+/// When a launch or strace fails.
+pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut stage = Stage::set(&arguments.scratch)?;
+    let counts = count(&mut stage, arguments.launches)?;
+    let mut rows = Rows::default();
+    for (quantity, value) in [
+        (SYSCALLS, Counts::syscalls as fn(&Counts, _) -> u64),
+        (EXECS, Counts::execs),
+    ] {
+        for role in trace::Role::ALL {
+            let per_launch = table::per_launch(value(&counts, role), arguments.launches);
+            rows.add(quantity, role.name(), &[per_launch]);
+        }
+    }
+    let report = Report::new(&arguments.commit, rows, true)?;
+    let table = table::markdown(&counts, arguments.launches);
+    writeln!(std::io::stdout(), "{}\n{table}", report.text(&[])).context("print the table")?;
+    if let Some(file) = &arguments.table {
+        std::fs::write(file, &table).with_context(|| format!("write {}", file.display()))?;
+    }
+    arguments
+        .json
+        .as_deref()
+        .map_or(Ok(()), |file| report.write_json(file))
+}
+
+fn count(stage: &mut Stage, launches: u32) -> anyhow::Result<Counts> {
+    let davit = stage.davit()?;
+    let launch = || -> anyhow::Result<()> {
+        let accepted = davit.submit(payload_run(&[]))?;
+        let run = davit.wait(&accepted.id)?;
+        check_succeeded(&run)?;
+        davit.wait_until_cleaned(&run)?;
+        davit.remove(&run.id)
+    };
+    for _ in 0..WARM_UP_LAUNCHES {
+        launch()?;
+    }
+    std::thread::sleep(BACKGROUND);
+    let containerd = process::all_of("containerd")?;
+    ensure!(
+        containerd.len() == 1,
+        "{} processes are called containerd",
+        containerd.len()
+    );
+    let daemons = [
+        ("davit", stage.executor_pid()?),
+        ("containerd", containerd[0].0),
+    ];
+    let tracing = strace::Tracing::start(&stage.scratch().join("traces"), &daemons)?;
+    say(&format!("{launches} launches under strace"))?;
+    for _ in 0..launches {
+        launch()?;
+    }
+    std::thread::sleep(BACKGROUND);
+    let traces: Traces = tracing.stop()?;
+    Ok(traces.count())
+}
