@@ -299,3 +299,30 @@ async fn a_forked_shim_has_its_own_descriptors_session_and_name() {
     ];
     assert_eq!(words, expected);
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_create_that_is_taken_back_is_waited_for_and_deleted() {
+    let fixture = Fixture::new("exit 0");
+    let zygote = Zygote::start();
+    let socket = fixture.bundle().with_file_name("shim");
+    let shim = zygote.spawn(&fixture.id, &socket);
+    let client = client(&socket).await;
+    let create = fixture.create_request();
+    let id = fixture.id.clone();
+    let delete = request(|delete: &mut api::DeleteRequest| delete.id.clone_from(&id));
+    // As containerd does when its own client has gone: it does not wait for the one before it sends the other.
+    let (created, deleted) = tokio::join!(
+        client.create(patience(), &create),
+        client.delete(patience(), &delete),
+    );
+    created.unwrap();
+    deleted.unwrap();
+    wait_for("the shim's end", || shim.has_ended()).await;
+
+    // And one that never came.
+    let shim = zygote.spawn(&fixture.id, &socket);
+    let client = support::client(&socket).await;
+    let deleted = client.delete(patience(), &delete).await;
+    assert_eq!(support::code(deleted), ttrpc::Code::NOT_FOUND);
+    wait_for("the shim's end", || shim.has_ended()).await;
+}

@@ -48,6 +48,7 @@ impl<'a> Creating<'a> {
 impl Drop for Creating<'_> {
     fn drop(&mut self) {
         lock(&self.shim.0.creating).remove(self.id);
+        self.shim.0.settled.notify_waiters();
     }
 }
 
@@ -61,6 +62,17 @@ impl Shim {
             self.task_gone();
         }
         created
+    }
+
+    /// Waits until `id` is not being created (any more).
+    pub(super) async fn created(&self, id: &str) {
+        loop {
+            let settled = self.0.settled.notified();
+            if !lock(&self.0.creating).contains(id) {
+                return;
+            }
+            settled.await;
+        }
     }
 
     async fn create_container(

@@ -2,6 +2,9 @@
 //!
 //! In this order: output drained, runtime's state removed, cgroup and mounts gone, TaskDelete, forgotten. A step
 //! that fails leaves the container known, so that Delete can be called again.
+//!
+//! containerd takes a create back when its client goes away, and forgets the shim whatever Delete answers: so a Delete
+//! waits for a create under way, rather than miss the container it makes.
 
 use containerd_shim_protos::api;
 use containerd_shim_protos::events::task as event;
@@ -18,7 +21,12 @@ impl Shim {
         &self,
         request: api::DeleteRequest,
     ) -> Result<api::DeleteResponse, TaskError> {
-        let (container, process) = self.process(&request.id, &request.exec_id)?;
+        self.created(&request.id).await;
+        let found = self.process(&request.id, &request.exec_id);
+        if matches!(found, Err(TaskError::UnknownContainer(_))) {
+            self.task_gone();
+        }
+        let (container, process) = found?;
         if matches!(process.phase(), Phase::Running | Phase::Starting) {
             return Err(TaskError::WrongPhase {
                 action: "delete the process",

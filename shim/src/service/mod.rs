@@ -54,6 +54,8 @@ struct Inner {
     containers: Mutex<HashMap<String, Arc<Container>>>,
     /// Ids being created: a second Create of the same id is refused at once.
     creating: Mutex<std::collections::HashSet<String>>,
+    /// Told when one of them is created, or not to be.
+    settled: Notify,
     shutdown: Notify,
 }
 
@@ -75,6 +77,7 @@ impl Shim {
             idle,
             containers: Mutex::default(),
             creating: Mutex::default(),
+            settled: Notify::new(),
             shutdown: Notify::new(),
         }))
     }
