@@ -33,6 +33,9 @@ use crate::runtime::Stdio3;
 /// Bytes read at once: what a pipe holds.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Bytes of stderr quoted when a container cannot be made.
+const SAID_BYTES_MAX: usize = 512;
+
 /// How long an unfinished line waits for its end before it is logged as partial.
 const PROMPT_MS_MAX: u64 = 200;
 
@@ -105,6 +108,13 @@ impl Pipes {
             stderr: Stdio::from(job_stderr),
         };
         Ok((Self { stdout, stderr }, stdio))
+    }
+
+    /// What was written to stderr by now, as far as it is of use in a message.
+    pub(crate) fn said(&self) -> String {
+        let mut bytes = [0; SAID_BYTES_MAX];
+        let count = rustix::io::read(&self.stderr, &mut bytes).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..count]).trim().to_owned()
     }
 }
 

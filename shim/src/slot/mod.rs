@@ -42,6 +42,7 @@ use crate::error::chain;
 use crate::files::remove_if_there;
 use crate::lines::ListenError;
 use crate::lock;
+use crate::oci_log::last_error;
 use crate::run::{Pipes, RunError, set_kill_rules};
 use crate::runtime::{Runtime, RuntimeError, Stdio3};
 use init::{Init, InitError};
@@ -73,6 +74,8 @@ pub(crate) enum SlotError {
     },
     #[error(transparent)]
     Init(#[from] InitError),
+    #[error("{problem}: {said}")]
+    Said { problem: InitError, said: String },
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error("crun has left no gate to let its init through")]
@@ -210,7 +213,13 @@ impl Slot {
         if !runtime.open_gate(self.id().as_str())? {
             return Err(SlotError::NoGate);
         }
-        parts.init.ready().await?;
+        if let Err(problem) = parts.init.ready().await {
+            // Behind its gate crun's own init has no other way to tell.
+            return Err(match last_error(&parts.pipes.said()) {
+                Some(said) => SlotError::Said { problem, said },
+                None => problem.into(),
+            });
+        }
         set_kill_rules(&parts.cgroup)?;
         // Some microseconds later it sleeps: what was used is what making it has cost.
         parts.used_before = parts

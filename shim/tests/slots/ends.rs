@@ -3,6 +3,7 @@
 use davit_rundir::{ControlErrorCode, SlotReply, SlotRequest};
 
 use containerd_shim_protos::api;
+use serde_json::Value;
 
 use crate::host::{Host, Line, assignment};
 use crate::support::{patience, wait_for};
@@ -114,4 +115,40 @@ async fn what_is_no_request_is_refused_and_the_slot_stays() {
     let reply = line.ask(&SlotRequest::Assign(Box::new(assignment(&run, &["true"]))));
     assert!(matches!(reply, Some(SlotReply::Assigned(_))), "{reply:?}");
     host.delete().await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_container_that_cannot_wait_is_no_slot() {
+    let without_proc = |spec: &mut Value| {
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] != "/proc");
+    };
+    let without_execve = |spec: &mut Value| {
+        let calls = &mut spec["linux"]["seccomp"]["syscalls"];
+        for call in calls.as_array_mut().unwrap() {
+            let names = call["names"].as_array_mut().unwrap();
+            names.retain(|name| name != "execve");
+        }
+    };
+    let hosts_name = |spec: &mut Value| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "uts");
+    };
+    let Some(made) = Host::slot_with(without_proc).await else {
+        return;
+    };
+    let why = made.err().unwrap().to_string();
+    assert!(why.contains("`/proc/self/fd/3` not found"), "{why}");
+    let made = Host::slot_with(without_execve).await.unwrap();
+    let why = made.err().unwrap().to_string();
+    assert!(
+        why.contains("exec container process `/proc/self/fd/3`: Operation not permitted"),
+        "{why}"
+    );
+    let made = Host::slot_with(hosts_name).await.unwrap();
+    let why = made.err().unwrap().to_string();
+    assert!(why.contains("a uts namespace of its own"), "{why}");
+    let left = std::fs::read_dir("/sys/fs/cgroup/davit-shim-test").unwrap();
+    let left = left.filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    assert_eq!(left.count(), 0, "a cgroup is left");
 }

@@ -86,11 +86,11 @@ fn place() -> Option<tempfile::TempDir> {
 impl Host {
     /// A waiting slot.
     pub async fn slot() -> Option<Self> {
-        Self::slot_with(|_| {}).await
+        Some(Self::slot_with(|_| {}).await?.unwrap())
     }
 
-    /// A waiting slot whose spec was changed.
-    pub async fn slot_with(change: impl FnOnce(&mut Value)) -> Option<Self> {
+    /// The same of a spec that was changed, or why there is none.
+    pub async fn slot_with(change: impl FnOnce(&mut Value)) -> Option<ttrpc::Result<Self>> {
         let dir = place()?;
         let slots = dir.path().join("slots");
         fs::create_dir(&slots).unwrap();
@@ -110,7 +110,7 @@ impl Host {
         spec["process"]["args"] = json!(["/proc/self/fd/3"]);
         spec["process"]["env"] = json!(["PATH=/nowhere"]);
         change(&mut spec);
-        Some(Self::create(dir, id.as_str(), &spec).await.unwrap())
+        Some(Self::create(dir, id.as_str(), &spec).await)
     }
 
     /// A created container of a run's own; its runtime is `runtime`.
