@@ -17,5 +17,7 @@ mod logs;
 mod metering;
 mod metrics;
 mod restarts;
+mod shims;
 mod support;
 mod sys;
+mod warm;

@@ -20,6 +20,10 @@ pub const BUSYBOX: &str = "127.0.0.1:5000/davit/busybox:1";
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// Tells the test binary to be an executor, and where its files are.
 const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
+/// A file in the executor's directory that has containerd execute the shims.
+const PLAIN_SHIMS: &str = "plain-shims";
+/// A file beside the executor's: it makes no slots.
+const NO_SLOTS: &str = "no-slots";
 /// Longest wait for something to come true.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -52,6 +56,11 @@ pub fn settings(dir: &Path) -> Settings {
         ..Settings::default()
     };
     settings.containerd.namespace = name.into_owned();
+    settings.containerd.prestarted_shims = !dir.join(PLAIN_SHIMS).exists();
+    if dir.join(NO_SLOTS).exists() {
+        settings.warm.slots_max = 0;
+    }
+    settings.network.allow_host = true;
     settings
 }
 
@@ -65,6 +74,20 @@ pub struct Executor {
 impl Executor {
     /// `None`, with the reason printed, where there is no host to be tested on.
     pub async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// One that leaves it to containerd to execute the shims.
+    pub async fn start_plain() -> Option<Self> {
+        Self::start_with(&[PLAIN_SHIMS]).await
+    }
+
+    /// One that makes no container in advance.
+    pub async fn start_cold() -> Option<Self> {
+        Self::start_with(&[NO_SLOTS]).await
+    }
+
+    async fn start_with(files: &[&str]) -> Option<Self> {
         if std::env::var_os("DAVIT_TEST_REAL_HOST").is_none() {
             eprintln!("skipped: DAVIT_TEST_REAL_HOST is not set (`scripts/test` sets it)");
             return None;
@@ -73,6 +96,9 @@ impl Executor {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let dir = PathBuf::from(format!("/var/lib/dt-{}", &id[..12]));
         std::fs::create_dir_all(&dir).unwrap();
+        for file in files {
+            std::fs::write(dir.join(file), "").unwrap();
+        }
         let process = Self::spawn(&dir);
         let client = connect(&settings(&dir).socket).await;
         Some(Self {
@@ -347,11 +373,25 @@ impl ContainerdProcess {
         Path::new(Self::PID_FILE).exists().then_some(Self)
     }
 
+    fn pid() -> rustix::process::Pid {
+        let pid = std::fs::read_to_string(Self::PID_FILE).unwrap();
+        rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
+    }
+
     /// SIGKILL.
     pub fn kill(&self) {
-        let pid = std::fs::read_to_string(Self::PID_FILE).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        rustix::process::kill_process(Self::pid(), rustix::process::Signal::KILL).unwrap();
+    }
+
+    /// SIGTERM; returns once it has ended.
+    pub async fn terminate(&self) {
+        let pid = Self::pid();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let begin = Instant::now();
+        while rustix::process::test_kill_process(pid).is_ok() {
+            assert!(begin.elapsed() < WAIT, "containerd does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn start(&self) {
