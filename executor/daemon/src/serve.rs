@@ -2,8 +2,14 @@
 //!
 //! ```text
 //!  checks (root, state_dir + lock, cgroup v2, containerd, runtimes) ─► Host
-//!     ─► Runs::reconcile ─► socket ─► serve … SIGTERM ─► followers told, slots destroyed, socket removed
+//!     ▲ ─► Runs::reconcile ─► socket ─► serve … SIGTERM ─► followers told, slots destroyed, socket removed
+//!     └──────────────────────────────────────┘ containerd was away, and answers
 //! ```
+//!
+//! Where there are runs but no containerd, they are looked after without it: adopted, metered, ended,
+//! told of. New runs are refused, and what must begin anew waits. Once containerd answers, all is begun
+//! again from the checks on, in the same process: as a new executor would, which may be at any time, and
+//! so that nothing has to be made up for.
 //!
 //! Going down ends no run: jobs, logs and deadlines are the shims'. The lock on the state directory
 //! keeps a second executor from driving the same runs.
@@ -18,13 +24,14 @@ use std::time::Duration;
 
 use davit_cgroup::CgroupError;
 use davit_rpc::local;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use crate::api::{HostService, ImagesService, RunsService, Shutdown};
-use crate::containerd::ContainerdError;
+use crate::containerd::{Containerd, ContainerdError};
 use crate::images::ImageError;
 use crate::metrics::Exposition;
 use crate::runs::{LogWatch, RunError, Runs};
@@ -35,6 +42,12 @@ use crate::warm;
 const SHUTDOWN_GRACE_MS: u64 = 2_000;
 /// Time that launches under way have after that, milliseconds.
 const SETTLE_MS_MAX: u64 = 5_000;
+/// How often a containerd that is away is looked for, milliseconds.
+const LOOK_PERIOD_MS: u64 = 1_000;
+/// Time that calls under way have when it answers, milliseconds: they are told to ask again.
+const RENEWAL_GRACE_MS: u64 = 200;
+/// Longest wait for file operations under way before all is begun again, milliseconds.
+const RENEWAL_MS_MAX: u64 = 5_000;
 /// How often ended runs are looked through for those kept long enough, seconds.
 const RETENTION_PERIOD_SECONDS: u64 = 60;
 
@@ -126,6 +139,9 @@ pub enum ServeError {
     /// The runs on disk cannot be found.
     #[error(transparent)]
     Runs(#[from] RunError),
+    /// No threads to work with.
+    #[error("cannot start the event loop")]
+    EventLoop(#[source] std::io::Error),
     /// The server broke.
     #[error("the local API broke down")]
     Transport(#[from] tonic::transport::Error),
@@ -145,12 +161,36 @@ impl ServeError {
     }
 }
 
+/// Why serving came to an end.
+enum Ended {
+    /// It was told to.
+    Told,
+    /// containerd answers, which was away when it began.
+    ContainerdAnswers,
+}
+
 /// Checks the host, takes over the runs on disk and serves the local API until SIGTERM or SIGINT.
-/// Needs a multi-threaded tokio runtime.
+/// Blocks; the event loop is its own.
 ///
 /// # Errors
 /// A sentence that names what is missing on this host and what to do about it.
-pub async fn serve(settings: Settings) -> Result<(), ServeError> {
+pub fn serve(settings: &Settings) -> Result<(), ServeError> {
+    loop {
+        let runtime: Runtime = Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(ServeError::EventLoop)?;
+        let ended = runtime.block_on(serve_once(settings.clone()));
+        // Owners and their tasks go with it: a run never has two.
+        runtime.shutdown_timeout(Duration::from_millis(RENEWAL_MS_MAX));
+        match ended? {
+            Ended::Told => return Ok(()),
+            Ended::ContainerdAnswers => tracing::info!("containerd answers: beginning again"),
+        }
+    }
+}
+
+async fn serve_once(settings: Settings) -> Result<Ended, ServeError> {
     let checked = checks::check(settings).await?;
     let host = Arc::new(checked.host);
     let runs = Runs::new(Arc::clone(&host), LogWatch::open());
@@ -176,18 +216,41 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         });
     tracing::info!(socket = %host.settings.socket.display(), "serving");
     let outcome = tokio::select! {
-        outcome = served => outcome.map_err(ServeError::from),
-        () = stop_signal(going_down) => Ok(()),
+        outcome = served => outcome.map(|()| Ended::Told).map_err(ServeError::from),
+        () = stop_signal(going_down.clone()) => Ok(Ended::Told),
+        outcome = answers(&host.containerd) => outcome.map(|()| Ended::ContainerdAnswers),
     };
+    if matches!(outcome, Ok(Ended::ContainerdAnswers)) {
+        going_down.send_replace(true);
+        tokio::time::sleep(Duration::from_millis(RENEWAL_GRACE_MS)).await;
+    }
     retention.abort();
     sweeper.abort();
-    runs.settle(Duration::from_millis(SETTLE_MS_MAX)).await;
+    // Without it no launch is under way; what waits for it is not waited for.
+    if host.containerd.is_known() {
+        runs.settle(Duration::from_millis(SETTLE_MS_MAX)).await;
+    }
     host.warm.close().await;
     keeper.abort();
     // Held to the very end: the name of the socket and the lock on the runs.
     drop((bound.name, checked.lock));
     tracing::info!("going down; runs go on");
     outcome
+}
+
+/// Returns once a containerd that was away answers; never, if it was not.
+async fn answers(containerd: &Containerd) -> Result<(), ServeError> {
+    if containerd.is_known() {
+        return std::future::pending().await;
+    }
+    let mut period = tokio::time::interval(Duration::from_millis(LOOK_PERIOD_MS));
+    loop {
+        period.tick().await;
+        match containerd.look_again().await {
+            Err(error) if error.is_absence() => {}
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 type Routes = tonic::transport::server::Router;

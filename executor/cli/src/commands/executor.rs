@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use davit_executor::settings::{self, FlagValue, Loaded, LogFormat, LogSettings, Sources};
 use davit_types::FieldError;
-use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Format, SettingsArgs};
@@ -15,12 +14,7 @@ use crate::output::{Paint, print_json, print_text};
 pub(super) fn serve(args: &SettingsArgs, socket: Option<PathBuf>) -> Result<u8, CliError> {
     let loaded = load(args, socket)?;
     start_logging(&loaded.settings.log)?;
-    let starting = CliError::io("start the event loop");
-    let runtime = Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(starting)?;
-    runtime.block_on(davit_executor::serve(loaded.settings))?;
+    davit_executor::serve(&loaded.settings)?;
     Ok(0)
 }
 

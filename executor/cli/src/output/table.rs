@@ -124,7 +124,13 @@ pub(crate) fn images(images: &[Image]) -> String {
 pub(crate) fn host(info: &HostInfo) -> String {
     let mut lines = vec![
         format!("davit        {}", info.davit_version),
-        format!("containerd   {}", info.containerd_version),
+        format!(
+            "containerd   {}",
+            match info.containerd_version.as_str() {
+                "" => "does not answer",
+                version => version,
+            }
+        ),
         format!("kernel       {}", info.kernel_version),
         format!("cgroup       {}", info.cgroup_parent),
     ];

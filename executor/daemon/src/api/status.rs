@@ -73,6 +73,7 @@ const fn containerd_code(error: &ContainerdError) -> Code {
     match error {
         ContainerdError::NoSocket { .. }
         | ContainerdError::Unreachable { .. }
+        | ContainerdError::Away { .. }
         | ContainerdError::Unavailable { .. } => Code::Unavailable,
         ContainerdError::Deadline { .. } => Code::DeadlineExceeded,
         ContainerdError::Permission { .. }

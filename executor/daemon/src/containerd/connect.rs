@@ -63,6 +63,72 @@ impl Containerd {
         major_minor(self.version())
     }
 
+    /// A handle on a containerd that does not answer, and of which nothing is known therefore: what
+    /// is there can be looked after, nothing is begun.
+    ///
+    /// # Errors
+    /// When the namespace cannot be one.
+    pub fn away(
+        socket: &Path,
+        namespace: &str,
+        snapshotter: &str,
+    ) -> Result<Self, ContainerdError> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                channel: channel(socket),
+                socket: socket.to_owned(),
+                namespace: parse_namespace(namespace)?,
+                snapshotter: snapshotter.to_owned(),
+                version: String::new(),
+            }),
+        })
+    }
+
+    /// Whether it answered, and was found fit, when this handle was made.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.inner.version.is_empty()
+    }
+
+    /// Refuses what should not be begun with a containerd of which nothing is known.
+    ///
+    /// # Errors
+    /// [`ContainerdError::Away`].
+    pub fn known(&self) -> Result<(), ContainerdError> {
+        if self.is_known() {
+            return Ok(());
+        }
+        Err(ContainerdError::Away {
+            path: self.inner.socket.clone(),
+        })
+    }
+
+    /// Goes on if containerd is known, else never: whoever waits here is taken over by the executor
+    /// that begins when it answers.
+    pub(crate) async fn when_known(&self) {
+        if !self.is_known() {
+            std::future::pending().await
+        }
+    }
+
+    /// Asks whether containerd answers by now.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(crate) async fn look_again(&self) -> Result<(), ContainerdError> {
+        let Inner {
+            socket,
+            namespace,
+            snapshotter,
+            ..
+        } = &*self.inner;
+        // It was text once.
+        let namespace = namespace.to_str().unwrap_or_default();
+        Self::connect(socket, namespace, snapshotter)
+            .await
+            .map(drop)
+    }
+
     /// A snapshotter that is not loaded answers "invalid argument", a loaded one "not found".
     async fn check_snapshotter(&self) -> Result<(), ContainerdError> {
         let snapshotter = &self.inner.snapshotter;
@@ -185,5 +251,19 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let dead = Containerd::connect(&path, "davit", "overlayfs").await;
         assert!(matches!(dead, Err(ContainerdError::Unreachable { .. })));
+        for error in [absent.unwrap_err(), dead.unwrap_err()] {
+            assert!(error.is_absence(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_begun_with_a_containerd_that_is_away() {
+        let away = Containerd::away(Path::new("/no/such.sock"), "davit", "overlayfs").unwrap();
+        assert!(!away.is_known());
+        let refusal = away.known().unwrap_err().to_string();
+        assert!(refusal.contains("/no/such.sock"), "{refusal}");
+        let waited = tokio::time::timeout(std::time::Duration::ZERO, away.when_known()).await;
+        assert!(waited.is_err());
+        assert!(away.look_again().await.unwrap_err().is_absence());
     }
 }

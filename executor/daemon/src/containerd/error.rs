@@ -32,6 +32,16 @@ pub enum ContainerdError {
         #[source]
         source: io::Error,
     },
+    /// It did not answer when this executor began, and has not since.
+    #[error(
+        "containerd does not answer on {}: runs that are there go on and can be followed and ended, new \
+         ones are refused until it does",
+        path.display()
+    )]
+    Away {
+        /// The socket.
+        path: PathBuf,
+    },
     /// containerd is older than davit can work with.
     #[error("containerd {found} is too old: davit needs {oldest} or newer")]
     TooOld {
@@ -150,6 +160,12 @@ impl ContainerdError {
     #[must_use]
     pub const fn is_already_exists(&self) -> bool {
         matches!(self, Self::AlreadyExists { .. })
+    }
+
+    /// Whether containerd is not there, rather than there and unfit.
+    #[must_use]
+    pub const fn is_absence(&self) -> bool {
+        matches!(self, Self::NoSocket { .. } | Self::Unreachable { .. }) || self.is_transient()
     }
 
     /// Whether trying again later may help: containerd restarts or is overloaded.

@@ -36,6 +36,7 @@ impl CallFailures {
             ContainerdError::NoSocket { .. }
             | ContainerdError::Permission { .. }
             | ContainerdError::Unreachable { .. }
+            | ContainerdError::Away { .. }
             | ContainerdError::TooOld { .. }
             | ContainerdError::Setting { .. }
             | ContainerdError::NotFound { .. }

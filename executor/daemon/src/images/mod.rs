@@ -113,7 +113,11 @@ impl ImageStore {
         containerd: Containerd,
         options: ImageStoreOptions,
     ) -> Result<Self, ImageError> {
-        let stale = containerd.pull_leases_sweep().await?;
+        let stale = if containerd.is_known() {
+            containerd.pull_leases_sweep().await?
+        } else {
+            0
+        };
         if stale > 0 {
             tracing::info!(stale, "dropped what unfinished pulls had left behind");
         }

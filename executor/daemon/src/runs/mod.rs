@@ -127,13 +127,14 @@ impl Runs {
     ///
     /// # Errors
     /// [`RunError::Invalid`] with every wrong field, [`RunError::NameTaken`],
-    /// [`RunError::TooManyLive`], [`RunError::RunDir`].
+    /// [`RunError::TooManyLive`], [`RunError::RunDir`]; [`RunError::Containerd`] while it is away.
     pub async fn submit(
         &self,
         request: RunRequest,
         credentials: Option<Credentials>,
     ) -> Result<RunHandle, RunError> {
         let host = &self.host;
+        host.containerd.known()?;
         let spec = request.parse(
             RunId::generate(),
             Tenant::local(),

@@ -84,6 +84,7 @@ impl Runs {
 
     /// Removes, beside everything else, the warm slots that an executor before this one left.
     pub async fn sweep_slots(self) {
+        self.host.containerd.when_known().await;
         let listed = self
             .host
             .containerd

@@ -49,7 +49,12 @@ impl Runs {
         let runs_dir = self.host.runs_dir.clone();
         let listed = offload(move || RunDir::list(&runs_dir)).await;
         let dirs = listed.map_err(|source| RunError::RunsDir { source })?;
-        let left_over = left_over(&self.host.containerd.inventory().await?);
+        let left_over = if self.host.containerd.is_known() {
+            left_over(&self.host.containerd.inventory().await?)
+        } else {
+            // Asked when it is there: see `serve`.
+            BTreeSet::new()
+        };
         let unknown = dirs
             .into_iter()
             .filter(|dir| !self.registry.knows(dir.key().run));
@@ -147,7 +152,7 @@ async fn look(host: &Arc<Host>, dir: &RunDir) -> Result<Option<Found>, RunDirErr
         let Some(found) = look::into(host, dir).await? else {
             return Ok(None);
         };
-        if !found.evidence.is_created_only() {
+        if !found.evidence.is_created_only() || !host.containerd.is_known() {
             return Ok(Some(found));
         }
         match host.containerd.task_state(&found.container()).await {

@@ -47,6 +47,7 @@ pub(super) struct Pull {
 impl Pull {
     pub(super) async fn run(self, report: Report) {
         let run = &self.spec.spec;
+        self.host.containerd.when_known().await;
         if self.clear_first
             && let Err(error) = launch::clear(&self.host, &self.dir).await
         {
@@ -116,6 +117,7 @@ impl Prepare {
 
 /// Letting the job go.
 pub(super) async fn start(host: Arc<Host>, dir: RunDir, name: ContainerName, report: Report) {
+    host.containerd.when_known().await;
     match launch::start(&host, &dir, &name).await {
         StartOutcome::Started(Some(state)) => {
             tell(&report, Happened::Started(Some(state))).await;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use davit_cgroup::{CgroupPath, Controller};
+use davit_rundir::RunDir;
 use davit_types::OciRuntime;
 use rustix::fs::FlockOperation;
 
@@ -14,9 +15,9 @@ use crate::containerd::Containerd;
 use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits};
 use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
-use crate::runs::{Host, offload};
+use crate::runs::{Host, offload, sentence};
 use crate::runtimes::{FoundRuntime, find_runtimes};
-use crate::settings::Settings;
+use crate::settings::{ContainerdSettings, Settings};
 use crate::shims::{SHIM_BINARY, Shims};
 use crate::warm::Pool;
 
@@ -58,12 +59,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     let limits = offload(move || cgroups::prepare(&parent, allow_missing)).await?;
     warnings.extend(limits.warnings);
 
-    let containerd = Containerd::connect(
-        &settings.containerd.socket,
-        &settings.containerd.namespace,
-        &settings.containerd.snapshotter,
-    )
-    .await?;
+    let containerd = meet(&settings, &runs_dir, &mut warnings).await?;
     warnings.extend(outdated_containerd(containerd.version()));
     let runtimes = runtimes(&settings, &mut warnings).await?;
     warnings.extend(no_shim(&settings));
@@ -124,6 +120,33 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         settings,
     };
     Ok(Checked { host, report, lock })
+}
+
+/// containerd; one that is away where there are runs to be looked after meanwhile.
+async fn meet(
+    settings: &Settings,
+    runs_dir: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Containerd, ServeError> {
+    let ContainerdSettings {
+        socket,
+        namespace,
+        snapshotter,
+        ..
+    } = &settings.containerd;
+    match Containerd::connect(socket, namespace, snapshotter).await {
+        Err(error) if error.is_absence() && has_runs(runs_dir) => {
+            tracing::warn!("{}", sentence(&error));
+            let away = Containerd::away(socket, namespace, snapshotter)?;
+            warnings.extend(away.known().err().map(|error| error.to_string()));
+            Ok(away)
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+fn has_runs(runs_dir: &Path) -> bool {
+    RunDir::list(runs_dir).is_ok_and(|dirs| !dirs.is_empty())
 }
 
 /// Every run has a socket in its directory, and the kernel bounds the names of sockets.

@@ -24,6 +24,7 @@ pub(crate) async fn keep(host: Arc<Host>) {
     if !pool.is_on() {
         return;
     }
+    host.containerd.when_known().await;
     let turns = Arc::new(Semaphore::new(DESTROYED_AT_ONCE_MAX));
     let mut tasks = JoinSet::new();
     let pressure = pressure::watch();

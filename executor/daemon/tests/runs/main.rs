@@ -16,6 +16,7 @@ mod ends;
 mod logs;
 mod metering;
 mod metrics;
+mod no_containerd;
 mod restarts;
 mod shims;
 mod support;

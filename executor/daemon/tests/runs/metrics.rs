@@ -1,6 +1,7 @@
 //! What the executor counts is what happened, and what it tells of one start adds up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use davit_rpc::local::{Empty, SubmitRequest, host_client::HostClient};
 
@@ -43,7 +44,10 @@ async fn starts_ends_and_live_runs_are_counted_once() {
     let refused = executor.submit(no_image).await.unwrap();
     executor.wait(&refused).await;
     let live = executor.sh("echo up; sleep 600").await;
-    executor.wait_logged(&live, 1).await;
+    // Its first line may be read before its start is confirmed.
+    while executor.get(&live).await.phase != "running" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 
     let samples = scrape(&executor).await;
     for (name, value) in [

@@ -37,9 +37,7 @@ fn executor_process() {
         .with_env_filter("davit_executor=debug,info")
         .with_writer(std::io::stderr)
         .init();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let served = runtime.block_on(davit_executor::serve(settings(Path::new(&dir))));
-    if let Err(error) = served {
+    if let Err(error) = davit_executor::serve(&settings(Path::new(&dir))) {
         eprintln!("{error}");
         std::process::exit(1);
     }
@@ -395,6 +393,19 @@ impl ContainerdProcess {
     }
 
     pub async fn start(&self) {
+        self.start_soon();
+        let begin = Instant::now();
+        while Containerd::connect(Path::new(CONTAINERD), "davit", "overlayfs")
+            .await
+            .is_err()
+        {
+            assert!(begin.elapsed() < WAIT, "containerd does not come back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Without waiting until it answers.
+    pub fn start_soon(&self) {
         let log = std::fs::File::options()
             .append(true)
             .open("/run/containerd.log")
@@ -408,14 +419,6 @@ impl ContainerdProcess {
         std::fs::write(Self::PID_FILE, process.id().to_string()).unwrap();
         // Reaped whenever it ends, by whoever kills it.
         std::thread::spawn(move || process.wait());
-        let begin = Instant::now();
-        while Containerd::connect(Path::new(CONTAINERD), "davit", "overlayfs")
-            .await
-            .is_err()
-        {
-            assert!(begin.elapsed() < WAIT, "containerd does not come back");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }
 
