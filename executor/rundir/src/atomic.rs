@@ -1,7 +1,11 @@
 //! Records that appear whole or not at all.
 //!
-//! Durable ones: temporary file, fsync, rename, fsync of the directory. Visible ones, for what is worth
-//! nothing after a reboot: the same without the fsyncs.
+//! | kind    | how                                                       | what a power cut may leave       |
+//! |---------|-----------------------------------------------------------|----------------------------------|
+//! | durable | temporary file, fsync, rename, fsync of the directory     | the former record or this one    |
+//! | first   | temporary file, rename, fsync of file and directories     | before the return a torn one     |
+//! |         | at once: together they take one commit of a journal       |                                  |
+//! | visible | temporary file, rename                                    | a torn one, or none              |
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -22,12 +26,34 @@ pub(crate) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<(), 
     sync_dir(path.parent().unwrap_or(Path::new("/")))
 }
 
-/// Replaces the record at `path` for every process of this boot; a power cut may lose it.
-pub(crate) fn write_visible<T: Serialize>(path: &Path, record: &T) -> Result<(), RunDirError> {
-    replace(path, record, false)
+/// Writes a record where there was none, for a reader to whom a torn one means that this never returned;
+/// durable on return, together with the entries of `directories`.
+pub(crate) fn write_first<T: Serialize>(
+    path: &Path,
+    record: &T,
+    directories: &[&Path],
+) -> Result<(), RunDirError> {
+    let file = replace(path, record, false)?;
+    std::thread::scope(|scope| {
+        let others: Vec<_> = directories
+            .iter()
+            .map(|directory| scope.spawn(move || sync_dir(directory)))
+            .collect();
+        let written = file.sync_all().map_err(RunDirError::io("fsync", path));
+        let synced = others.into_iter().map(|other| match other.join() {
+            Ok(synced) => synced,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        synced.fold(written, Result::and)
+    })
 }
 
-fn replace<T: Serialize>(path: &Path, record: &T, durable: bool) -> Result<(), RunDirError> {
+/// Replaces the record at `path` for every process of this boot; a power cut may lose it.
+pub(crate) fn write_visible<T: Serialize>(path: &Path, record: &T) -> Result<(), RunDirError> {
+    replace(path, record, false).map(drop)
+}
+
+fn replace<T: Serialize>(path: &Path, record: &T, durable: bool) -> Result<File, RunDirError> {
     let temporary = path.with_extension("json.tmp");
     let bytes = serde_json::to_vec_pretty(record).map_err(|source| RunDirError::Malformed {
         path: path.to_owned(),
@@ -47,7 +73,8 @@ fn replace<T: Serialize>(path: &Path, record: &T, durable: bool) -> Result<(), R
         file.sync_all()
             .map_err(RunDirError::io("fsync", &temporary))?;
     }
-    fs::rename(&temporary, path).map_err(RunDirError::io("rename into place", path))
+    fs::rename(&temporary, path).map_err(RunDirError::io("rename into place", path))?;
+    Ok(file)
 }
 
 pub(crate) fn sync_dir(path: &Path) -> Result<(), RunDirError> {
@@ -128,6 +155,18 @@ mod tests {
         assert_eq!(read_record(&path).unwrap(), Some(record("two")));
         let names: Vec<_> = dir.path().read_dir().unwrap().collect();
         assert_eq!(names.len(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_first_record_is_there_and_says_which_directory_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spec.json");
+        write_first(&path, &record("one"), &[dir.path()]).unwrap();
+        assert_eq!(read_record(&path).unwrap(), Some(record("one")));
+        assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+        let absent = dir.path().join("absent");
+        let error = write_first(&path, &record("two"), &[dir.path(), &absent]).unwrap_err();
+        assert!(error.to_string().contains("absent"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use davit_types::RunKey;
 
-use crate::atomic::{read_record, sync_dir, write_record, write_visible};
+use crate::atomic::{read_record, sync_dir, write_first, write_record, write_visible};
 use crate::{EndRecord, ExitRecord, LaunchRecord, RunDirError, SpecRecord, StateRecord};
 
 /// A handle on `<runs>/<key>`; cheap to clone, holds no file open.
@@ -32,9 +32,8 @@ impl RunDir {
             }
             Err(error) => return Err(RunDirError::io("create", &dir.path)(error)),
         }
-        // A directory without a spec was never accepted; `list` skips it and `reap` sweeps it.
-        write_record(&dir.path.join("spec.json"), record)?;
-        sync_dir(runs)?;
+        // A directory without a spec, or with a torn one, was never accepted; `reap` sweeps it.
+        write_first(&dir.path.join("spec.json"), record, &[&dir.path, runs])?;
         Ok(dir)
     }
 
@@ -118,6 +117,31 @@ impl RunDir {
         sync_dir(path)
     }
 
+    /// Reads `spec.json`; `None` if it is not there yet.
+    ///
+    /// # Errors
+    /// When it cannot be read, is malformed, or of a newer format.
+    pub fn read_spec(&self) -> Result<Option<SpecRecord>, RunDirError> {
+        read_record(&self.path.join("spec.json"))
+    }
+
+    /// Writes `launch.json` of a launch that has none yet; durable on return. One that a power cut left
+    /// torn tells that the launch had begun.
+    ///
+    /// # Errors
+    /// When it cannot be written; then nothing may be told of it.
+    pub fn write_launch(&self, record: &LaunchRecord) -> Result<(), RunDirError> {
+        write_first(&self.path.join("launch.json"), record, &[&self.path])
+    }
+
+    /// Reads `launch.json`; `None` if it is not there yet.
+    ///
+    /// # Errors
+    /// When it cannot be read, is malformed, or of a newer format.
+    pub fn read_launch(&self) -> Result<Option<LaunchRecord>, RunDirError> {
+        read_record(&self.path.join("launch.json"))
+    }
+
     /// Removes the directory and all in it; fine if it is gone.
     ///
     /// # Errors
@@ -157,8 +181,6 @@ macro_rules! records {
 }
 
 records! {
-    "spec.json" SpecRecord read_spec write_spec write_record "durable";
-    "launch.json" LaunchRecord read_launch write_launch write_record "durable";
     "state.json" StateRecord read_state write_state write_visible "visible";
     "exit.json" ExitRecord read_exit write_exit write_record "durable";
     "end.json" EndRecord read_end write_end write_record "durable";

@@ -17,7 +17,8 @@
 //! Invariants:
 //! - one writer a file, named above; readers may come and go at any time, in any process;
 //! - a record appears whole or not at all (temporary file, rename); all but `state.json` are durable when
-//!   their write returns (fsync of file and directory);
+//!   their write returns (fsync of file and directory). A power cut before `spec.json` or `launch.json` is
+//!   durable may leave it torn: nobody was told of it then;
 //! - every record carries the version of its format; a reader of version N reads N − 1;
 //! - no secret is ever written here.
 //!

@@ -1,6 +1,6 @@
-//! Copies that are here already: the warm path of every run, kept to few calls.
+//! Copies that are here already: the warm path of every run, one call for what its tag stands for now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -37,6 +37,8 @@ impl Resolution {
 pub(super) struct Known {
     by_digest: Mutex<HashMap<String, Arc<Resolution>>>,
     last_used: Mutex<HashMap<String, SystemTime>>,
+    /// Chain ids seen unpacked, and not removed by us since.
+    unpacked: Mutex<HashSet<String>>,
 }
 
 impl Known {
@@ -76,7 +78,27 @@ impl Known {
         stale
     }
 
+    fn is_unpacked(&self, chain_id: &str) -> bool {
+        let unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        unpacked.contains(chain_id)
+    }
+
+    pub(super) fn remember_unpacked(&self, chain_id: String) {
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        if unpacked.len() >= KNOWN_IMAGES_MAX {
+            unpacked.clear();
+        }
+        unpacked.insert(chain_id);
+    }
+
+    /// Something may be gone: what was seen must be looked for again.
+    pub(super) fn forget_unpacked(&self) {
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        unpacked.clear();
+    }
+
     pub(super) fn forget(&self, name: &str) {
+        self.forget_unpacked();
         let mut last_used = self
             .last_used
             .lock()
@@ -108,12 +130,12 @@ impl Inner {
             return Ok(Local::Absent);
         };
         self.check_allowed(name, &record.target.digest, &resolution.manifest_digest)?;
-        if !self
-            .containerd
-            .snapshot_exists(&resolution.chain_id())
-            .await?
-        {
-            return Ok(Local::Packed);
+        let chain_id = resolution.chain_id();
+        if !self.known.is_unpacked(&chain_id) {
+            if !self.containerd.snapshot_exists(&chain_id).await? {
+                return Ok(Local::Packed);
+            }
+            self.known.remember_unpacked(chain_id);
         }
         Ok(Local::Ready(self.in_use(
             name,

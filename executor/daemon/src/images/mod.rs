@@ -143,6 +143,11 @@ impl ImageStore {
         &self.inner.pulls
     }
 
+    /// An image found here turned out not to be: look again before saying so the next time.
+    pub(crate) fn look_again(&self) {
+        self.inner.known.forget_unpacked();
+    }
+
     /// From now on the slots of `pool` go before an image does.
     pub(crate) fn yield_by(&self, pool: Pool) {
         // One store has one pool, set at start.

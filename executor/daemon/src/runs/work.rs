@@ -9,7 +9,7 @@ use super::backoff::Backoff;
 use super::error::sentence;
 use super::handle::{ControlKind, ControlOrder};
 use super::host::Host;
-use super::launch::{self, StartOutcome};
+use super::launch::{self, LaunchError, StartOutcome};
 use super::owner::Happened;
 use super::shim::{self, ShimError, ShimState};
 use super::vigil::{self, Outcome};
@@ -107,7 +107,21 @@ impl Prepare {
             image,
             anew,
         } = self;
-        let happened = match launch::prepare(&host, &dir, &spec, &image, anew).await {
+        let mut prepared = launch::prepare(&host, &dir, &spec, &image, anew).await;
+        if prepared.as_ref().is_err_and(LaunchError::is_not_found) {
+            // Somebody else removed the image's layers: they are unpacked again, or pulled.
+            host.images.look_again();
+            let (progress, _) = watch::channel(PullProgress::default());
+            let run = &spec.spec;
+            let found = host
+                .images
+                .ensure(&run.image, run.pull_policy, None, progress);
+            prepared = match found.await {
+                Ok(image) => launch::prepare(&host, &dir, &spec, &image, true).await,
+                Err(_) => prepared,
+            };
+        }
+        let happened = match prepared {
             Ok(prepared) => Happened::Prepared(prepared),
             Err(error) => Happened::PrepareFailed(sentence(&error)),
         };

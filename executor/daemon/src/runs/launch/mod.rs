@@ -61,6 +61,11 @@ pub(crate) enum LaunchError {
 }
 
 impl LaunchError {
+    /// Whether something that a launch stands on is gone.
+    pub(crate) const fn is_not_found(&self) -> bool {
+        matches!(self, Self::Containerd(ContainerdError::NotFound { .. }))
+    }
+
     fn is_worth_retrying(&self) -> bool {
         match self {
             // What exists already is left over from an attempt that was cut off.
