@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::images::ResolvedImage;
@@ -50,7 +51,13 @@ impl Profile {
 impl Blueprint {
     fn id(&self) -> ProfileId {
         // Through a Value, whose maps are sorted: those of the spec are not. A spec is always JSON.
-        let spec = serde_json::to_value(&self.shared).unwrap_or_default();
+        let mut spec = serde_json::to_value(&self.shared).unwrap_or_default();
+        // The only sets of a spec come out in any order.
+        if let Some(Value::Object(sets)) = spec.pointer_mut("/process/capabilities") {
+            for set in sets.values_mut().filter_map(Value::as_array_mut) {
+                set.sort_by_key(Value::to_string);
+            }
+        }
         let binary = self.runtime_binary.as_os_str().as_encoded_bytes();
         let parts = [
             spec.to_string().as_bytes(),
@@ -60,5 +67,36 @@ impl Blueprint {
         ]
         .map(Sha256::digest);
         ProfileId(Sha256::digest(parts.concat()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blueprint(change: impl FnOnce(&mut Blueprint)) -> ProfileId {
+        let mut blueprint = Blueprint {
+            shared: Spec::default(),
+            image: "busybox:1".into(),
+            image_digest: "sha256:a".into(),
+            chain_id: "sha256:b".into(),
+            runtime_binary: Path::new("/usr/bin/crun").into(),
+        };
+        change(&mut blueprint);
+        blueprint.id()
+    }
+
+    #[test]
+    fn spec_image_and_runtime_make_a_profile_and_the_images_name_does_not() {
+        let profile = blueprint(|_| ());
+        assert_eq!(profile, blueprint(|b| b.image = "other:1".into()));
+        for other in [
+            blueprint(|b| drop(b.shared.set_hostname(Some("x".into())))),
+            blueprint(|b| b.image_digest = "sha256:c".into()),
+            blueprint(|b| b.chain_id = "sha256:c".into()),
+            blueprint(|b| b.runtime_binary = Path::new("/opt/crun").into()),
+        ] {
+            assert_ne!(profile, other);
+        }
     }
 }
