@@ -175,11 +175,12 @@ impl Slot {
         Ok((stdio, descriptors))
     }
 
-    /// Undoes [`Self::prepare`].
+    /// Undoes [`Self::prepare`], and what came after it.
     pub(crate) async fn create_failed(&self) {
-        let State::Making(parts) = self.replace(State::Over) else {
+        let (State::Making(parts) | State::Waiting(parts)) = self.replace(State::Over) else {
             return;
         };
+        self.close();
         if let Err(error) = parts.cgroup.kill() {
             log::warn!("{}", chain(&error));
         }
