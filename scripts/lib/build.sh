@@ -27,7 +27,7 @@ build_host_tests() {
   (
     cd "$(repository)" || exit 1
     cargo build --locked -p containerd-shim-davit-v1 >&2
-    cargo test --locked --no-run -p davit-executor -p davit-cgroup \
-      --test host --test runs --test reconnect --test kernel --message-format=json
+    cargo test --locked --no-run -p davit-executor -p davit-cgroup -p containerd-shim-davit-v1 \
+      --test host --test runs --test reconnect --test kernel --test slots --message-format=json
   ) | sed -n 's|.*"kind":\["test"\].*"executable":"[^"]*/\([^"/]*\)".*|\1|p'
 }
