@@ -1,8 +1,8 @@
 //! `davit-bench costs`: system calls and programs started per launch, counted by strace.
 //!
 //! ```text
-//!  strace -ff on executor and containerd, and on all they start ──► some launches, one after another, each
-//!  cleaned up ──► wait for what goes on in the background ──► count per program, divide by the launches
+//!  strace -ff on executor, containerd, shims and slots, and on all they start ──► some launches, one after
+//!  another, each cleaned up ──► wait for the background ──► count per program, divide by the launches
 //! ```
 //!
 //! Counts hardly depend on the machine, so the table can be kept (`benches/costs.md`) and growth seen.
@@ -16,7 +16,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use crate::davit::{check_succeeded, payload_run};
 use crate::process;
@@ -26,6 +26,7 @@ use crate::session::say;
 use crate::stage::Stage;
 use trace::{Counts, Traces};
 
+const SHIM: &str = "containerd-shim-davit-v1";
 /// Launches before counting: pools are filled, caches are warm.
 const WARM_UP_LAUNCHES: u32 = 5;
 /// Slots are refilled and leftovers collected by then, also under strace.
@@ -41,7 +42,14 @@ pub(crate) const SYSCALLS: Quantity = Quantity {
 pub(crate) const EXECS: Quantity = Quantity {
     name: "execs",
     unit: "1/run",
-    spans: "times per launch that a process became that program (execve), the job's own being listed as job",
+    spans: "times per launch that a process became that program (execve), crun's of itself included",
+};
+
+pub(crate) const PROCESSES: Quantity = Quantity {
+    name: "processes",
+    unit: "1/run",
+    spans: "processes per launch that executed a program; a container's first process is listed as such from \
+            its birth, and becomes the job",
 };
 
 /// `davit-bench costs …`
@@ -74,6 +82,7 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let mut rows = Rows::default();
     for (quantity, value) in [
         (SYSCALLS, Counts::syscalls as fn(&Counts, _) -> u64),
+        (PROCESSES, Counts::processes),
         (EXECS, Counts::execs),
     ] {
         for role in trace::Role::ALL {
@@ -106,17 +115,8 @@ fn count(stage: &mut Stage, launches: u32) -> anyhow::Result<Counts> {
         launch()?;
     }
     std::thread::sleep(BACKGROUND);
-    let containerd = process::all_of("containerd")?;
-    ensure!(
-        containerd.len() == 1,
-        "{} processes are called containerd",
-        containerd.len()
-    );
-    let daemons = [
-        ("davit", stage.executor_pid()?),
-        ("containerd", containerd[0].0),
-    ];
-    let tracing = strace::Tracing::start(&stage.scratch().join("traces"), &daemons)?;
+    let programs = programs_now()?;
+    let tracing = strace::Tracing::start(&stage.scratch().join("traces"), &programs)?;
     say(&format!("{launches} launches under strace"))?;
     for _ in 0..launches {
         launch()?;
@@ -124,4 +124,24 @@ fn count(stage: &mut Stage, launches: u32) -> anyhow::Result<Counts> {
     std::thread::sleep(BACKGROUND);
     let traces: Traces = tracing.stop()?;
     Ok(traces.count())
+}
+
+/// All processes that take part before a launch, and the program that each is: executor and containerd, shims
+/// made in advance, and the containers that wait in warm slots.
+fn programs_now() -> anyhow::Result<Vec<(&'static str, u32)>> {
+    let mut programs = Vec::new();
+    for name in ["davit", "containerd", SHIM] {
+        let found = process::all_of(name)?;
+        programs.extend(found.into_iter().map(|(pid, _)| (name, pid)));
+    }
+    let shims: Vec<u32> = programs
+        .iter()
+        .filter(|(name, _)| *name == SHIM)
+        .map(|(_, pid)| *pid)
+        .collect();
+    let waiting = process::children_of(&shims)?.into_iter();
+    let known: Vec<u32> = programs.iter().map(|(_, pid)| *pid).collect();
+    let waiting = waiting.filter(|pid| !known.contains(pid));
+    programs.extend(waiting.map(|pid| (trace::CONTAINER, pid)));
+    Ok(programs)
 }

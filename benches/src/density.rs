@@ -49,7 +49,7 @@ const CONTAINERD_SHARE: Quantity = quantity(
 const WARM_SLOTS: Quantity = quantity(
     "warm_slots",
     "KiB",
-    "private memory of all idle slots' shims together, whatever the number of runs",
+    "private memory of all shims together that no run has: idle slots', and the one they are forked from",
 );
 const THREADS: Quantity = quantity("threads", "1", "mean threads of a shim");
 const DESCRIPTORS: Quantity = quantity("descriptors", "1", "mean open descriptors of a shim");

@@ -145,6 +145,28 @@ pub(crate) fn all_of(name: &str) -> anyhow::Result<Vec<(u32, Vec<String>)>> {
     Ok(found)
 }
 
+/// All processes whose parent is one of `parents`.
+pub(crate) fn children_of(parents: &[u32]) -> anyhow::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").context("list /proc")? {
+        let name = entry.context("list /proc")?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process that ends meanwhile is not one.
+        let stat = fs::read_to_string(file(pid, "stat")).unwrap_or_default();
+        if parse_parent(&stat).is_some_and(|parent| parents.contains(&parent)) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+fn parse_parent(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
+}
+
 /// The only process of program `name` that has `argument`.
 pub(crate) fn find(name: &str, argument: &str) -> anyhow::Result<u32> {
     let has = |(_, words): &(u32, Vec<String>)| words.iter().any(|word| word == argument);
@@ -216,6 +238,7 @@ mod tests {
             }
         };
         assert_eq!(found, child.id());
+        assert!(children_of(&[std::process::id()]).unwrap().contains(&found));
         assert!(find("sleep", "1988").is_err());
         child.kill().unwrap();
         child.wait().unwrap();

@@ -12,15 +12,18 @@ pub(super) fn markdown(counts: &Counts, launches: u32) -> String {
         "# What a launch costs\n\n\
          Written by `cargo xtask bench costs`: per launch, from submit until all is cleaned up and warm slots are\n\
          filled again. Counts, not times: they hardly depend on the machine, so a change here is a change of davit,\n\
-         or of a version below it. containerd's idle wake-ups are in its figures.\n\n\
-         | who | programs started | system calls |\n|---|---|---|\n",
+         or of a version below it. containerd's idle wake-ups are in its figures.\n\
+         A container's first process is listed from its birth: it sets itself up, waits, and becomes the job.\n\n\
+         | who | processes that executed a program | execve | system calls |\n|---|---|---|---|\n",
     );
     for role in Role::ALL {
-        let (execs, syscalls) = (each(counts.execs(role)), each(counts.syscalls(role)));
-        let name = role.name();
-        text.push_str(&format!("| {name} | {execs:.1} | {syscalls:.0} |\n"));
+        let (processes, execs) = (each(counts.processes(role)), each(counts.execs(role)));
+        let (name, syscalls) = (role.name(), each(counts.syscalls(role)));
+        text.push_str(&format!(
+            "| {name} | {processes:.1} | {execs:.1} | {syscalls:.0} |\n"
+        ));
     }
-    for role in [Role::Executor, Role::Shim, Role::Runtime] {
+    for role in [Role::Executor, Role::Shim, Role::Runtime, Role::Container] {
         text.push_str(&format!(
             "\n## {}\n\n| call | per launch |\n|---|---|\n",
             role.name()
@@ -61,7 +64,7 @@ mod tests {
         let mut traces = Traces::of_threads(BTreeMap::from([(1, "davit".to_owned())]));
         traces.add(1, &format!("{}fsync(3) = 0\n", "read(0) = 1\n".repeat(5)));
         let text = markdown(&traces.count(), 2);
-        assert!(text.contains("| executor | 0.0 | 3 |\n"), "{text}");
+        assert!(text.contains("| executor | 0.0 | 0.0 | 3 |\n"), "{text}");
         assert!(
             text.contains("| read | 2.5 |\n| 1 others | 0.5 |\n"),
             "{text}"

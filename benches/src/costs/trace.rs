@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::image;
+/// Stands for the program of a container's first process, whatever it is at the moment.
+pub(crate) const CONTAINER: &str = "container";
 
 /// Whose costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,12 +15,12 @@ pub(crate) enum Role {
     Executor,
     /// davit's shim.
     Shim,
-    /// crun, and whatever else is started on the way.
+    /// crun, and whatever else is started on the way, containers' first processes apart.
     Runtime,
     /// containerd.
     Containerd,
-    /// The user's program.
-    Job,
+    /// A container's first process, from its birth on: what sets it up inside, waits, and becomes the job.
+    Container,
 }
 
 impl Role {
@@ -28,7 +29,7 @@ impl Role {
         Self::Shim,
         Self::Runtime,
         Self::Containerd,
-        Self::Job,
+        Self::Container,
     ];
 
     /// Its name in reports.
@@ -38,7 +39,7 @@ impl Role {
             Self::Shim => "shim",
             Self::Runtime => "runtime",
             Self::Containerd => "containerd",
-            Self::Job => "job",
+            Self::Container => "container",
         }
     }
 
@@ -47,7 +48,7 @@ impl Role {
             "davit" => Self::Executor,
             "containerd-shim-davit-v1" => Self::Shim,
             "containerd" => Self::Containerd,
-            _ if Some(program) == image::PAYLOAD_PATH.rsplit('/').next() => Self::Job,
+            CONTAINER => Self::Container,
             _ => Self::Runtime,
         }
     }
@@ -59,6 +60,7 @@ pub(crate) struct Counts {
     /// Times each system call was made.
     calls: BTreeMap<Role, BTreeMap<String, u64>>,
     execs: BTreeMap<Role, u64>,
+    processes: BTreeMap<Role, u64>,
 }
 
 impl Counts {
@@ -70,6 +72,11 @@ impl Counts {
     /// Times a process became such a program.
     pub(crate) fn execs(&self, role: Role) -> u64 {
         self.execs.get(&role).copied().unwrap_or(0)
+    }
+
+    /// Processes that became such a program, once or several times.
+    pub(crate) fn processes(&self, role: Role) -> u64 {
+        self.processes.get(&role).copied().unwrap_or(0)
     }
 
     /// Each system call and how often it was made.
@@ -94,6 +101,8 @@ enum Event {
     Cloned {
         call: String,
         child: u32,
+        /// In a pid namespace of its own: a container begins.
+        contained: bool,
     },
     /// It became that program.
     Became {
@@ -123,22 +132,32 @@ impl Traces {
         let mut known: Vec<(u32, String)> =
             std::mem::take(&mut self.programs).into_iter().collect();
         while let Some((thread, mut program)) = known.pop() {
+            let mut executed = None;
             for event in self.events.remove(&thread).unwrap_or_default() {
                 let call = match event {
                     Event::Call(call) => call,
-                    Event::Cloned { call, child } => {
-                        known.push((child, program.clone()));
+                    Event::Cloned {
+                        call,
+                        child,
+                        contained,
+                    } => {
+                        let program = if contained { CONTAINER } else { &program };
+                        known.push((child, program.to_owned()));
                         call
                     }
                     Event::Became { call, path } => {
                         program = name_of(&path, &program);
                         let role = Role::of_program(&program);
                         *counts.execs.entry(role).or_default() += 1;
+                        executed = Some(role);
                         call
                     }
                 };
                 let calls = counts.calls.entry(Role::of_program(&program)).or_default();
                 *calls.entry(call).or_default() += 1;
+            }
+            if let Some(role) = executed {
+                *counts.processes.entry(role).or_default() += 1;
             }
         }
         counts
@@ -148,6 +167,7 @@ impl Traces {
 /// The name of the program at `path`, executed by `program`.
 fn name_of(path: &str, program: &str) -> String {
     match path.rsplit('/').next() {
+        _ if program == CONTAINER => program.to_owned(),
         Some(name) if !path.starts_with("/proc/") && !name.is_empty() => name.to_owned(),
         _ => program.to_owned(),
     }
@@ -164,7 +184,11 @@ fn parse(line: &str) -> Option<Event> {
     let result = rest.rsplit_once(" = ").map(|(_, result)| result);
     Some(match name {
         "clone" | "clone3" | "fork" | "vfork" => match result.and_then(child) {
-            Some(child) => Event::Cloned { call, child },
+            Some(child) => Event::Cloned {
+                call,
+                child,
+                contained: rest.contains("CLONE_NEWPID"),
+            },
             None => Event::Call(call),
         },
         "execve" | "execveat" if result == Some("0") => {
@@ -196,8 +220,11 @@ mod tests {
         assert_eq!(parse("--- SIGCHLD {si_signo=SIGCHLD} ---"), None);
         assert_eq!(parse("+++ exited with 0 +++"), None);
         let cloned = |child| {
-            let call = "clone3".to_owned();
-            Some(Event::Cloned { call, child })
+            Some(Event::Cloned {
+                call: "clone3".to_owned(),
+                child,
+                contained: false,
+            })
         };
         assert_eq!(parse("clone3({flags=0}, 88) = 77"), cloned(77));
         let inside = "clone3({flags=0}, 88) = 2 /* 78 in strace's PID NS */";
@@ -218,7 +245,7 @@ mod tests {
             2,
             "dup2(1, 2) = 2\nexecve(\"/opt/containerd-shim-davit-v1\", []) = 0\nvfork() = 3\n",
         );
-        traces.add(3, "execve(\"/usr/bin/crun\", []) = 0\nexecve(\"/proc/self/fd/9\", []) = 0\nclone(x) = 4\n");
+        traces.add(3, "execve(\"/usr/bin/crun\", []) = 0\nexecve(\"/proc/self/fd/9\", []) = 0\nclone3({flags=CLONE_NEWNS|CLONE_NEWPID}, 88) = 4\n");
         traces.add(
             4,
             "setsid() = 1\nexecve(\"/payload\", []) = 0\nwrite(1) = 1\n",
@@ -226,8 +253,10 @@ mod tests {
         traces.add(9, "nobody(1) = 1\n");
         let counts = traces.count();
         let syscalls: Vec<u64> = Role::ALL.map(|role| counts.syscalls(role)).to_vec();
-        assert_eq!(syscalls, [0, 2, 4, 3, 2]);
+        assert_eq!(syscalls, [0, 2, 3, 3, 3]);
         let execs: Vec<u64> = Role::ALL.map(|role| counts.execs(role)).to_vec();
         assert_eq!(execs, [0, 1, 2, 0, 1]);
+        let processes: Vec<u64> = Role::ALL.map(|role| counts.processes(role)).to_vec();
+        assert_eq!(processes, [0, 1, 1, 0, 1]);
     }
 }
