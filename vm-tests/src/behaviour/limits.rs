@@ -3,7 +3,7 @@
 use anyhow::ensure;
 
 use super::Test;
-use super::story::{Run, expect_says, flat_value};
+use super::story::{Run, await_warm_slots, expect_says, flat_value};
 use crate::host::Host;
 use crate::outcome::TestResult;
 
@@ -27,6 +27,14 @@ fn a_named_type_and_single_limits_are_in_the_cgroup(host: &mut Host) -> TestResu
                memory = \"96MiB\"\npids = 33\nprice_second_micros = 1";
     let settings = host.settings().tables(odd);
     host.start_executor(&settings)?;
+    // A run with a container of its own, then one that is given a waiting one: the limits of that are set
+    // when it is given.
+    check_limits(host, false)?;
+    await_warm_slots(host, 2)?;
+    check_limits(host, true)
+}
+
+fn check_limits(host: &Host, warm: bool) -> TestResult {
     let named = Run::submit(host, &["--instance-type", "odd"], PRINT_LIMITS)?;
     let single = Run::submit(
         host,
@@ -38,6 +46,8 @@ fn a_named_type_and_single_limits_are_in_the_cgroup(host: &mut Host) -> TestResu
         (&single, ["150000 100000", "67108864", "0", "1", "20"]),
     ] {
         run.wait_printed(host, "done")?;
+        let launch = run.record("launch")?;
+        ensure!(launch.is_null("/slot") != warm, "it should be {warm} that it was warm: {launch}");
         let seen_inside = run.stdout_text(host)?;
         ensure!(
             seen_inside.lines().take(FILES.len()).eq(wanted),

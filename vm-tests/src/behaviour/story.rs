@@ -186,6 +186,18 @@ impl Run {
     }
 }
 
+/// Waits until the executor holds at least `count` containers that wait for runs.
+pub(crate) fn await_warm_slots(host: &Host, count: u64) -> anyhow::Result<()> {
+    const READY: &str = "davit_warm_slots{state=\"ready\"} ";
+    wait_for("containers wait for runs", Duration::from_secs(60), || {
+        let metrics = host.davit(["metrics"])?.success()?.text();
+        let ready = metrics.lines().find_map(|line| line.strip_prefix(READY));
+        let ready: u64 = ready.context("no such metric")?.parse()?;
+        ensure!(ready >= count, "{ready} wait");
+        Ok(())
+    })
+}
+
 /// The number after `key` in a cgroup's flat-keyed text.
 pub(crate) fn flat_value(text: &str, key: &str) -> anyhow::Result<u64> {
     let line = text

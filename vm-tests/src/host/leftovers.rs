@@ -13,6 +13,11 @@ use anyhow::Context;
 use super::{CGROUP_PARENT, CGROUP_ROOT, Containerd, NAMESPACE, STATE_ROOT, files};
 
 const SHIM_PREFIX: &str = "containerd-shim";
+/// What names of warm slots begin with, in containerd and as cgroups.
+const SLOT_PREFIX: &str = "warm-";
+/// On the command line of the process shims are forked from, and of these.
+const ZYGOTE: &str = "zygote";
+const SHIMS_CGROUP: &str = "/shims";
 const NETWORK_NAMESPACES: &str = "/run/netns";
 
 /// A set of descriptions, one a thing: `mount /var/lib/…`, `lease ab12`.
@@ -51,6 +56,15 @@ impl Leftovers {
     /// What is in this set and was not in the other.
     pub(super) fn without(&self, baseline: &Self) -> Self {
         Self(self.0.difference(&baseline.0).cloned().collect())
+    }
+
+    /// Without what an executor holds for runs to come: warm slots, and the process and cgroup of its
+    /// shims.
+    pub(super) fn of_runs(self) -> Self {
+        let waits = |thing: &String| {
+            thing.contains(SLOT_PREFIX) || thing.contains(ZYGOTE) || thing.ends_with(SHIMS_CGROUP)
+        };
+        Self(self.0.into_iter().filter(|thing| !waits(thing)).collect())
     }
 
     /// Nothing there?

@@ -71,6 +71,7 @@ pub(crate) struct Host {
     binaries: PathBuf,
     containerd: Containerd,
     executor: Option<Executor>,
+    last_settings: Option<ExecutorSettings>,
     baseline: Leftovers,
 }
 
@@ -93,6 +94,7 @@ impl Host {
             binaries,
             containerd,
             executor: None,
+            last_settings: None,
             baseline,
         })
     }
@@ -152,6 +154,7 @@ impl Host {
         let davit = self.binary("davit")?;
         self.binary("containerd-shim-davit-v1")?;
         self.executor = Some(Executor::start(&davit, self.directory(), settings)?);
+        self.last_settings = Some(settings.clone());
         Ok(())
     }
 
@@ -204,22 +207,40 @@ impl Host {
         Ok(())
     }
 
-    /// Fails when something that the test made is still there. Called for every test that passed,
-    /// first with the executor running: it is the executor that cleans up.
+    /// Fails when something that the test made is still there. Called for every test that passed: with
+    /// the executor running nothing is left but what waits for runs to come, after its end nothing at all.
     pub(crate) fn expect_nothing_left(&mut self) -> anyhow::Result<()> {
+        if self.executor.is_some() {
+            self.expect_left("nothing is left of the test's runs", Leftovers::of_runs)?;
+            self.stop_executor()?;
+        } else if !self.left()?.is_empty()
+            && let Some(settings) = self.last_settings.take()
+        {
+            // It was killed: the next one finds what waited for runs, and ends it.
+            self.start_executor(&settings)?;
+            self.stop_executor()?;
+        }
+        self.expect_left("nothing is left of the test", |left| left)
+    }
+
+    fn left(&self) -> anyhow::Result<Leftovers> {
+        Ok(Leftovers::find(&self.containerd)?.without(&self.baseline))
+    }
+
+    fn expect_left(
+        &self,
+        what: &str,
+        counts: impl Fn(Leftovers) -> Leftovers,
+    ) -> anyhow::Result<()> {
         let limit = Duration::from_secs(CLEAN_UP_SECONDS_MAX);
-        wait_for("nothing is left of the test's runs", limit, || {
-            let left = Leftovers::find(&self.containerd)?.without(&self.baseline);
+        wait_for(what, limit, || {
+            let left = counts(self.left()?);
             if left.is_empty() {
                 Ok(())
             } else {
                 bail!("left behind: {left}")
             }
-        })?;
-        if self.executor.is_some() {
-            self.stop_executor()?;
-        }
-        Ok(())
+        })
     }
 }
 
