@@ -125,6 +125,15 @@ impl RunDir {
         read_record(&self.path.join("spec.json"))
     }
 
+    /// As [`Self::write_end`], for a verdict that follows from `exit.json`, which is durable: only visible
+    /// on return.
+    ///
+    /// # Errors
+    /// When it cannot be written; then the former record stands.
+    pub fn write_end_that_follows(&self, record: &EndRecord) -> Result<(), RunDirError> {
+        write_visible(&self.path.join("end.json"), record)
+    }
+
     /// Writes `launch.json` of a launch that has none yet; durable on return. One that a power cut left
     /// torn tells that the launch had begun.
     ///

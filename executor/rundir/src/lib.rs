@@ -7,7 +7,8 @@
 //!    state.json   shim       created / started / pauses / deadline / kill reason, as they happen
 //!    log.NNN      shim       framed, checksummed records; a torn tail is cut off cleanly
 //!    exit.json    shim       the durable exit record; fsynced before TaskExit is sent
-//!    end.json     executor   the verdict told to the world; fsynced before it is told
+//!    end.json     executor   the verdict told to the world; fsynced before it is told, unless exit.json alone
+//!                            leads to the same one
 //!    reserve      shim       disk space held until exit.json is written: the end fits on a full disk
 //!    shim.sock    shim       control: start, pause, resume, stop, cancel, extend, wait
 //! ```
@@ -16,8 +17,8 @@
 //!
 //! Invariants:
 //! - one writer a file, named above; readers may come and go at any time, in any process;
-//! - a record appears whole or not at all (temporary file, rename); all but `state.json` are durable when
-//!   their write returns (fsync of file and directory). A power cut before `spec.json` or `launch.json` is
+//! - a record appears whole or not at all (temporary file, rename); all but `state.json`, and `end.json` where it follows from
+//!   `exit.json`, are durable when their write returns (fsync of file and directory). A power cut before `spec.json` or `launch.json` is
 //!   durable may leave it torn: nobody was told of it then;
 //! - every record carries the version of its format; a reader of version N reads N − 1;
 //! - no secret is ever written here.

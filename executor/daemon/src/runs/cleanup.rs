@@ -1,8 +1,7 @@
 //! Removing a container, of a run or of a slot, in the order in which things hold each other.
 //!
 //! ```text
-//!  cgroup killed ─► task ─► container ─► snapshot ┐
-//!                       └─► cgroup, slot directory ┴─► done
+//!  cgroup killed ─► task ─► container │ snapshot │ cgroup, slot directory ─► done
 //! ```
 //!
 //! Every step is fine with its object being gone, so the whole is repeated until it succeeds: after a
@@ -60,6 +59,14 @@ pub(crate) async fn until_done(host: &Arc<Host>, name: &ContainerName) {
     }
 }
 
+/// As [`until_done`], for a container whose shim saw its cgroup empty: only if something is in the way after
+/// all it is killed first.
+pub(crate) async fn of_empty(host: &Arc<Host>, name: &ContainerName) {
+    if remove(host, name).await.is_err() {
+        until_done(host, name).await;
+    }
+}
+
 /// A few attempts at removing everything of `name`.
 pub(crate) async fn soon(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
     let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
@@ -75,15 +82,23 @@ pub(crate) async fn soon(host: &Arc<Host>, name: &ContainerName) -> Result<(), C
 /// One attempt at removing everything of `name`.
 async fn once(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
     kill_cgroup(host, name).await?;
+    remove(host, name).await
+}
+
+async fn remove(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
     host.shims.clear_dead(&name.to_string()).await;
     host.containerd.task_delete(name).await?;
     host.shims.end_forgotten(&name.to_string()).await;
-    let records = async {
-        host.containerd.container_delete(name).await?;
-        host.containerd.snapshot_remove(name).await?;
-        Ok::<_, CleanupError>(())
-    };
-    tokio::try_join!(records, remove_places(host, name))?;
+    // None of them holds another: with its task gone nothing has the root file system mounted.
+    let containerd = &host.containerd;
+    let (container, snapshot, places) = tokio::join!(
+        containerd.container_delete(name),
+        containerd.snapshot_remove(name),
+        remove_places(host, name),
+    );
+    container?;
+    snapshot?;
+    places?;
     host.warm.is_gone(name);
     Ok(())
 }

@@ -44,6 +44,16 @@ pub(crate) fn from_exit(
     }
 }
 
+/// Whether the exit record alone leads to the verdict `end`, its timings apart: then a power cut that loses
+/// `end.json` changes nothing of what was told.
+pub(crate) fn follows(spec: &RunSpec, exit: &ExitRecord, end: &EndRecord) -> bool {
+    let again = EndRecord {
+        timings: end.timings,
+        ..from_exit(spec, exit, None, Timings::default())
+    };
+    again == *end
+}
+
 /// The verdict on a run without an exit record.
 pub(crate) fn without_exit(
     key: RunKey,
@@ -209,6 +219,38 @@ mod tests {
             assert_eq!((end.exit_code, end.status), (code, public), "{reason}");
             assert_eq!(end.end_reason, reason);
         }
+    }
+
+    #[test]
+    fn a_verdict_follows_from_the_exit_unless_the_state_had_a_part_in_it() {
+        let spec = spec();
+        for (reason, kill, expected) in [
+            (EndReason::Exited, None, true),
+            (EndReason::OomKilled, None, true),
+            (EndReason::Canceled, Some(KillReason::Canceled), true),
+            (EndReason::TimedOut, Some(KillReason::TimedOut), true),
+            (EndReason::TimedOut, Some(KillReason::PausedTooLong), false),
+        ] {
+            let exit = ExitRecord {
+                end_reason: reason,
+                ..exit_record(spec.key())
+            };
+            let timings = Timings {
+                accepted: Some(Stamp::now()),
+                ..Timings::default()
+            };
+            let end = from_exit(&spec, &exit, kill, timings);
+            assert_eq!(follows(&spec, &exit, &end), expected, "{reason}");
+        }
+        let exit = exit_record(spec.key());
+        let lost = without_exit(
+            spec.key(),
+            EndReason::ExecutorLost,
+            String::new(),
+            None,
+            Timings::default(),
+        );
+        assert!(!follows(&spec, &exit, &lost));
     }
 
     #[test]

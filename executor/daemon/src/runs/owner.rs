@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use davit_lifecycle::{Action, Event, State, Verdict, step};
 use davit_rundir::{
-    ControlRequest, EndRecord, ExitRecord, LaunchRecord, RunDir, SpecRecord, StateRecord,
+    ControlRequest, EndRecord, ExitRecord, KillReason, LaunchRecord, RunDir, SpecRecord,
+    StateRecord,
 };
 use davit_types::EndReason;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -53,6 +54,8 @@ pub(super) enum Happened {
     /// The shim did what it was asked; the asker hears of it once the view shows it.
     Controlled(Box<StateRecord>, oneshot::Sender<Result<(), RunError>>),
     Exited(Box<ExitRecord>),
+    /// As [`Self::Exited`], but nobody says that the record is durable.
+    FoundExit(Box<ExitRecord>),
     Lost(LostHow),
     Cleaned,
 }
@@ -93,6 +96,8 @@ pub(super) struct Owner {
     image: Option<ResolvedImage>,
     exit: Option<Box<ExitRecord>>,
     failure: Option<String>,
+    /// Whether its shim told of the exit: then its record is durable and its cgroup was empty.
+    exit_told: bool,
     /// While it launches or cleans up, other work waits.
     busy: Option<Busy>,
 }
@@ -141,6 +146,7 @@ impl Owner {
             image: None,
             exit: exit.map(Box::new),
             failure: None,
+            exit_told: false,
             busy: None,
         };
         (owner, handle)
@@ -165,6 +171,7 @@ impl Owner {
         let name = self.view.container_name();
         match vigil::forsaken(&self.host, &self.view.dir.clone(), &name).await {
             Outcome::Exited(exit) => self.note(Happened::Exited(exit)).await,
+            Outcome::Found(exit) => self.note(Happened::FoundExit(exit)).await,
             Outcome::Lost(how) => self.note(Happened::Lost(how)).await,
         }
     }
@@ -206,14 +213,10 @@ impl Owner {
             Happened::StartUnknown => return,
             Happened::Controlled(state, done) => return self.controlled(state, done).await,
             Happened::Exited(exit) => {
-                let started = exit.started.is_some();
-                self.exit = Some(exit);
-                if !started && matches!(self.view.state, State::Starting | State::Unstarting) {
-                    // It ended instead of starting: the start under way reports why.
-                    return;
-                }
-                Event::Exited
+                self.exit_told = true;
+                return self.exited(exit).await;
             }
+            Happened::FoundExit(exit) => return self.exited(exit).await,
             Happened::Lost(how) => {
                 self.recovery.lost = Some(how);
                 Event::ShimLost
@@ -221,6 +224,15 @@ impl Owner {
             Happened::Cleaned => Event::Cleaned,
         };
         self.apply(event).await;
+    }
+
+    async fn exited(&mut self, exit: Box<ExitRecord>) {
+        let started = exit.started.is_some();
+        self.exit = Some(exit);
+        // Where it ended instead of starting, the start under way reports why.
+        if started || !matches!(self.view.state, State::Starting | State::Unstarting) {
+            self.apply(Event::Exited).await;
+        }
     }
 
     async fn controlled(
@@ -366,7 +378,8 @@ impl Owner {
             Action::Publish => self.publish(),
             Action::Cleanup => {
                 let name = self.view.container_name();
-                self.tasks.spawn(work::clean(host, name, report));
+                self.tasks
+                    .spawn(work::clean(host, name, self.exit_told, report));
             }
         }
     }
@@ -403,13 +416,20 @@ impl Owner {
     }
 
     async fn record_end(&mut self, verdict: Verdict) {
-        let end = self.verdict(verdict).await;
+        let (end, follows) = self.verdict(verdict).await;
         let dir = self.view.dir.clone();
         let mut backoff = Backoff::new(RECORD_RETRY_FIRST_MS, RECORD_RETRY_LONGEST_MS);
         let end = Arc::new(end);
         loop {
             let (at, record) = (dir.clone(), Arc::clone(&end));
-            let Err(error) = offload(move || at.write_end(&record)).await else {
+            let written = offload(move || {
+                if follows {
+                    at.write_end_that_follows(&record)
+                } else {
+                    at.write_end(&record)
+                }
+            });
+            let Err(error) = written.await else {
                 break;
             };
             let problem = super::error::sentence(&error);
@@ -440,19 +460,25 @@ impl Owner {
         self.host.metrics.ended(end.end_reason);
     }
 
-    async fn verdict(&mut self, verdict: Verdict) -> EndRecord {
+    /// The verdict, and whether it follows from a record that is durable.
+    async fn verdict(&mut self, verdict: Verdict) -> (EndRecord, bool) {
         let key = self.view.dir.key();
         let timings = self.view.timings;
         let started = self.view.shim.as_ref().and_then(|shim| shim.started);
         let failure = self.failure.take();
         let without =
             |reason, message| ending::without_exit(key, reason, message, started, timings);
-        match (verdict, self.exit.take()) {
+        let end = match (verdict, self.exit.take()) {
             (Verdict::FromExit, Some(exit)) => {
-                let dir = self.view.dir.clone();
-                let state = offload(move || dir.read_state().ok().flatten()).await;
-                let kill = state.and_then(|state| state.kill);
-                ending::from_exit(&self.view.spec.spec, &exit, kill, timings)
+                let spec = &self.view.spec.spec;
+                let kill = match exit.end_reason {
+                    EndReason::TimedOut => self.kill_reason().await,
+                    // Does not count.
+                    _ => None,
+                };
+                let end = ending::from_exit(spec, &exit, kill, timings);
+                let follows = self.exit_told && ending::follows(spec, &exit, &end);
+                return (end, follows);
             }
             (Verdict::FromExit, None) => without(
                 EndReason::ExecutorLost,
@@ -471,6 +497,14 @@ impl Owner {
             (Verdict::Canceled, _) => {
                 without(EndReason::Canceled, "canceled before it started".to_owned())
             }
-        }
+        };
+        (end, false)
+    }
+
+    /// Why its shim killed it, if it did.
+    async fn kill_reason(&self) -> Option<KillReason> {
+        let dir = self.view.dir.clone();
+        let state = offload(move || dir.read_state().ok().flatten()).await;
+        state.and_then(|state| state.kill)
     }
 }

@@ -32,7 +32,10 @@ const KILLS_MAX: u32 = 3;
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Outcome {
+    /// The shim said so: the record is durable.
     Exited(Box<ExitRecord>),
+    /// The record was found; its shim may have died while making it durable.
+    Found(Box<ExitRecord>),
     Lost(LostHow),
 }
 
@@ -58,7 +61,7 @@ pub(crate) async fn keep(host: &Arc<Host>, dir: &RunDir, name: &ContainerName) -
             }
         }
         if let Some(exit) = recorded(dir).await {
-            return Outcome::Exited(Box::new(exit));
+            return Outcome::Found(Box::new(exit));
         }
         backoff.wait().await;
     }
@@ -77,7 +80,7 @@ pub(crate) async fn forsaken(host: &Arc<Host>, dir: &RunDir, name: &ContainerNam
         }
     }
     match recorded(dir).await {
-        Some(exit) => Outcome::Exited(Box::new(exit)),
+        Some(exit) => Outcome::Found(Box::new(exit)),
         None => Outcome::Lost(LostHow::ShimGone),
     }
 }

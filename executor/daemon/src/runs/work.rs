@@ -154,14 +154,19 @@ pub(super) async fn start(host: Arc<Host>, dir: RunDir, name: ContainerName, rep
 pub(super) async fn watch(host: Arc<Host>, dir: RunDir, name: ContainerName, report: Report) {
     let happened = match vigil::keep(&host, &dir, &name).await {
         Outcome::Exited(exit) => Happened::Exited(exit),
+        Outcome::Found(exit) => Happened::FoundExit(exit),
         Outcome::Lost(how) => Happened::Lost(how),
     };
     tell(&report, happened).await;
 }
 
-/// Removing what the run made.
-pub(super) async fn clean(host: Arc<Host>, name: ContainerName, report: Report) {
-    cleanup::until_done(&host, &name).await;
+/// Removing what the run made; `empty` says that its shim saw its cgroup empty.
+pub(super) async fn clean(host: Arc<Host>, name: ContainerName, empty: bool, report: Report) {
+    if empty {
+        cleanup::of_empty(&host, &name).await;
+    } else {
+        cleanup::until_done(&host, &name).await;
+    }
     tell(&report, Happened::Cleaned).await;
 }
 

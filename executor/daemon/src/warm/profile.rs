@@ -91,7 +91,9 @@ mod tests {
         let profile = blueprint(|_| ());
         assert_eq!(profile, blueprint(|b| b.image = "other:1".into()));
         for other in [
-            blueprint(|b| drop(b.shared.set_hostname(Some("x".into())))),
+            blueprint(|b| {
+                b.shared.set_hostname(Some("x".into()));
+            }),
             blueprint(|b| b.image_digest = "sha256:c".into()),
             blueprint(|b| b.chain_id = "sha256:c".into()),
             blueprint(|b| b.runtime_binary = Path::new("/opt/crun").into()),
