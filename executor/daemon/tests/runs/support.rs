@@ -22,6 +22,8 @@ const CONTAINERD: &str = "/run/containerd/containerd.sock";
 const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
 /// A file in the executor's directory that has containerd execute the shims.
 const PLAIN_SHIMS: &str = "plain-shims";
+/// A file beside the executor's: its runs may have the host's network.
+const HOST_NETWORK: &str = "host-network";
 /// A file beside the executor's: it makes no slots.
 const NO_SLOTS: &str = "no-slots";
 /// Longest wait for something to come true.
@@ -58,7 +60,7 @@ pub fn settings(dir: &Path) -> Settings {
     if dir.join(NO_SLOTS).exists() {
         settings.warm.slots_max = 0;
     }
-    settings.network.allow_host = true;
+    settings.network.allow_host = dir.join(HOST_NETWORK).exists();
     settings
 }
 
@@ -78,6 +80,11 @@ impl Executor {
     /// One that leaves it to containerd to execute the shims.
     pub async fn start_plain() -> Option<Self> {
         Self::start_with(&[PLAIN_SHIMS]).await
+    }
+
+    /// One whose runs may ask for the host's network.
+    pub async fn start_with_host_network() -> Option<Self> {
+        Self::start_with(&[HOST_NETWORK]).await
     }
 
     /// One that makes no container in advance.

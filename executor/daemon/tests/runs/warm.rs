@@ -124,7 +124,7 @@ async fn a_warm_run_is_like_a_cold_one() {
 
 #[tokio::test]
 async fn a_run_never_gets_a_slot_of_another_profile() {
-    let Some(mut executor) = Executor::start().await else {
+    let Some(mut executor) = Executor::start_with_host_network().await else {
         return;
     };
     run(&mut executor, &shell("true")).await;
