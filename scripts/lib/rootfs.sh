@@ -8,10 +8,9 @@ readonly GUEST_SUITES=(trixie forky)
 
 guest_packages() {
   printf '%s\n' linux-image-cloud-amd64 initramfs-tools systemd-sysv udev kmod dbus \
-    containerd runc crun busybox-static docker-registry skopeo \
+    containerd runc crun runsc busybox-static docker-registry skopeo \
     iproute2 nftables procps psmisc python3-minimal openssh-server strace ca-certificates \
     e2fsprogs dmsetup
-  if [[ $1 == forky ]]; then echo runsc; fi
 }
 
 check_suite() {
@@ -72,7 +71,7 @@ debootstrap_into() {
 
 build_rootfs() {
   local suite=$1 dir=$2 packages boot_hook
-  packages=$(guest_packages "$suite" | paste -sd,)
+  packages=$(guest_packages | paste -sd,)
   # shellcheck disable=SC2016  # $1 is for the hook's own shell
   # A short module list keeps the initrd small: it is the slowest part of booting without KVM.
   boot_hook='mkdir -p "$1/etc/initramfs-tools" && printf "virtio_pci\nvirtio_blk\nvirtio_net\next4\n" >"$1/etc/initramfs-tools/modules"

@@ -69,8 +69,8 @@ fn runsc_runs_a_job(host: &mut Host) -> TestResult {
     }
 }
 
-/// How gVisor crashes by itself, if it does: old releases do now and then, on kernels that came after
-/// them.
+/// How gVisor crashes by itself, if it does: a build of it with a Go newer than its release knows does,
+/// whatever the kernel.
 fn runsc_crashes_alone() -> anyhow::Result<Option<String>> {
     let forking = "for i in 1 2 3 4 5; do sleep 0.1; done";
     for _ in 0..RUNSC_TRIES {

@@ -1,3 +1,5 @@
+//! What is counted is told, by words of ours, and nothing else is.
+
 use std::collections::BTreeMap;
 
 use davit_rundir::{Stamp, Timings};
