@@ -90,6 +90,13 @@ impl Inner {
         Ok(containers.iter().any(|used| used.is(record)))
     }
 
+    /// Has the slots that wait for runs of the image destroyed.
+    async fn release_slots(&self, record: &ImageRecord) {
+        if let Some(slots) = self.slots.get() {
+            slots.release(&record.target.digest).await;
+        }
+    }
+
     /// The images that containers need, slots that wait left out.
     async fn images_of_runs(&self) -> Result<Vec<ImageUse>, ImageError> {
         let mut used = self.containerd.images_of_containers().await?;
@@ -100,6 +107,12 @@ impl Inner {
     }
 
     async fn remove_unused(&self, name: &str) -> Result<Removal, ImageError> {
+        // Its slots take a moment to go: most of it before others have to wait.
+        if let Some(record) = self.containerd.image_find(name).await?
+            && !self.uses.is_used(&record.target.digest)
+        {
+            self.release_slots(&record).await;
+        }
         // Nobody can find the image between the check and the removal.
         let _alone = self.removal.write().await;
         let Some(record) = self.containerd.image_find(name).await? else {
@@ -108,9 +121,7 @@ impl Inner {
         if self.is_used(&record).await? {
             return Ok(Removal::InUse);
         }
-        if let Some(slots) = self.slots.get() {
-            slots.release(&record.target.digest).await;
-        }
+        self.release_slots(&record).await;
         self.known.forget(name);
         if self.containerd.image_delete(name).await? {
             Ok(Removal::Done)

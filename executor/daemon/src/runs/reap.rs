@@ -141,10 +141,12 @@ impl Runs {
         };
         let dir = RunDir::at(&self.host.runs_dir, key);
         let place = dir.clone();
-        // Without it the sweep only takes longer.
-        drop(offload(move || fs::DirBuilder::new().mode(0o700).create(place.path())).await);
+        // Without it the sweep only takes longer. One that is there is a run's, and stays.
+        let made = offload(move || fs::DirBuilder::new().mode(0o700).create(place.path())).await;
         let swept = cleanup::soon(&self.host, name).await;
-        if let Err(error) = offload(move || dir.remove()).await {
+        if made.is_ok()
+            && let Err(error) = offload(move || dir.remove()).await
+        {
             tracing::warn!(%key, problem = sentence(&error), "cannot remove a run directory");
         }
         swept

@@ -79,6 +79,7 @@ impl View {
         };
         self.image_digest = Some(launch.image_digest.as_str().into());
         self.container = Some(ContainerName::of_launch(self.dir.key(), Some(launch)));
+        self.timings.warm = launch.slot.is_some();
     }
 
     /// The container's name, of one that is not made yet the one it would have.

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use davit_cgroup::Cgroup;
 use davit_rundir::{SlotDir, SlotId};
+use futures::StreamExt;
 
 use crate::containerd::{ContainerName, Inventory};
 use crate::runs::{Host, cleanup, offload, sentence};
+
+/// Slots removed at a time: one that resists must not keep the others.
+const REMOVED_AT_ONCE_MAX: usize = 4;
 
 /// Removes every slot in `inventory`, in the slots' directory and among the cgroups but those of
 /// `runs` and this executor's own.
@@ -32,9 +36,14 @@ pub(crate) async fn sweep(host: Arc<Host>, inventory: Inventory, runs: BTreeSet<
         slots = stale.len(),
         "removing warm slots of an executor before this one"
     );
-    for name in stale {
-        cleanup::until_done(&host, &name).await;
-    }
+    let removals = stale.into_iter().map(|name| {
+        let host = &host;
+        async move { cleanup::until_done(host, &name).await }
+    });
+    futures::stream::iter(removals)
+        .buffer_unordered(REMOVED_AT_ONCE_MAX)
+        .collect::<()>()
+        .await;
 }
 
 async fn on_disk(host: &Arc<Host>) -> Vec<SlotId> {
