@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::process;
 
 const LOOK_AGAIN_MS: u64 = 5;
-/// The unit of /proc/<pid>/stat on every architecture Linux has.
+/// The unit of `/proc/<pid>/stat` on every architecture Linux has.
 const TICK_MS: u64 = 10;
 
 /// Watches one process in the background.
