@@ -17,7 +17,7 @@ const SHIM_PREFIX: &str = "containerd-shim";
 const SLOT_PREFIX: &str = "warm-";
 /// On the command line of the process shims are forked from, and of these.
 const ZYGOTE: &str = "zygote";
-const SHIMS_CGROUP: &str = "/shims";
+const SHIMS_CGROUP: &str = "shims";
 const NETWORK_NAMESPACES: &str = "/run/netns";
 
 /// A set of descriptions, one a thing: `mount /var/lib/…`, `lease ab12`.
@@ -34,9 +34,12 @@ impl Leftovers {
                 .map(|(pid, line)| format!("shim process {pid}: {line}")),
         );
         found.extend(mounts()?.into_iter().map(|path| format!("mount {path}")));
+        // The place shims live in stays, as its parent does; a shim in it is in the list above.
+        let is_place = |path: &&PathBuf| path.ends_with(SHIMS_CGROUP);
         found.extend(
             cgroups()?
                 .iter()
+                .filter(|path| !is_place(path))
                 .map(|path| format!("cgroup {}", path.display())),
         );
         found.extend(network_namespaces().map(|name| format!("network namespace {name}")));
@@ -58,12 +61,9 @@ impl Leftovers {
         Self(self.0.difference(&baseline.0).cloned().collect())
     }
 
-    /// Without what an executor holds for runs to come: warm slots, and the process and cgroup of its
-    /// shims.
+    /// Without what an executor holds for runs to come: warm slots, and the process shims are forked from.
     pub(super) fn of_runs(self) -> Self {
-        let waits = |thing: &String| {
-            thing.contains(SLOT_PREFIX) || thing.contains(ZYGOTE) || thing.ends_with(SHIMS_CGROUP)
-        };
+        let waits = |thing: &String| thing.contains(SLOT_PREFIX) || thing.contains(ZYGOTE);
         Self(self.0.into_iter().filter(|thing| !waits(thing)).collect())
     }
 
