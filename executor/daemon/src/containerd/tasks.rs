@@ -91,7 +91,7 @@ impl Containerd {
         let id = name.to_string();
         let request = self.request(CreateTaskRequest {
             container_id: id.clone(),
-            rootfs,
+            rootfs: rootfs.into_iter().map(never_synced).collect(),
             options: address.map(|address| RuncOptions::for_shim_at(address).to_any()),
             ..CreateTaskRequest::default()
         });
@@ -194,5 +194,39 @@ impl Containerd {
             .bound(self.tasks().list(request))
             .await
             .map(|reply| reply.tasks)
+    }
+}
+
+/// The root file system goes with its run, so nothing of it need reach the disk: without this option taking it
+/// down syncs the whole file system below, whoever wrote to it.
+fn never_synced(mut mount: Mount) -> Mount {
+    let is_written = |option: &String| option.starts_with("upperdir=");
+    if mount.r#type == "overlay" && mount.options.iter().any(is_written) {
+        mount.options.push("volatile".to_owned());
+    }
+    mount
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_written_and_thrown_away_is_not_synced() {
+        let options = |kind: &str, options: &[&str]| {
+            let mount = never_synced(Mount {
+                r#type: kind.to_owned(),
+                options: options.iter().map(|&option| option.to_owned()).collect(),
+                ..Mount::default()
+            });
+            mount.options.join(",")
+        };
+        let written = ["lowerdir=/a", "upperdir=/u", "workdir=/w"];
+        assert_eq!(
+            options("overlay", &written),
+            "lowerdir=/a,upperdir=/u,workdir=/w,volatile"
+        );
+        assert_eq!(options("overlay", &["lowerdir=/a:/b"]), "lowerdir=/a:/b");
+        assert_eq!(options("bind", &["rbind", "rw"]), "rbind,rw");
     }
 }
