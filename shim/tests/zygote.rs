@@ -23,7 +23,7 @@ use rustix::net::{
     SocketType,
 };
 use rustix::process::{Pid, Signal};
-use support::{Fixture, PATIENCE, client, patience, wait_for};
+use support::{Fixture, PATIENCE, client, patience, wait_for, wait_for_or_say};
 
 struct Zygote {
     process: Child,
@@ -128,10 +128,18 @@ impl Shim {
     }
 
     async fn answers(&self) {
-        let request = api::ConnectRequest::default();
-        let client = client(&self.socket).await;
-        let answer = client.connect(patience(), &request).await.unwrap();
-        assert_eq!(answer.shim_pid, self.pid);
+        // In an event loop of its own, with whose end the client's connection is gone for certain.
+        let socket = self.socket.clone();
+        let asked = std::thread::spawn(move || {
+            let mut event_loop = tokio::runtime::Builder::new_current_thread();
+            let event_loop = event_loop.enable_all().build().unwrap();
+            event_loop.block_on(async {
+                let request = api::ConnectRequest::default();
+                let client = client(&socket).await;
+                client.connect(patience(), &request).await.unwrap()
+            })
+        });
+        assert_eq!(asked.join().unwrap().shim_pid, self.pid);
         // Whose socket it is can be asked of the socket.
         let stream = std::os::unix::net::UnixStream::connect(&self.socket).unwrap();
         let peer = rustix::net::sockopt::socket_peercred(&stream).unwrap();
@@ -264,15 +272,12 @@ async fn a_forked_shim_has_its_own_descriptors_session_and_name() {
     shim.answers().await;
     let open = |pid: u32| -> Vec<String> {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-        let mut open: Vec<_> = entries
-            .map(|entry| fs::read_link(entry.unwrap().path()).unwrap())
+        // One that is closed between the two looks is none.
+        let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let mut open: Vec<_> = targets
             .map(|target| {
-                target
-                    .to_string_lossy()
-                    .split(':')
-                    .next()
-                    .unwrap()
-                    .to_owned()
+                let target = target.to_string_lossy();
+                target.split(':').next().unwrap_or_default().to_owned()
             })
             .collect();
         open.sort();
@@ -280,11 +285,12 @@ async fn a_forked_shim_has_its_own_descriptors_session_and_name() {
     };
     // Its listener is its only socket once the answered connection is gone: neither the zygote's nor its elder's.
     let sockets = |of: &[String]| of.iter().filter(|at| *at == "socket").count();
-    wait_for("descriptors of its own alone", || {
+    let alone = || {
         let (own, elder) = (open(shim.pid), open(elder.pid));
-        sockets(&own) == 1 && own == elder && !own.contains(&"/dev/zero".to_owned())
-    })
-    .await;
+        let alone = sockets(&own) == 1 && own == elder && !own.contains(&"/dev/zero".to_owned());
+        if alone { Ok(()) } else { Err((own, elder)) }
+    };
+    wait_for_or_say("descriptors of its own alone", alone).await;
     let pid = Pid::from_raw(shim.pid.cast_signed()).unwrap();
     assert_eq!(rustix::process::getsid(Some(pid)).unwrap(), pid);
     let shown = fs::read_to_string(format!("/proc/{}/cmdline", shim.pid)).unwrap();

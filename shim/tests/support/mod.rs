@@ -144,11 +144,19 @@ pub fn patience() -> Context {
 
 /// Waits until `condition` holds.
 pub async fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    wait_for_or_say(what, || condition().then_some(()).ok_or("")).await;
+}
+
+/// Waits until `condition` holds; tells its last word when it never does.
+pub async fn wait_for_or_say<E: std::fmt::Debug>(
+    what: &str,
+    condition: impl Fn() -> Result<(), E>,
+) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition() {
+    while let Err(word) = condition() {
         assert!(
             tokio::time::Instant::now() < deadline,
-            "{what} did not come"
+            "{what} did not come: {word:?}"
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
