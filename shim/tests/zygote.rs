@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -274,21 +275,26 @@ async fn a_forked_shim_has_its_own_descriptors_session_and_name() {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         // One that is closed between the two looks is none.
         let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        let mut open: Vec<_> = targets
-            .map(|target| {
-                let target = target.to_string_lossy();
-                target.split(':').next().unwrap_or_default().to_owned()
-            })
-            .collect();
-        open.sort();
-        open
+        targets
+            .map(|target| target.to_string_lossy().into_owned())
+            .collect()
     };
-    // Its listener is its only socket once the answered connection is gone: neither the zygote's nor its elder's.
-    let sockets = |of: &[String]| of.iter().filter(|at| *at == "socket").count();
+    let sockets = |of: &[String]| -> BTreeSet<String> {
+        let sockets = of.iter().filter(|target| target.starts_with("socket:"));
+        sockets.cloned().collect()
+    };
+    // As many as its elder, once the answered connections are gone, and no socket of its or the zygote's.
     let alone = || {
         let (own, elder) = (open(shim.pid), open(elder.pid));
-        let alone = sockets(&own) == 1 && own == elder && !own.contains(&"/dev/zero".to_owned());
-        if alone { Ok(()) } else { Err((own, elder)) }
+        let parent = open(zygote.process.id());
+        let apart = [&elder, &parent]
+            .iter()
+            .all(|other| sockets(&own).is_disjoint(&sockets(other)));
+        if apart && own.len() == elder.len() && !own.contains(&"/dev/zero".to_owned()) {
+            Ok(())
+        } else {
+            Err((own, elder, parent))
+        }
     };
     wait_for_or_say("descriptors of its own alone", alone).await;
     let pid = Pid::from_raw(shim.pid.cast_signed()).unwrap();
