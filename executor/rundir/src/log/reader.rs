@@ -175,10 +175,18 @@ impl LogReader {
         let offset = current.read_to - self.unread.len() as u64;
         let path = segment::path(&self.dir, self.index + 1);
         let Some((file, header)) = segment::open(&path)? else {
-            if !self.unread.is_empty() && self.has_record_behind(offset)? {
-                return Err(self.corrupt(offset, problem));
+            if self.unread.is_empty() {
+                return Ok(false);
             }
-            return Ok(false);
+            return match self.look_behind(offset)? {
+                Behind::Nothing => Ok(false),
+                // Into an empty buffer, from where it begins.
+                Behind::WrittenMeanwhile => {
+                    self.read_again(offset);
+                    Ok(true)
+                }
+                Behind::Record => Err(self.corrupt(offset, problem)),
+            };
         };
         // The writer may have gone on here between our read and its opening the next segment.
         if self.unread.len() < FRAME_BYTES_MAX && self.fill()? {
@@ -193,10 +201,17 @@ impl LogReader {
         Ok(true)
     }
 
-    /// Whether a good record lies behind the bad one at `offset`: then it is no torn tail.
-    fn has_record_behind(&mut self, offset: u64) -> Result<bool, LogError> {
+    fn read_again(&mut self, offset: u64) {
+        if let Some(segment) = self.segment.as_mut() {
+            segment.read_to = offset;
+        }
+        self.unread = 0..0;
+    }
+
+    /// What lies behind the bad record at `offset`: nothing good behind a torn tail.
+    fn look_behind(&mut self, offset: u64) -> Result<Behind, LogError> {
         let Some(segment) = &self.segment else {
-            return Ok(false);
+            return Ok(Behind::Nothing);
         };
         let len = segment
             .file
@@ -204,7 +219,7 @@ impl LogReader {
             .map_err(LogError::io("stat", &segment.path))?
             .len();
         if self.torn == Some((offset, len)) {
-            return Ok(false);
+            return Ok(Behind::Nothing);
         }
         let mut tail = vec![
             0;
@@ -213,16 +228,31 @@ impl LogReader {
         ];
         let count = read_up_to(&segment.file, &mut tail, offset)
             .map_err(LogError::io("read", &segment.path))?;
-        let found = scan(&tail[..count], segment.salt, self.next_id);
-        if !found {
-            self.torn = Some((offset, len));
+        let tail = &tail[..count];
+        // A writer at work may have written it to its end, and more, since it was read half.
+        if matches!(decode(tail, segment.salt), Decoded::Whole(frame) if frame.id == self.next_id) {
+            return Ok(Behind::WrittenMeanwhile);
         }
-        Ok(found)
+        if scan(tail, segment.salt, self.next_id) {
+            return Ok(Behind::Record);
+        }
+        self.torn = Some((offset, len));
+        Ok(Behind::Nothing)
     }
 
     fn corrupt(&self, offset: u64, problem: &'static str) -> LogError {
         LogError::corrupt(&segment::path(&self.dir, self.index), offset, problem)
     }
+}
+
+/// What [`LogReader::look_behind`] finds.
+enum Behind {
+    /// No good record: the tail is torn, or being written.
+    Nothing,
+    /// The very record, whole by now.
+    WrittenMeanwhile,
+    /// A later one: this one was damaged.
+    Record,
 }
 
 impl Segment {

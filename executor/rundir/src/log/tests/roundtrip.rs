@@ -200,3 +200,30 @@ fn a_line_too_long_is_refused_whole() {
     assert!(matches!(error, LogError::LineTooLong(_)), "{error}");
     assert_eq!(writer.totals(), crate::LogTotals::default());
 }
+#[test]
+fn a_writer_at_work_is_never_taken_for_damage() {
+    const LINES: u64 = 60_000;
+    let scratch = scratch();
+    let mut reader = LogReader::open(&scratch.run, 0).unwrap();
+    let run = scratch.run.clone();
+    let writing = std::thread::spawn(move || {
+        let mut writer = LogWriter::create(&run, u64::MAX).unwrap();
+        let line = [b'l'; 900];
+        for _ in 0..LINES {
+            let put = writer.append(Stream::Stdout, &line, true, false, 1);
+            assert!(put.unwrap().is_some());
+        }
+        writer.flush().unwrap();
+    });
+    let mut last = 0;
+    while last < LINES {
+        match reader.next().unwrap() {
+            Some(record) => {
+                last += 1;
+                assert_eq!(record.id, last);
+            }
+            None => std::thread::yield_now(),
+        }
+    }
+    writing.join().unwrap();
+}
