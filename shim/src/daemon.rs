@@ -5,6 +5,7 @@
 //!  signalfd: SIGCHLD ─► Reaper::sweep      SIGTERM, SIGINT ─► end, unless a container is held
 //! ```
 //!
+//! A daemon that `start` did not live to tell of (containerd kills it when its client goes away) ends at once.
 //! containerd says Shutdown only to a daemon it has started itself. One forked from the zygote serves one task:
 //! it ends with it, or when none has come for long ([`Lifetime::OneTask`]).
 //!
@@ -16,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use ttrpc::asynchronous::Server;
 use ttrpc::asynchronous::transport::Listener;
@@ -69,7 +71,8 @@ pub(crate) fn run(args: &Args) -> Result<(), DaemonError> {
         logger::init(bundle, &args.id, args.debug);
     }
     let listener = inherited_listener().map_err(failed("take over the socket"))?;
-    run_on(args, listener, Lifetime::Group)
+    let start = inherited_pipe().map_err(failed("take over the pipe of `start`"))?;
+    serve_on(args, listener, Lifetime::Group, start)
 }
 
 /// Serves on `listener` until the end. Starts the event loop: nothing may fork afterwards.
@@ -77,6 +80,15 @@ pub(crate) fn run_on(
     args: &Args,
     listener: UnixListener,
     lifetime: Lifetime,
+) -> Result<(), DaemonError> {
+    serve_on(args, listener, lifetime, None)
+}
+
+fn serve_on(
+    args: &Args,
+    listener: UnixListener,
+    lifetime: Lifetime,
+    start: Option<OwnedFd>,
 ) -> Result<(), DaemonError> {
     sys::ignore_sigpipe();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -94,7 +106,7 @@ pub(crate) fn run_on(
         .on_thread_park(idle::before_sleep)
         .build()
         .map_err(failed("make the event loop"))?;
-    runtime.block_on(serve(args, listener, signals, lifetime))
+    runtime.block_on(serve(args, listener, signals, lifetime, start))
 }
 
 /// The socket `start` has put on stdin; stdin becomes /dev/null.
@@ -105,11 +117,42 @@ fn inherited_listener() -> io::Result<UnixListener> {
     Ok(UnixListener::from(socket))
 }
 
+/// The pipe from `start` that is stdout, if it is one; stdout becomes /dev/null.
+fn inherited_pipe() -> io::Result<Option<OwnedFd>> {
+    use rustix::fs::{FileType, fstat};
+    let pipe = io::stdout().as_fd().try_clone_to_owned()?;
+    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&null)?;
+    if FileType::from_raw_mode(fstat(&pipe)?.st_mode) != FileType::Fifo {
+        return Ok(None);
+    }
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    Ok(Some(pipe))
+}
+
+/// Returns if `start` has died before it could tell containerd of this daemon: then nobody ever will.
+async fn unheard_of(start: Option<OwnedFd>) {
+    let watched = start.map(polled).transpose();
+    let Ok(Some(pipe)) = watched else {
+        return std::future::pending().await;
+    };
+    let told = pipe.async_io(Interest::READABLE, |pipe| {
+        let mut byte = [0];
+        Ok(rustix::io::read(pipe, &mut byte)? > 0)
+    });
+    // What cannot be read tells nothing.
+    if told.await.unwrap_or(true) {
+        drop(pipe);
+        std::future::pending().await
+    }
+}
+
 async fn serve(
     args: &Args,
     listener: UnixListener,
     signals: OwnedFd,
     lifetime: Lifetime,
+    start: Option<OwnedFd>,
 ) -> Result<(), DaemonError> {
     let reaper = Reaper::default();
     let publisher = Publisher::start(&args.namespace, std::env::var("TTRPC_ADDRESS").ok());
@@ -138,6 +181,7 @@ async fn serve(
         () = unused(&shim), if lifetime == Lifetime::OneTask => {
             log::warn!("no task came within {UNUSED_SECONDS_MAX} s: ending");
         }
+        () = unheard_of(start) => log::warn!("containerd was not told of this shim: ending"),
     }
     shim.remove_socket();
     publisher.flush().await;

@@ -65,10 +65,15 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn main() -> ExitCode {
     match run() {
-        Ok(output) => {
+        Ok(Output { text, told }) => {
             let mut stdout = std::io::stdout().lock();
-            match stdout.write_all(&output).and_then(|()| stdout.flush()) {
-                Ok(()) => ExitCode::SUCCESS,
+            match stdout.write_all(&text).and_then(|()| stdout.flush()) {
+                Ok(()) => {
+                    if let Some(told) = told {
+                        told.tell();
+                    }
+                    ExitCode::SUCCESS
+                }
                 // Nobody reads the answer; there is no place left to say so.
                 Err(_) => ExitCode::FAILURE,
             }
@@ -81,24 +86,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// What to print, and who is to know that it was.
+struct Output {
+    text: Vec<u8>,
+    told: Option<start::Told>,
+}
+
+impl From<Vec<u8>> for Output {
+    fn from(text: Vec<u8>) -> Self {
+        Self { text, told: None }
+    }
+}
+
 /// Does what the command line says; returns what to print.
-fn run() -> Result<Vec<u8>, String> {
+fn run() -> Result<Output, String> {
     let args = Args::parse(std::env::args().skip(1)).map_err(|error| error.to_string())?;
-    match args.action {
-        Action::Start => start::run(&args).map_err(|error| error::chain(&error)),
-        Action::Delete => delete::run(&args).map_err(|error| error::chain(&error)),
+    let output: Vec<u8> = match args.action {
+        Action::Start => return start::run(&args).map_err(|error| error::chain(&error)),
+        Action::Delete => delete::run(&args).map_err(|error| error::chain(&error))?,
         Action::Daemon => daemon::run(&args)
             .map(|()| Vec::new())
-            .map_err(|error| error::chain(&error)),
+            .map_err(|error| error::chain(&error))?,
         Action::Zygote => zygote::run(&args)
             .map(|()| Vec::new())
-            .map_err(|error| error::chain(&error)),
-        Action::Info => info::run().map_err(|error| error::chain(&error)),
-        Action::Version => Ok(format!(
+            .map_err(|error| error::chain(&error))?,
+        Action::Info => info::run().map_err(|error| error::chain(&error))?,
+        Action::Version => format!(
             "{}:\n  Version:  {}\n",
             env!("CARGO_PKG_NAME"),
             env!("CARGO_PKG_VERSION")
         )
-        .into_bytes()),
-    }
+        .into_bytes(),
+    };
+    Ok(output.into())
 }

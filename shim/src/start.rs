@@ -1,7 +1,7 @@
 //! `start`: find or bring up the daemon for a container and tell containerd its address.
 //!
 //! ```text
-//!  containerd ──exec──► start ──bind socket──► spawn self "daemon" (socket is its stdin, new session)
+//!  containerd ──exec──► start ──bind socket──► spawn self "daemon" (socket is its stdin, a pipe its stdout, new session)
 //!      ▲                  │                        │
 //!      └──── address ─────┘◄── oom_score_adj, shim cgroup set from here, before the answer
 //! ```
@@ -10,7 +10,7 @@
 //! reads stdout and stderr as one); no descriptor of `start` survives in the daemon but the socket.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, PipeWriter, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::args::Args;
 use crate::bootstrap::{self, INPUT_BYTES_MAX, Input};
 use crate::bundle::{BundleError, Config, write_whole};
-use crate::sys;
+use crate::{Output, sys};
 
 /// Where sockets are when containerd names no place. The path with 64 hex digits stays below the 107
 /// bytes a socket address holds, whatever the container is called.
@@ -64,8 +64,23 @@ fn failed(
     }
 }
 
-/// Does it all; on success returns the bytes to print.
-pub(crate) fn run(args: &Args) -> Result<Vec<u8>, StartError> {
+/// The way to tell the daemon that its address was printed. Dropped without a word, it tells that nobody has heard
+/// of the daemon and nobody will: containerd kills `start` when its own client goes away.
+pub(crate) struct Told(PipeWriter);
+
+impl Told {
+    /// The address was printed.
+    pub(crate) fn tell(mut self) {
+        use std::io::Write;
+        log_failure(self.0.write_all(&[TOLD]));
+    }
+}
+
+/// The one byte the daemon is told with.
+const TOLD: u8 = b'!';
+
+/// Does it all; on success returns what to print.
+pub(crate) fn run(args: &Args) -> Result<Output, StartError> {
     let bundle = std::env::current_dir().map_err(failed("find the working directory", "."))?;
     let mut bytes = Vec::new();
     io::stdin()
@@ -82,8 +97,10 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, StartError> {
         config.group(&args.id),
     );
 
+    let mut told = None;
     if let Some(listener) = claim(&socket)? {
-        let mut daemon = spawn_daemon(args, &bundle, &socket, listener)?;
+        let (mut daemon, writer) = spawn_daemon(args, &bundle, &socket, listener)?;
+        told = Some(Told(writer));
         if let Err(error) = place(daemon.id(), &input.options.shim_cgroup) {
             // A daemon in the wrong place is worse than none.
             log_failure(daemon.kill());
@@ -97,7 +114,8 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, StartError> {
         &bundle.join("address"),
         format!("unix://{socket}").as_bytes(),
     )?;
-    bootstrap::answer(input.dialect, &socket).map_err(StartError::Answer)
+    let text = bootstrap::answer(input.dialect, &socket).map_err(StartError::Answer)?;
+    Ok(Output { text, told })
 }
 
 /// The socket of a shim: named after all that makes it unique, at a length that always fits.
@@ -156,7 +174,8 @@ fn spawn_daemon(
     bundle: &Path,
     socket: &Path,
     listener: UnixListener,
-) -> Result<Child, StartError> {
+) -> Result<(Child, PipeWriter), StartError> {
+    let (reader, writer) = io::pipe().map_err(failed("make", "a pipe"))?;
     // The binary's own name, so that `ps` tells what it is; a replaced binary is still reachable.
     let own = std::env::current_exe()
         .ok()
@@ -177,10 +196,11 @@ fn spawn_daemon(
         .arg("daemon")
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(listener)))
-        .stdout(Stdio::null())
+        .stdout(Stdio::from(reader))
         .stderr(Stdio::null());
     sys::new_session(&mut command);
-    command.spawn().map_err(failed("execute", own))
+    let daemon = command.spawn().map_err(failed("execute", own))?;
+    Ok((daemon, writer))
 }
 
 /// Gives the daemon its oom_score_adj (one more than containerd's, so that the kernel takes it first) and

@@ -244,6 +244,18 @@ async fn delete_after_the_daemons_death_clears_up() {
     assert!(!socket.exists(), "the dead daemon's socket is left");
 }
 
+#[tokio::test(flavor = "current_thread")]
+async fn a_daemon_nobody_was_told_of_ends() {
+    let fixture = Fixture::new("exit 0");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = fixture.run_start(writer.into());
+    assert!(!output.status.success(), "its answer went nowhere");
+    let address = fs::read_to_string(fixture.bundle().join("address")).unwrap();
+    let socket = std::path::PathBuf::from(address.strip_prefix("unix://").unwrap());
+    wait_for("the daemon's end", || !socket.exists()).await;
+}
+
 /// Reparented to whoever reaps here, the dead may stay zombies.
 fn is_gone(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use containerd_shim_protos::api;
@@ -80,6 +80,15 @@ impl Fixture {
 
     /// Runs `start` as containerd ≥ 2.3 does (an older one cannot name a directory for the socket); returns the socket.
     pub fn start(&self) -> PathBuf {
+        let output = self.run_start(Stdio::piped());
+        assert!(output.status.success(), "start failed");
+        let answer = BootstrapResult::parse_from_bytes(&output.stdout).unwrap();
+        assert_eq!((answer.version, answer.protocol.as_str()), (3, "ttrpc"));
+        PathBuf::from(answer.address.strip_prefix("unix://").unwrap())
+    }
+
+    /// Runs `start` with its answer going to `stdout`.
+    pub fn run_start(&self, stdout: Stdio) -> Output {
         let params = BootstrapParams {
             instance_id: self.id.clone(),
             namespace: "test".to_owned(),
@@ -99,16 +108,12 @@ impl Fixture {
             .current_dir(self.bundle())
             .env_remove("TTRPC_ADDRESS")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .spawn()
             .unwrap();
         let bytes = params.write_to_bytes().unwrap();
         child.stdin.take().unwrap().write_all(&bytes).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "start failed");
-        let answer = BootstrapResult::parse_from_bytes(&output.stdout).unwrap();
-        assert_eq!((answer.version, answer.protocol.as_str()), (3, "ttrpc"));
-        PathBuf::from(answer.address.strip_prefix("unix://").unwrap())
+        child.wait_with_output().unwrap()
     }
 
     pub fn create_request(&self) -> api::CreateTaskRequest {
