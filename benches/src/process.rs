@@ -176,6 +176,14 @@ pub(crate) fn find(name: &str, argument: &str) -> anyhow::Result<u32> {
     }
 }
 
+/// The only process of program `name`.
+pub(crate) fn only(name: &str) -> anyhow::Result<u32> {
+    match all_of(name)?.as_slice() {
+        [(pid, _)] => Ok(*pid),
+        several => bail!("{} processes are called {name}", several.len()),
+    }
+}
+
 fn file(pid: u32, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{name}"))
 }

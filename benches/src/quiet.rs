@@ -32,6 +32,11 @@ pub(crate) fn wait() -> bool {
     false
 }
 
+/// CPU time of the whole machine so far, waiting and idling left out, in ticks.
+pub(crate) fn busy_ticks() -> Option<u64> {
+    now().map(|times| times.all - times.idle)
+}
+
 fn now() -> Option<CpuTimes> {
     parse(&fs::read_to_string("/proc/stat").ok()?)
 }

@@ -10,22 +10,35 @@
 
 mod commands;
 mod davit;
+mod meter;
 mod stress;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 
+use self::meter::{Cpu, Daemons};
 use crate::bundle;
 use crate::davit::Davit;
 use crate::peers::Peer;
+use crate::process;
 use crate::sample::{Quantity, Sample};
 use crate::session::{self, Bench, Options};
 use crate::stage::Stage;
 use crate::target::{Bound, Target};
 
 const PEERS: [&str; 5] = ["davit", "ctr-runc", "ctr-crun", "containerd-stress", "crun"];
+
+/// Runs under way at once, and what is measured then.
+#[derive(Clone, Copy)]
+struct Level {
+    concurrency: u32,
+    rate: Quantity,
+    cpu: Quantity,
+    cpu_containerd: Quantity,
+    cpu_executor: Quantity,
+}
 
 const fn rate(name: &'static str) -> Quantity {
     Quantity {
@@ -36,29 +49,64 @@ const fn rate(name: &'static str) -> Quantity {
     }
 }
 
-/// Runs under way at once, and what they are reported as.
-const LEVELS: [(u32, Quantity); 7] = [
-    (1, rate("rate_1")),
-    (2, rate("rate_2")),
-    (4, rate("rate_4")),
-    (8, rate("rate_8")),
-    (16, rate("rate_16")),
-    (32, rate("rate_32")),
-    (64, rate("rate_64")),
+const fn cpu(name: &'static str, spans: &'static str) -> Quantity {
+    Quantity {
+        name,
+        unit: "ms",
+        spans,
+    }
+}
+
+macro_rules! level {
+    ($concurrency:literal) => {
+        Level {
+            concurrency: $concurrency,
+            rate: rate(concat!("rate_", $concurrency)),
+            cpu: cpu(
+                concat!("cpu_", $concurrency),
+                "CPU time of the whole machine in that time, for one run: everybody's, and the kernel's",
+            ),
+            cpu_containerd: cpu(
+                concat!("cpu_containerd_", $concurrency),
+                "containerd's part of it",
+            ),
+            cpu_executor: cpu(
+                concat!("cpu_executor_", $concurrency),
+                "the executor's part of it; the rest is shims, OCI runtime, jobs, load generator, kernel threads",
+            ),
+        }
+    };
+}
+
+const LEVELS: [Level; 7] = [
+    level!(1),
+    level!(2),
+    level!(4),
+    level!(8),
+    level!(16),
+    level!(32),
+    level!(64),
 ];
 const CONCURRENCY_MAX: u32 = 64;
 
+/// In the order of the report: all rates first.
+const QUANTITIES: [Quantity; 4 * LEVELS.len()] = {
+    let mut all = [LEVELS[0].rate; 4 * LEVELS.len()];
+    let mut at = 0;
+    while at < LEVELS.len() {
+        let level = LEVELS[at];
+        all[at] = level.rate;
+        all[LEVELS.len() + 3 * at] = level.cpu;
+        all[LEVELS.len() + 3 * at + 1] = level.cpu_containerd;
+        all[LEVELS.len() + 3 * at + 2] = level.cpu_executor;
+        at += 1;
+    }
+    all
+};
+
 const BENCH: Bench<'_> = Bench {
     peers: &PEERS,
-    quantities: &[
-        LEVELS[0].1,
-        LEVELS[1].1,
-        LEVELS[2].1,
-        LEVELS[3].1,
-        LEVELS[4].1,
-        LEVELS[5].1,
-        LEVELS[6].1,
-    ],
+    quantities: &QUANTITIES,
     targets: &[
         Target::Ratio("rate_8: davit / ctr-runc", Bound::AtLeast(6.0)),
         Target::Ratio("rate_8: davit / crun", Bound::AtLeast(0.6)),
@@ -91,11 +139,10 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let levels = chosen(&arguments.concurrency)?;
     session::measure(&arguments.options, &BENCH, |name, stage| {
         let load = Load::prepare(name, stage)?;
-        let cell = |&(concurrency, quantity): &(u32, Quantity)| {
+        let cell = |&level: &Level| {
             Box::new(Cell {
                 name,
-                concurrency,
-                quantity,
+                level,
                 warm_up: Duration::from_secs(arguments.warm_up_seconds),
                 window: Duration::from_secs(arguments.seconds),
                 load: load.clone(),
@@ -106,20 +153,22 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     })
 }
 
-fn chosen(concurrency: &[u32]) -> anyhow::Result<Vec<(u32, Quantity)>> {
-    let known = |wanted: &u32| LEVELS.iter().any(|(level, _)| level == wanted);
+fn chosen(concurrency: &[u32]) -> anyhow::Result<Vec<Level>> {
+    let known = |wanted: &u32| LEVELS.iter().any(|level| level.concurrency == *wanted);
     if let Some(wrong) = concurrency.iter().find(|wanted| !known(wanted)) {
         bail!("--concurrency {wrong}: one of 1, 2, 4, 8, 16, 32, 64");
     }
-    let wanted =
-        |(level, _): &(u32, Quantity)| concurrency.is_empty() || concurrency.contains(level);
+    let wanted = |level: &Level| concurrency.is_empty() || concurrency.contains(&level.concurrency);
     Ok(LEVELS.into_iter().filter(wanted).collect())
 }
 
 /// A way to run the payload many times at once.
 #[derive(Clone)]
 enum Load {
-    Davit(Davit),
+    Davit {
+        davit: Davit,
+        executor: u32,
+    },
     Ctr {
         runtime_binary: &'static str,
     },
@@ -137,12 +186,16 @@ struct Batch {
     runs: usize,
     /// From the first request until the last one was cleaned up.
     took: Duration,
+    cpu: Cpu,
 }
 
 impl Load {
     fn prepare(name: &str, stage: &mut Stage) -> anyhow::Result<Self> {
         Ok(match name {
-            "davit" => Self::Davit(stage.davit()?),
+            "davit" => Self::Davit {
+                davit: stage.davit()?,
+                executor: stage.executor_pid()?,
+            },
             "ctr-runc" => Self::Ctr {
                 runtime_binary: "runc",
             },
@@ -164,19 +217,33 @@ impl Load {
 
     /// Begins runs until `window` is over; `batch` is a number no other batch has.
     fn run(&self, concurrency: u32, window: Duration, batch: &str) -> anyhow::Result<Batch> {
+        let containerd = Some(process::only("containerd")?);
+        let peer = Daemons {
+            containerd,
+            executor: None,
+        };
         match self {
-            Self::Davit(davit) => davit::run(davit, concurrency, window),
-            Self::Ctr { runtime_binary } => commands::run(concurrency, window, |worker, number| {
-                let id = format!("{batch}-{worker}-{number}");
-                crate::peers::ctr::run_attached(runtime_binary, None, &id)
-            }),
-            Self::Crun { bundles } => commands::run(concurrency, window, |worker, number| {
+            Self::Davit { davit, executor } => {
+                let executor = Some(*executor);
+                let daemons = Daemons {
+                    containerd,
+                    executor,
+                };
+                davit::run(davit, daemons, concurrency, window)
+            }
+            Self::Ctr { runtime_binary } => {
+                commands::run(concurrency, window, peer, |worker, number| {
+                    let id = format!("{batch}-{worker}-{number}");
+                    crate::peers::ctr::run_attached(runtime_binary, None, &id)
+                })
+            }
+            Self::Crun { bundles } => commands::run(concurrency, window, peer, |worker, number| {
                 let mut run = crate::command::of("crun", &["run", "--bundle"]);
                 run.arg(&bundles[worker])
                     .arg(format!("{batch}-{worker}-{number}"));
                 run
             }),
-            Self::Stress => stress::run(concurrency, window),
+            Self::Stress => stress::run(peer, concurrency, window),
         }
     }
 }
@@ -184,8 +251,7 @@ impl Load {
 /// One peer at one concurrency.
 struct Cell {
     name: &'static str,
-    concurrency: u32,
-    quantity: Quantity,
+    level: Level,
     warm_up: Duration,
     window: Duration,
     load: Load,
@@ -198,22 +264,32 @@ impl Peer for Cell {
     }
 
     fn measure_once(&mut self) -> anyhow::Result<Sample> {
+        let concurrency = self.level.concurrency;
         let mut measured = None;
         for window in [self.warm_up, self.window] {
             if window.is_zero() {
                 continue;
             }
             self.batches += 1;
-            let batch = format!("{}-{}-{}", self.name, self.concurrency, self.batches);
-            measured = Some(self.load.run(self.concurrency, window, &batch)?);
+            let batch = format!("{}-{concurrency}-{}", self.name, self.batches);
+            measured = Some(self.load.run(concurrency, window, &batch)?);
         }
-        let rate = measured.map_or(0.0, |batch| {
-            #[expect(clippy::cast_precision_loss, reason = "a few thousand runs")]
-            let runs = batch.runs as f64;
-            runs / batch.took.as_secs_f64()
-        });
-        ensure!(rate > 0.0, "no run succeeded");
-        Ok(Sample::from([(self.quantity, rate)]))
+        let batch = measured.context("nothing was measured: --seconds is 0")?;
+        ensure!(batch.runs > 0, "no run succeeded");
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand runs")]
+        let runs = batch.runs as f64;
+        let each_ms = |time: Duration| time.as_secs_f64() * 1_000.0 / runs;
+        let mut sample = Sample::from([
+            (self.level.rate, runs / batch.took.as_secs_f64()),
+            (self.level.cpu, each_ms(batch.cpu.machine)),
+        ]);
+        for (quantity, used) in [
+            (self.level.cpu_containerd, batch.cpu.containerd),
+            (self.level.cpu_executor, batch.cpu.executor),
+        ] {
+            sample.extend(used.map(|used| (quantity, each_ms(used))));
+        }
+        Ok(sample)
     }
 }
 
@@ -229,7 +305,11 @@ mod tests {
     #[test]
     fn levels_can_be_chosen_and_only_those_there_are() {
         let levels = |words: &[u32]| -> Vec<u32> {
-            chosen(words).unwrap().iter().map(|(n, _)| *n).collect()
+            chosen(words)
+                .unwrap()
+                .iter()
+                .map(|level| level.concurrency)
+                .collect()
         };
         assert_eq!(levels(&[]), [1, 2, 4, 8, 16, 32, 64]);
         assert_eq!(levels(&[8, 1]), [1, 8]);

@@ -7,31 +7,29 @@
 //! Runs with the bundle as working directory, dies with the shim, and is bounded in time. What went wrong is
 //! told in the runtime's own words: its last `error` line in log.json, else its stderr.
 //!
-//! Of davit's own containers under crun, start and delete are not commands: the gate is opened and the state
-//! directory removed from here ([`Runtime::open_gate`], [`Runtime::forget`]). A process less to execute each, and
-//! nothing is left out: such a container has no hooks, and its cgroup is the shim's.
+//! Of davit's own containers under crun, start and delete are not commands: [`crun`] does them.
 //!
 //! Absent on purpose: `kill`, `pause`, `resume`, `ps`, `events`. The shim holds the process (pidfd) and the cgroup
 //! itself; only a runtime whose processes are no host processes (runsc) is asked to deliver signals.
+
+mod binary;
+mod crun;
+mod supervise;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
 use davit_types::ExitStatus;
-use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
 
+use self::binary::Invocation;
+pub(crate) use self::binary::find_binary;
+use self::supervise::{COMMAND_SECONDS_MAX, supervise};
 use crate::oci_log::{last_error, read_from};
-use crate::reaper::{ChildError, Exit, Reaper};
-use crate::sys;
-
-/// Longest a single runtime command may take. Hooks and cold disks are slow; for ever is not an answer.
-const COMMAND_SECONDS_MAX: u64 = 600;
+use crate::reaper::{ChildError, Reaper};
 
 /// A failed runtime command.
 #[derive(Debug, thiserror::Error)]
@@ -113,10 +111,6 @@ pub(crate) struct Runtime {
     sandbox_network: Option<&'static str>,
 }
 
-/// Names looked for when the client asks for no runtime. runc first: it is what containerd's clients mean by
-/// silence, and what their tools look into. Runs of davit name theirs.
-const DEFAULT_BINARIES: [&str; 2] = ["runc", "crun"];
-
 impl Runtime {
     /// `binary` as found by [`find_binary`]; `root` is the state directory, namespace included.
     pub(crate) fn new(binary: PathBuf, root: PathBuf, systemd_cgroup: bool, bundle: &Path) -> Self {
@@ -161,12 +155,7 @@ impl Runtime {
         let mut command = self.command("create");
         if !creation.passed.is_empty() {
             command.arg(format!("--preserve-fds={}", creation.passed.len()));
-            sys::pass_descriptors(&mut command, creation.passed).map_err(|source| {
-                RuntimeError::Execute {
-                    binary: self.binary.clone(),
-                    source,
-                }
-            })?;
+            command.pass(creation.passed)?;
         }
         command.arg("--bundle").arg(&self.bundle);
         command.arg("--pid-file").arg(creation.pid_file);
@@ -181,56 +170,6 @@ impl Runtime {
         }
         command.arg(id);
         self.run(reaper, "create", command, creation.stdio).await
-    }
-
-    /// Lets a created container of crun's go as `crun start` does: its init waits at a FIFO. False if there is
-    /// none, so that the command may say why.
-    pub(crate) fn open_gate(&self, id: &str) -> Result<bool, RuntimeError> {
-        let path = self.state_dir(id)?.join("exec.fifo");
-        let failed = |operation| {
-            let path = path.clone();
-            move |errno: Errno| RuntimeError::State {
-                operation,
-                path,
-                source: errno.into(),
-            }
-        };
-        // Without a reader (ENXIO) the init is gone, and nobody waits.
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let gate = match open(&path, flags, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(false),
-            gate => gate.map_err(failed("open"))?,
-        };
-        rustix::io::write(&gate, &[0]).map_err(failed("write"))?;
-        // To crun a container is a created one as long as there is a gate.
-        rustix::fs::unlink(&path).map_err(failed("remove"))?;
-        Ok(true)
-    }
-
-    /// Removes what crun keeps of container `id`, which has no process any more. Fine if that is gone.
-    pub(crate) fn forget(&self, id: &str) -> Result<(), RuntimeError> {
-        let path = self.state_dir(id)?;
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RuntimeError::State {
-                operation: "remove",
-                path,
-                source,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Where crun keeps what it knows of a container.
-    fn state_dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
-        // Never above or beside: what is below is removed.
-        if matches!(id, "" | "." | "..") || id.contains('/') {
-            return Err(RuntimeError::State {
-                operation: "find the state of a container below",
-                path: self.root.clone(),
-                source: io::Error::new(io::ErrorKind::InvalidInput, format!("id `{id}`")),
-            });
-        }
-        Ok(self.root.join(id))
     }
 
     /// Lets a created container go.
@@ -313,7 +252,10 @@ impl Runtime {
         stdio: Stdio3,
     ) -> Result<(), RuntimeError> {
         let mut command = self.command(name);
-        command.args(arguments).arg(id);
+        for argument in arguments {
+            command.arg(argument);
+        }
+        command.arg(id);
         self.run(reaper, name, command, stdio).await
     }
 
@@ -321,8 +263,13 @@ impl Runtime {
         self.bundle.join("log.json")
     }
 
-    fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(&self.binary);
+    fn command(&self, name: &str) -> Invocation {
+        let mut invocation = if self.is_crun() {
+            Invocation::read_only(&self.binary)
+        } else {
+            Invocation::by_path(&self.binary)
+        };
+        let command = &mut invocation.command;
         // systemd's, inherited through containerd: crun would hold the start until the job reports itself
         // ready, and pass on sockets that are not the job's.
         for variable in [
@@ -343,23 +290,24 @@ impl Runtime {
             command.arg(format!("--network={network}"));
         }
         command.arg(name).current_dir(&self.bundle);
-        command
+        invocation
     }
 
     async fn run(
         &self,
         reaper: &Reaper,
         name: &str,
-        mut command: Command,
+        mut invocation: Invocation,
         stdio: Stdio3,
     ) -> Result<(), RuntimeError> {
         let log = self.log_path();
         let log_before = fs::metadata(&log).map_or(0, |data| data.len());
-        command
+        invocation
+            .command
             .stdin(stdio.stdin)
             .stdout(stdio.stdout)
             .stderr(stdio.stderr);
-        let exit = supervise(reaper, name, command, &self.binary).await?;
+        let exit = supervise(reaper, name, invocation).await?;
         if exit.status == ExitStatus::Code(0) {
             return Ok(());
         }
@@ -371,123 +319,5 @@ impl Runtime {
                 ExitStatus::Signal(signal) => format!("killed by signal {signal}"),
             }),
         })
-    }
-}
-
-/// Spawns a command, waits for its end within the bound, reaps it.
-async fn supervise(
-    reaper: &Reaper,
-    name: &str,
-    mut command: Command,
-    binary: &Path,
-) -> Result<Exit, RuntimeError> {
-    sys::die_with_parent(&mut command);
-    // What the command leaves behind (a container's init, say) must not be taken for a stranger.
-    let birth = reaper.expect_birth();
-    let spawned = command.spawn().map_err(|source| RuntimeError::Execute {
-        binary: binary.to_owned(),
-        source,
-    })?;
-    // Our copies of the container's streams go with it: only the container holds them now.
-    drop(command);
-    let watch = |source| RuntimeError::Watch {
-        command: name.to_owned(),
-        source,
-    };
-    let child = reaper.adopt(spawned.id().cast_signed()).map_err(watch)?;
-    let handle = child.handle.clone();
-    let waiting = child.wait();
-    tokio::pin!(waiting);
-    let bound = Duration::from_secs(COMMAND_SECONDS_MAX);
-    let result = match tokio::time::timeout(bound, &mut waiting).await {
-        Ok(exit) => exit.map_err(watch),
-        Err(_elapsed) => {
-            if let Err(error) = handle.signal(libc::SIGKILL) {
-                log::warn!("cannot kill OCI runtime {name}: {error}");
-            }
-            waiting.await.map_err(watch)?;
-            Err(RuntimeError::TimedOut {
-                command: name.to_owned(),
-            })
-        }
-    };
-    drop(birth);
-    result
-}
-
-/// Resolves the runtime to use: a path as it is, a name through PATH, nothing through the defaults.
-pub(crate) fn find_binary(wanted: &str) -> Result<PathBuf, RuntimeError> {
-    if wanted.contains('/') {
-        return Ok(PathBuf::from(wanted));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let candidates: &[&str] = if wanted.is_empty() {
-        &DEFAULT_BINARIES
-    } else {
-        &[wanted]
-    };
-    candidates
-        .iter()
-        .find_map(|name| in_path(&path, name))
-        .ok_or_else(|| RuntimeError::NotFound(candidates.join(", ")))
-}
-
-fn in_path(path: &OsStr, name: &str) -> Option<PathBuf> {
-    std::env::split_paths(path)
-        .map(|dir| dir.join(name))
-        .find(|file| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gate_is_opened_once_and_only_for_somebody_who_waits() {
-        let dir = tempfile::tempdir().unwrap();
-        let runtime = Runtime::new("/x/crun".into(), dir.path().into(), false, dir.path());
-        assert!(!runtime.open_gate("a").unwrap(), "there is none");
-        let gate = dir.path().join("a/exec.fifo");
-        fs::create_dir(gate.parent().unwrap()).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &gate,
-            rustix::fs::FileType::Fifo,
-            Mode::RWXU,
-            0,
-        )
-        .unwrap();
-        let nobody = runtime.open_gate("a").unwrap_err();
-        assert!(crate::error::chain(&nobody).contains("No such device"));
-        let reader = open(&gate, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
-        assert!(runtime.open_gate("a").unwrap());
-        let mut byte = [1];
-        assert_eq!(rustix::io::read(&reader, &mut byte), Ok(1));
-        assert!(!gate.exists());
-    }
-
-    #[test]
-    fn state_is_forgotten_and_nothing_beside_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("root");
-        fs::create_dir_all(root.join("a/b")).unwrap();
-        let runtime = Runtime::new("/x/crun".into(), root.clone(), false, dir.path());
-        runtime.forget("a").unwrap();
-        runtime.forget("a").unwrap();
-        assert!(!root.join("a").exists());
-        for id in ["", ".", "..", "../root"] {
-            assert!(runtime.forget(id).is_err(), "{id}");
-        }
-        assert!(root.exists());
-    }
-
-    #[test]
-    fn binaries_are_found_by_path_name_or_default() {
-        assert_eq!(find_binary("/x/crun").unwrap(), Path::new("/x/crun"));
-        assert!(find_binary("sh").unwrap().ends_with("sh"));
-        assert!(matches!(
-            find_binary("no-such-runtime"),
-            Err(RuntimeError::NotFound(name)) if name == "no-such-runtime"
-        ));
     }
 }

@@ -1,6 +1,6 @@
 //! The system calls that need `unsafe`: everything else of the shim forbids it.
 //!
-//! Why not safe wrappers: rustix has no signalfd and no fork and hides `si_pid` of `waitid`; `Command::pre_exec`
+//! Why not safe wrappers: rustix has no signalfd, no fork and no mount_setattr and hides `si_pid` of `waitid`; `Command::pre_exec`
 //! and taking over an inherited descriptor are unsafe by nature; `malloc_trim` is glibc's own; tokio's
 //! AsyncFd wants a promise about the descriptor.
 #![allow(
@@ -175,13 +175,16 @@ pub(crate) fn die_with_parent(command: &mut Command) {
 
 /// Most descriptors [`pass_descriptors`] hands over.
 const PASSED_FDS_MAX: usize = 4;
+/// The first of them in the child, and the first that none of them takes.
+const PASSED_FDS_FIRST: RawFd = 3;
+pub(crate) const PASSED_FDS_END: RawFd = PASSED_FDS_FIRST + 4;
 
 /// Puts `fds[i]` at descriptor `3 + i` of the child, inherited over exec.
 ///
 /// # Errors
 /// When there are more than [`PASSED_FDS_MAX`], or none is free to hold the places with.
 pub(crate) fn pass_descriptors(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<()> {
-    const FIRST: RawFd = 3;
+    const FIRST: RawFd = PASSED_FDS_FIRST;
     if fds.len() > PASSED_FDS_MAX {
         return Err(io::Error::from_raw_os_error(libc::EMFILE));
     }
@@ -216,6 +219,32 @@ pub(crate) fn pass_descriptors(command: &mut Command, fds: Vec<OwnedFd>) -> io::
             }
             Ok(())
         });
+    }
+    Ok(())
+}
+
+/// Lets nobody write through `mount`, which [`rustix::mount::open_tree`] has cloned.
+pub(crate) fn make_mount_read_only(mount: &OwnedFd) -> Result<(), Errno> {
+    let change = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is an empty string, the attributes are a whole `mount_attr`, and their size is told; the
+    // kernel only reads both.
+    let changed = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const change,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if changed < 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
 use super::{DESCRIPTORS, SHIM_PRIVATE, SHIM_PROPORTIONAL, SHIM_WAKEUPS, THREADS};
 use crate::process;
@@ -10,14 +10,7 @@ use crate::sample::Sample;
 
 /// containerd's process: there is one beside every measurement.
 pub(super) fn containerd() -> anyhow::Result<u32> {
-    let all = process::all_of("containerd")?;
-    let (pid, _) = all.first().context("no process is called containerd")?;
-    ensure!(
-        all.len() == 1,
-        "{} processes are called containerd",
-        all.len()
-    );
-    Ok(*pid)
+    process::only("containerd")
 }
 
 /// Private memory of a process, KiB.

@@ -1,10 +1,11 @@
 //! So many commands at a time, each run attached and checked for exit code and the payload's stamp.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use super::meter::{Daemons, Meter};
 use super::{Batch, is_over};
 use crate::clock;
 use crate::command;
@@ -25,9 +26,11 @@ struct Tally {
 pub(super) fn run(
     concurrency: u32,
     window: Duration,
+    daemons: Daemons,
     launch: impl Fn(usize, u32) -> Command + Sync,
 ) -> anyhow::Result<Batch> {
-    let begun = Instant::now();
+    let meter = Meter::begin(daemons)?;
+    let begun = meter.begun();
     let tallies: Vec<anyhow::Result<Tally>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..concurrency as usize)
             .map(|worker| {
@@ -53,18 +56,15 @@ pub(super) fn run(
             })
             .collect()
     });
-    let took = begun.elapsed();
     let mut all = Tally::default();
     for tally in tallies {
         let Tally { runs, lost_outputs } = tally?;
         all.runs += runs;
         all.lost_outputs += lost_outputs;
     }
+    let batch = meter.end(all.runs)?;
     all.check()?;
-    Ok(Batch {
-        runs: all.runs,
-        took,
-    })
+    Ok(batch)
 }
 
 impl Tally {
@@ -103,7 +103,10 @@ mod tests {
 
     #[test]
     fn every_worker_goes_on_until_the_time_is_over() {
-        let batch = run(2, WINDOW, |_, _| command::of("echo", &["5"])).unwrap();
+        let batch = run(2, WINDOW, Daemons::default(), |_, _| {
+            command::of("echo", &["5"])
+        })
+        .unwrap();
         assert!(batch.runs >= 2, "{batch:?}");
         assert!(batch.took >= WINDOW);
     }
@@ -111,7 +114,13 @@ mod tests {
     #[test]
     fn a_run_that_fails_or_says_something_else_fails_the_batch() {
         for words in [["false", ""], ["echo", "no stamp"]] {
-            assert!(run(1, WINDOW, |_, _| command::of(words[0], &words[1..])).is_err());
+            assert!(
+                run(1, WINDOW, Daemons::default(), |_, _| command::of(
+                    words[0],
+                    &words[1..]
+                ))
+                .is_err()
+            );
         }
     }
 

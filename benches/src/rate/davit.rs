@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use davit_rpc::local::Run;
 use tokio::task::JoinSet;
 
+use super::meter::{Daemons, Meter};
 use super::{Batch, is_over};
 use crate::clock;
 use crate::davit::{Davit, check_succeeded, payload_run, reference};
@@ -13,21 +14,23 @@ use crate::davit::{Davit, check_succeeded, payload_run, reference};
 /// Longest a whole batch may take beyond its window.
 const OVERTIME_SECONDS_MAX: u64 = 120;
 
-pub(super) fn run(davit: &Davit, concurrency: u32, window: Duration) -> anyhow::Result<Batch> {
-    let begun = Instant::now();
-    let runs = launch(davit, concurrency, window, begun)?;
+pub(super) fn run(
+    davit: &Davit,
+    daemons: Daemons,
+    concurrency: u32,
+    window: Duration,
+) -> anyhow::Result<Batch> {
+    let meter = Meter::begin(daemons)?;
+    let runs = launch(davit, concurrency, window, meter.begun())?;
     davit.wait_until_all_cleaned(&runs)?;
-    let took = begun.elapsed();
+    let batch = meter.end(runs.len())?;
     for run in &runs {
         check_succeeded(run)?;
         clock::Instant::printed(&davit.stdout(&run.id)?)
             .with_context(|| format!("run {}", run.id))?;
         davit.remove(&run.id)?;
     }
-    Ok(Batch {
-        runs: runs.len(),
-        took,
-    })
+    Ok(batch)
 }
 
 fn launch(
