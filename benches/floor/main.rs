@@ -43,7 +43,9 @@ fn launch(
     lower: &Path,
     payload: &Path,
 ) -> anyhow::Result<(String, u64)> {
-    let cgroup = Path::new(CGROUPS).join(format!("davit-bench-floor-{number}"));
+    // There may be several of this program.
+    let name = format!("davit-bench-floor-{}-{number}", std::process::id());
+    let cgroup = Path::new(CGROUPS).join(name);
     let writable = scratch.join(number.to_string());
     let (upper, work, root) = (
         writable.join("upper"),

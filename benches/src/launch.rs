@@ -119,7 +119,7 @@ fn prepare(
         "crun" | "runc" => Box::new(Bare::prepare(name, limits, stage.scratch())?),
         "podman" => Box::new(Podman::prepare(limits, stage.scratch())?),
         "docker" => Box::new(Docker::prepare(limits, stage.scratch())?),
-        "floor" => Box::new(Floor::prepare(stage.scratch())?),
+        "floor" => Box::new(Floor::prepare(stage.scratch(), 0)?),
         _ => bail!("there is no peer {name}"),
     })
 }

@@ -10,14 +10,17 @@
 
 mod commands;
 mod davit;
+mod floor;
 mod meter;
 mod stress;
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use self::floor::Floors;
 use self::meter::{Cpu, Daemons};
 use crate::bundle;
 use crate::davit::Davit;
@@ -28,7 +31,14 @@ use crate::session::{self, Bench, Options};
 use crate::stage::Stage;
 use crate::target::{Bound, Target};
 
-const PEERS: [&str; 5] = ["davit", "ctr-runc", "ctr-crun", "containerd-stress", "crun"];
+const PEERS: [&str; 6] = [
+    "davit",
+    "ctr-runc",
+    "ctr-crun",
+    "containerd-stress",
+    "crun",
+    "floor",
+];
 
 /// Runs under way at once, and what is measured then.
 #[derive(Clone, Copy)]
@@ -177,6 +187,7 @@ enum Load {
         bundles: Vec<PathBuf>,
     },
     Stress,
+    Floor(Rc<Floors>),
 }
 
 /// What a batch of runs came to.
@@ -207,6 +218,7 @@ impl Load {
                     .map(|worker| bundle::create(stage.scratch(), &format!("rate-{worker}"), None))
                     .collect::<anyhow::Result<_>>()?,
             },
+            "floor" => Self::Floor(Rc::new(Floors::prepare(stage.scratch(), CONCURRENCY_MAX)?)),
             "containerd-stress" => {
                 stress::is_there()?;
                 Self::Stress
@@ -244,6 +256,7 @@ impl Load {
                 run
             }),
             Self::Stress => stress::run(peer, concurrency, window),
+            Self::Floor(floors) => floors.run(peer, concurrency, window),
         }
     }
 }

@@ -22,9 +22,10 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Starts the launcher on a plain directory with the payload, in `scratch`.
-    pub(crate) fn prepare(scratch: &Path) -> anyhow::Result<Self> {
-        let (lower, writable) = (scratch.join("floor-lower"), scratch.join("floor"));
+    /// Starts the launcher on a plain directory with the payload, in `scratch`; `number` tells several apart.
+    pub(crate) fn prepare(scratch: &Path, number: u32) -> anyhow::Result<Self> {
+        let lower = scratch.join(format!("floor-lower-{number}"));
+        let writable = scratch.join(format!("floor-{number}"));
         for directory in [&lower, &writable] {
             std::fs::create_dir(directory)
                 .with_context(|| format!("create {}", directory.display()))?;
@@ -48,16 +49,10 @@ impl Floor {
             answers: BufReader::new(answers),
         })
     }
-}
 
-impl Peer for Floor {
-    fn name(&self) -> &'static str {
-        "floor"
-    }
-
-    fn measure_once(&mut self) -> anyhow::Result<Sample> {
+    /// One launch: when the payload's first instruction was, and when nothing was left.
+    pub(crate) fn launch(&mut self) -> anyhow::Result<(Instant, Instant)> {
         let mut answer = String::new();
-        let submitted = Instant::now();
         self.requests.write_all(b"\n").context("ask the launcher")?;
         self.answers
             .read_line(&mut answer)
@@ -67,8 +62,20 @@ impl Peer for Floor {
             words.len() == 2,
             "{PROGRAM} ended; its error is above: {answer:?}"
         );
-        let [first, cleaned] = [words[0], words[1]].map(|word| Instant::printed(word.as_bytes()));
-        launch_sample(submitted, first?, cleaned?)
+        let instant = |word: &str| Instant::printed(word.as_bytes());
+        Ok((instant(words[0])?, instant(words[1])?))
+    }
+}
+
+impl Peer for Floor {
+    fn name(&self) -> &'static str {
+        "floor"
+    }
+
+    fn measure_once(&mut self) -> anyhow::Result<Sample> {
+        let submitted = Instant::now();
+        let (first, cleaned) = self.launch()?;
+        launch_sample(submitted, first, cleaned)
     }
 }
 
