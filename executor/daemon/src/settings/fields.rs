@@ -272,6 +272,11 @@ const WARM: &[Field] = &[
         },
         "Time without a run of their kind after which the last of them is removed.",
     ),
+    field(
+        "memory_stall_ms",
+        Kind::Integer { min: 0, max: 2_000 },
+        "Memory runs short when tasks of the host wait for it for so many milliseconds of two seconds (PSI): all are removed then, and none is made for 30 s. 0 never removes them for that.",
+    ),
 ];
 
 const INSTANCE_TYPE: &[Field] = &[

@@ -110,6 +110,8 @@ pub struct WarmSettings {
     pub slots_max: usize,
     /// Time without a run of its kind after which the last one goes.
     pub idle_seconds: u64,
+    /// Waiting of the host's tasks for memory, within two seconds, upon which all go; 0: none does.
+    pub memory_stall_ms: u64,
 }
 
 /// A size runs can ask for (A7).
@@ -198,6 +200,7 @@ impl Default for Settings {
                 slots_per_profile: 4,
                 slots_max: 16,
                 idle_seconds: 300,
+                memory_stall_ms: 150,
             },
             instance_types: InstanceTypeSettings::built_in(),
             reap: ReapSettings { age_seconds: 300 },

@@ -27,7 +27,7 @@ pub(crate) async fn keep(host: Arc<Host>) {
     host.containerd.when_known().await;
     let turns = Arc::new(Semaphore::new(DESTROYED_AT_ONCE_MAX));
     let mut tasks = JoinSet::new();
-    let pressure = pressure::watch();
+    let pressure = pressure::watch(host.settings.warm.memory_stall_ms);
     let mut short_until = None;
     loop {
         let work = pool.work();

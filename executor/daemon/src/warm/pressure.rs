@@ -12,14 +12,18 @@ use tokio::sync::Notify;
 
 /// Where the kernel tells of it.
 const MEMORY: &str = "/proc/pressure/memory";
-/// Some task waited for memory for 150 ms within two seconds. The kernel takes the last byte for the end.
-const TRIGGER: &str = "some 150000 2000000\0";
+/// The time in which waiting is added up, milliseconds. Those without privileges may have multiples of this one.
+const WINDOW_MS: u64 = 2_000;
 
-/// Told each time memory runs short; never where the kernel does not tell.
-pub(super) fn watch() -> Arc<Notify> {
+/// Told each time some task has waited for memory for `stall_ms` of [`WINDOW_MS`]; never if that is 0, or where the
+/// kernel does not tell.
+pub(super) fn watch(stall_ms: u64) -> Arc<Notify> {
     let told = Arc::new(Notify::new());
+    if stall_ms == 0 {
+        return told;
+    }
     let tell = Arc::clone(&told);
-    let watching = open().and_then(|trigger| {
+    let watching = open(stall_ms).and_then(|trigger| {
         let thread = std::thread::Builder::new().name("memory-pressure".to_owned());
         thread.spawn(move || wait(&trigger, &tell))
     });
@@ -29,9 +33,11 @@ pub(super) fn watch() -> Arc<Notify> {
     told
 }
 
-fn open() -> io::Result<File> {
+fn open(stall_ms: u64) -> io::Result<File> {
     let mut trigger = File::options().read(true).write(true).open(MEMORY)?;
-    trigger.write_all(TRIGGER.as_bytes())?;
+    // In microseconds; the kernel takes the last byte for the end.
+    let words = format!("some {} {}\0", stall_ms * 1_000, WINDOW_MS * 1_000);
+    trigger.write_all(words.as_bytes())?;
     Ok(trigger)
 }
 
