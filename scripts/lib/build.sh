@@ -12,22 +12,31 @@ target_dir() {
   printf '%s\n' "${CARGO_TARGET_DIR:-$(repository)/target}"
 }
 
-# Builds what runs on hosts and the behaviour tests; prints their directory.
+# Builds what runs on hosts and the behaviour tests; prints their directory. The shim is built apart: built
+# together, cargo would give it every feature of tokio that the executor asks for.
 build_release() {
   install_build_packages
   say "building davit (release)"
-  (cd "$(repository)" && cargo build --release --locked \
-    -p davit -p containerd-shim-davit-v1 -p davit-vm-tests) >&2
+  (
+    cd "$(repository)" || exit 1
+    cargo build --release --locked -p davit -p davit-vm-tests
+    cargo build --release --locked -p containerd-shim-davit-v1
+  ) >&2
   printf '%s/release\n' "$(target_dir)"
 }
 
-# Builds the tests that want a real host beside them, and the shim they start; prints the tests' names,
-# which lie in target/debug/deps.
+# Builds all tests, and the shim that some start; prints the path of each binary that holds tests for
+# scripts/lib/host-tests whose names hold $1.
 build_host_tests() {
+  local binary
   (
     cd "$(repository)" || exit 1
     cargo build --locked -p containerd-shim-davit-v1 >&2
-    cargo test --locked --no-run -p davit-executor -p davit-cgroup -p containerd-shim-davit-v1 \
-      --test host --test runs --test reconnect --test kernel --test slots --message-format=json
-  ) | sed -n 's|.*"kind":\["test"\].*"executable":"[^"]*/\([^"/]*\)".*|\1|p'
+    cargo test --workspace --locked --no-run --message-format=json
+  ) | sed -n 's|.*"test":true},"features":.*"executable":"\([^"]*\)".*|\1|p' |
+    while read -r binary; do
+      if "$binary" --ignored --list --format terse --skip not_a_test "$1" | grep -q ': test$'; then
+        printf '%s\n' "$binary"
+      fi
+    done
 }

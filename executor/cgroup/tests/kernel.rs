@@ -1,11 +1,8 @@
 //! The kernel's side of the contract, on a real cgroup v2 file system.
 //!
-//! Runs only where `DAVIT_TEST_REAL_HOST` is set, as `scripts/test` does inside `scripts/native`:
-//! elsewhere it would make cgroups on the machine it is built on, so it says that it is skipped. That
-//! place may have no controllers; then the tests of limits are skipped too, and what they promise is
-//! left to the behaviours in VMs.
+//! They make cgroups, and so are ignored but where `scripts/test` runs them: natively, where there are no
+//! controllers, and those in `with_controllers` in a VM.
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -25,37 +22,21 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(name: &str) -> Option<Self> {
-        if std::env::var_os("DAVIT_TEST_REAL_HOST").is_none() {
-            eprintln!("skipped: run it with scripts/native, beside nobody else's cgroups");
-            return None;
-        }
+    fn new(name: &str) -> Self {
+        assert!(
+            std::env::var_os("DAVIT_TEST_REAL_HOST").is_some(),
+            "it makes cgroups: run it inside scripts/native, with scripts/lib/host-tests"
+        );
         let hierarchy = Hierarchy::find().unwrap();
         let path = CgroupPath::root()
             .child(&format!("davit-test-{name}-{}", std::process::id()))
             .unwrap();
         let cgroup = Cgroup::create(&hierarchy, &path).unwrap();
-        Some(Self {
+        Self {
             hierarchy,
             path,
             cgroup,
-        })
-    }
-
-    /// The same with all controllers, where there are all.
-    fn with_controllers(name: &str) -> Option<Self> {
-        let test = Self::new(name)?;
-        if !Controllers::FOR_RUNS
-            .without(test.hierarchy.controllers().unwrap())
-            .is_empty()
-        {
-            eprintln!("skipped: not all controllers are here");
-            return None;
         }
-        test.hierarchy
-            .enable_below(&CgroupPath::root(), Controllers::FOR_RUNS)
-            .unwrap();
-        Some(test)
     }
 
     /// A shell in the cgroup that runs `script` once it is in there.
@@ -97,10 +78,9 @@ fn cpu_us(cgroup: &Cgroup) -> u64 {
 }
 
 #[test]
+#[ignore = "needs a real host: scripts/test runs it"]
 fn frozen_processes_use_no_time_until_thawed() {
-    let Some(test) = Fixture::new("freeze") else {
-        return;
-    };
+    let test = Fixture::new("freeze");
     let mut child = test.spin(&test.cgroup);
     assert!(
         !test.cgroup.wait_frozen(BLINK).unwrap(),
@@ -126,10 +106,9 @@ fn frozen_processes_use_no_time_until_thawed() {
 }
 
 #[test]
+#[ignore = "needs a real host: scripts/test runs it"]
 fn kill_reaches_frozen_processes_and_those_below() {
-    let Some(test) = Fixture::new("kill") else {
-        return;
-    };
+    let test = Fixture::new("kill");
     let below = test.path.child("below").unwrap();
     let below = Cgroup::create(&test.hierarchy, &below).unwrap();
     let mut children = [test.spin(&test.cgroup), test.spin(&below)];
@@ -167,10 +146,9 @@ fn kill_reaches_frozen_processes_and_those_below() {
 }
 
 #[test]
+#[ignore = "needs a real host: scripts/test runs it"]
 fn the_event_file_wakes_whoever_polls_it() {
-    let Some(test) = Fixture::new("events") else {
-        return;
-    };
+    let test = Fixture::new("events");
     let mut child = test.spin(&test.cgroup);
     let mut watch = test.cgroup.events_fd().unwrap();
     assert!(watch.read().unwrap().populated);
@@ -181,10 +159,9 @@ fn the_event_file_wakes_whoever_polls_it() {
 }
 
 #[test]
+#[ignore = "needs a real host: scripts/test runs it"]
 fn an_occupied_cgroup_is_not_removed() {
-    let Some(test) = Fixture::new("busy") else {
-        return;
-    };
+    let test = Fixture::new("busy");
     let mut child = test.spin(&test.cgroup);
     assert!(!test.cgroup.try_remove().unwrap());
     let error = test.cgroup.remove().unwrap_err();
@@ -198,41 +175,12 @@ fn an_occupied_cgroup_is_not_removed() {
 }
 
 #[test]
+#[ignore = "needs a real host: scripts/test runs it"]
 fn a_used_cgroup_is_not_used_again() {
-    let Some(test) = Fixture::new("again") else {
-        return;
-    };
+    let test = Fixture::new("again");
     let error = Cgroup::create(&test.hierarchy, &test.path).unwrap_err();
     assert!(matches!(error, CgroupError::Exists(_)), "{error}");
     Cgroup::open(&test.hierarchy, &test.path).unwrap();
-}
-
-#[test]
-fn a_missing_controller_is_named() {
-    let Some(test) = Fixture::new("missing") else {
-        return;
-    };
-    let available = test.hierarchy.controllers().unwrap();
-    let missing = Controllers::FOR_RUNS.without(available);
-    if missing.is_empty() {
-        eprintln!("skipped: this place has all controllers");
-        return;
-    }
-    let error = test
-        .hierarchy
-        .enable_below(&test.path, Controllers::FOR_RUNS)
-        .unwrap_err();
-    assert!(error.to_string().ends_with(&missing.to_string()), "{error}");
-
-    let limits = Limits {
-        pids_max: Some(7),
-        ..Limits::default()
-    };
-    let text = test.cgroup.set_limits(&limits).unwrap_err().to_string();
-    assert!(text.contains("pids.max") && text.contains("`7`"), "{text}");
-    assert!(test.cgroup.memory_events().unwrap().is_none());
-    let usage = test.cgroup.usage().unwrap();
-    assert_eq!((usage.memory_peak_bytes, usage.pids_peak), (None, None));
 }
 
 #[test]
@@ -241,66 +189,108 @@ fn an_ordinary_directory_is_no_hierarchy() {
     assert!(matches!(error, CgroupError::NoCgroup2 { .. }), "{error}");
 }
 
-#[test]
-fn out_of_memory_is_announced_and_kills_the_whole_cgroup() {
-    let Some(test) = Fixture::with_controllers("oom") else {
-        return;
-    };
-    let limits = Limits {
-        memory_bytes_max: Some(16 << 20),
-        swap_bytes_max: Some(0),
-        oom_group: Some(true),
-        ..Limits::default()
-    };
-    test.cgroup.set_limits(&limits).unwrap();
-    let mut watch = test.cgroup.memory_events_fd().unwrap().unwrap();
-    assert_eq!(watch.read().unwrap().oom_kill, 0);
-    let mut bystander = test.spin(&test.cgroup);
-    let mut hog = test.run("x=$(head -c 64000000 /dev/zero | tr '\\0' x); echo \"$x\" | wc -c");
-    assert!(watch.wait(LIMIT * 6, |events| events.oom_kill > 0).unwrap());
-    assert!(test.cgroup.wait_empty(LIMIT).unwrap());
-    for child in [&mut hog, &mut bystander] {
-        let status = child.wait().unwrap();
-        assert_eq!(
-            std::os::unix::process::ExitStatusExt::signal(&status),
-            Some(9)
-        );
+/// Where a controller is missing: natively.
+mod without_controllers {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs a real host: scripts/test runs it"]
+    fn a_missing_controller_is_named() {
+        let test = Fixture::new("missing");
+        let available = test.hierarchy.controllers().unwrap();
+        let missing = Controllers::FOR_RUNS.without(available);
+        assert!(!missing.is_empty(), "this place has all controllers");
+        let error = test
+            .hierarchy
+            .enable_below(&test.path, Controllers::FOR_RUNS)
+            .unwrap_err();
+        assert!(error.to_string().ends_with(&missing.to_string()), "{error}");
+
+        let limits = Limits {
+            pids_max: Some(7),
+            ..Limits::default()
+        };
+        let text = test.cgroup.set_limits(&limits).unwrap_err().to_string();
+        assert!(text.contains("pids.max") && text.contains("`7`"), "{text}");
+        assert!(test.cgroup.memory_events().unwrap().is_none());
+        let usage = test.cgroup.usage().unwrap();
+        assert_eq!((usage.memory_peak_bytes, usage.pids_peak), (None, None));
     }
-    let usage = test.cgroup.usage().unwrap();
-    assert!(usage.oom_kills >= 2, "{usage:?}");
-    let peak = usage.memory_peak_bytes.unwrap();
-    assert!((8 << 20..=20 << 20).contains(&peak), "{usage:?}");
 }
 
-#[test]
-fn forks_and_time_beyond_the_limit_are_refused_and_counted() {
-    let Some(test) = Fixture::with_controllers("limits") else {
-        return;
-    };
-    let resources = Resources {
-        cpu_millis: 100,
-        memory_bytes_max: Bytes::mib(64),
-        pids_max: 4,
-    };
-    test.cgroup.set_limits(&Limits::from(&resources)).unwrap();
-    let mut child = test.run("for i in 1 2 3 4 5 6; do sleep 100 & done; while :; do :; done");
-    let seen = |done: &dyn Fn(&Stats) -> bool| {
-        // Nothing announces these figures; the bound is on the number of looks.
-        (0..200).any(|_| {
-            assert!(!test.cgroup.wait_empty(BLINK).unwrap() || done(&test.cgroup.stats().unwrap()));
-            done(&test.cgroup.stats().unwrap())
-        })
-    };
-    assert!(seen(&|stats| stats.pids_refused > 0));
-    let stats = test.cgroup.stats().unwrap();
-    assert_eq!(stats.pids_peak, Some(4));
-    assert!(stats.memory_current_bytes.unwrap() > 0);
-    test.cgroup.kill().unwrap();
-    child.wait().unwrap();
+/// Where limits can be set: in a VM.
+mod with_controllers {
+    use super::*;
 
-    // A tenth of a CPU: the loop is held back in every period.
-    let mut spinning = test.spin(&test.cgroup);
-    assert!(seen(&|stats| stats.cpu_throttled_us > 0));
-    test.cgroup.kill().unwrap();
-    spinning.wait().unwrap();
+    fn fixture(name: &str) -> Fixture {
+        let test = Fixture::new(name);
+        test.hierarchy
+            .enable_below(&CgroupPath::root(), Controllers::FOR_RUNS)
+            .unwrap();
+        test
+    }
+
+    #[test]
+    #[ignore = "needs a real host: scripts/test runs it"]
+    fn out_of_memory_is_announced_and_kills_the_whole_cgroup() {
+        let test = fixture("oom");
+        let limits = Limits {
+            memory_bytes_max: Some(16 << 20),
+            swap_bytes_max: Some(0),
+            oom_group: Some(true),
+            ..Limits::default()
+        };
+        test.cgroup.set_limits(&limits).unwrap();
+        let mut watch = test.cgroup.memory_events_fd().unwrap().unwrap();
+        assert_eq!(watch.read().unwrap().oom_kill, 0);
+        let mut bystander = test.spin(&test.cgroup);
+        let mut hog = test.run("x=$(head -c 64000000 /dev/zero | tr '\\0' x); echo \"$x\" | wc -c");
+        assert!(watch.wait(LIMIT * 6, |events| events.oom_kill > 0).unwrap());
+        assert!(test.cgroup.wait_empty(LIMIT).unwrap());
+        for child in [&mut hog, &mut bystander] {
+            let status = child.wait().unwrap();
+            assert_eq!(
+                std::os::unix::process::ExitStatusExt::signal(&status),
+                Some(9)
+            );
+        }
+        let usage = test.cgroup.usage().unwrap();
+        assert!(usage.oom_kills >= 2, "{usage:?}");
+        let peak = usage.memory_peak_bytes.unwrap();
+        assert!((8 << 20..=20 << 20).contains(&peak), "{usage:?}");
+    }
+
+    #[test]
+    #[ignore = "needs a real host: scripts/test runs it"]
+    fn forks_and_time_beyond_the_limit_are_refused_and_counted() {
+        let test = fixture("limits");
+        let resources = Resources {
+            cpu_millis: 100,
+            memory_bytes_max: Bytes::mib(64),
+            pids_max: 4,
+        };
+        test.cgroup.set_limits(&Limits::from(&resources)).unwrap();
+        let mut child = test.run("for i in 1 2 3 4 5 6; do sleep 100 & done; while :; do :; done");
+        let seen = |done: &dyn Fn(&Stats) -> bool| {
+            // Nothing announces these figures; the bound is on the number of looks.
+            (0..200).any(|_| {
+                assert!(
+                    !test.cgroup.wait_empty(BLINK).unwrap() || done(&test.cgroup.stats().unwrap())
+                );
+                done(&test.cgroup.stats().unwrap())
+            })
+        };
+        assert!(seen(&|stats| stats.pids_refused > 0));
+        let stats = test.cgroup.stats().unwrap();
+        assert_eq!(stats.pids_peak, Some(4));
+        assert!(stats.memory_current_bytes.unwrap() > 0);
+        test.cgroup.kill().unwrap();
+        child.wait().unwrap();
+
+        // A tenth of a CPU: the loop is held back in every period.
+        let mut spinning = test.spin(&test.cgroup);
+        assert!(seen(&|stats| stats.cpu_throttled_us > 0));
+        test.cgroup.kill().unwrap();
+        spinning.wait().unwrap();
+    }
 }

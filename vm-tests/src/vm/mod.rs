@@ -148,9 +148,9 @@ fn programs() -> anyhow::Result<Vec<PathBuf>> {
     for path in &paths {
         ensure!(
             path.exists(),
-            "there is no {}: build it with the same profile, e.g. \
-             cargo build -p davit -p containerd-shim-davit-v1",
-            path.display()
+            "there is no {}: build it with the same profile, e.g. cargo build -p {}",
+            path.display(),
+            path.file_name().unwrap_or_default().display()
         );
     }
     Ok(paths)

@@ -1,13 +1,12 @@
 //! davit's adapters against a real containerd, a real registry and a lying one.
 //!
-//! These tests need a host with containerd (the native test namespace or the VM); elsewhere each
-//! prints why it is skipped. Every test works in a containerd namespace of its own.
+//! These tests need a host with containerd (the native test namespace or the VM); elsewhere they are
+//! ignored. Every test works in a containerd namespace of its own.
 
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stderr,
     unreachable_pub,
-    reason = "a test fails by panicking and says what it skips"
+    reason = "a test fails by panicking"
 )]
 
 mod cache;

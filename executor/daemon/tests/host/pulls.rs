@@ -19,10 +19,9 @@ fn basic(password: &str) -> Option<Credentials> {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn an_image_is_pulled_once_and_then_local() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let store = host.store(ImageStoreOptions::default()).await;
     let name = format!("{REGISTRY}/davit/entry:1");
     let absent = ensure(&store, &name, PullPolicy::Never).await;
@@ -80,10 +79,9 @@ async fn an_image_is_pulled_once_and_then_local() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn users_are_looked_up_inside_the_image() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let store = host.store(ImageStoreOptions::default()).await;
     let name = format!("{REGISTRY}/davit/python:1");
     let image = ensure(&store, &name, PullPolicy::Missing).await.unwrap();
@@ -144,10 +142,9 @@ async fn users_are_looked_up_inside_the_image() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn a_missing_image_and_an_absent_registry_are_told_apart() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let store = host.store(ImageStoreOptions::default()).await;
     let missing = ensure(
         &store,
@@ -170,10 +167,9 @@ async fn a_missing_image_and_an_absent_registry_are_told_apart() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn credentials_are_asked_for_refused_and_accepted() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let store = host.store(ImageStoreOptions::default()).await;
     let name = "127.0.0.1:5001/davit/busybox:1";
     let none = ensure(&store, name, PullPolicy::Missing).await.unwrap_err();
@@ -193,10 +189,9 @@ async fn credentials_are_asked_for_refused_and_accepted() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn the_allow_list_is_by_repository_or_content() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let name = format!("{REGISTRY}/davit/busybox:1");
     let open = host.store(ImageStoreOptions::default()).await;
     let digest = ensure(&open, &name, PullPolicy::Missing)
@@ -242,10 +237,9 @@ async fn the_allow_list_is_by_repository_or_content() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn blobs_that_are_here_are_unpacked_without_the_registry() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let name = format!("{REGISTRY}/davit/busybox:1");
     // Fetches the blobs and records the image, but does not unpack it.
     host.ctr(&["content", "fetch", "--plain-http", &name]);
@@ -262,10 +256,9 @@ async fn blobs_that_are_here_are_unpacked_without_the_registry() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn an_index_is_resolved_to_this_hosts_manifest() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let registry = LyingRegistry::start(Mood::Honest, 50_000).await;
     // The list may name the index or the manifest in it.
     let options = ImageStoreOptions {
@@ -284,10 +277,9 @@ async fn an_index_is_resolved_to_this_hosts_manifest() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn garbage_collection_leaves_a_pulled_image_whole() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let registry = LyingRegistry::start(Mood::Honest, 50_000).await;
     let store = host.store(ImageStoreOptions::default()).await;
     let image = ensure(&store, &registry.indexed_image(), PullPolicy::Missing)
@@ -305,10 +297,9 @@ async fn garbage_collection_leaves_a_pulled_image_whole() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn a_token_is_fetched_where_the_challenge_says() {
-    let Some(host) = Host::new().await else {
-        return;
-    };
+    let host = Host::new().await;
     let registry = LyingRegistry::start(Mood::WantsToken, 50_000).await;
     let store = host.store(ImageStoreOptions::default()).await;
     for credentials in [None, basic("wrong")] {

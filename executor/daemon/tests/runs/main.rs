@@ -1,8 +1,7 @@
 //! Runs from submission to nothing left, through a real executor process, containerd and shim.
 //!
-//! Where DAVIT_TEST_REAL_HOST is set (`scripts/test` does, inside `scripts/native SUITE`): a host with
-//! containerd, davit's shim on containerd's PATH and the test registry. As root, one test at a time.
-//! Elsewhere every test says that it was skipped.
+//! They need a host with containerd, davit's shim on containerd's PATH and the test registry, root, and to be
+//! alone: `scripts/test` runs them one at a time inside `scripts/native SUITE`. Elsewhere they are ignored.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +12,7 @@
 
 mod control;
 mod ends;
+mod forked_shims;
 mod logs;
 mod metering;
 mod metrics;

@@ -27,10 +27,9 @@ fn starts(samples: &BTreeMap<String, f64>) -> f64 {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn starts_ends_and_live_runs_are_counted_once() {
-    let Some(mut executor) = Executor::start().await else {
-        return;
-    };
+    let mut executor = Executor::start().await;
     let fresh = scrape(&executor).await;
     assert_eq!(starts(&fresh), 0.0);
     for command in ["true", "exit 3"] {
@@ -76,10 +75,9 @@ async fn starts_ends_and_live_runs_are_counted_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn the_phases_of_a_start_add_up_to_what_the_clocks_say() {
-    let Some(mut executor) = Executor::start().await else {
-        return;
-    };
+    let mut executor = Executor::start().await;
     for command in ["true", "sleep 0.2"] {
         let run = executor.sh(command).await;
         let run = executor.wait(&run).await;

@@ -32,12 +32,10 @@ async fn accepted(executor: &mut Executor, request: SubmitRequest) -> Run {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn begun_without_containerd_it_looks_after_what_runs() {
-    let (Some(mut executor), Some(containerd)) =
-        (Executor::start().await, ContainerdProcess::here())
-    else {
-        return;
-    };
+    let mut executor = Executor::start().await;
+    let containerd = ContainerdProcess::here();
     let counter = executor
         .sh("i=0; while [ $i -lt 60 ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 9")
         .await;
@@ -83,12 +81,10 @@ async fn begun_without_containerd_it_looks_after_what_runs() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn a_launch_cut_off_with_containerd_happens_once_when_it_is_back() {
-    let (Some(mut executor), Some(containerd)) =
-        (Executor::start().await, ContainerdProcess::here())
-    else {
-        return;
-    };
+    let mut executor = Executor::start().await;
+    let containerd = ContainerdProcess::here();
     let first = executor.sh("true").await;
     executor.wait(&first).await;
     for delay_ms in [0, 5, 10, 15, 20, 30] {

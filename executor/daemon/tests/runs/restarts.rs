@@ -7,10 +7,9 @@ use davit_rpc::local::{ListRequest, ReapRequest, Run};
 use super::support::{ContainerdProcess, Executor, output, reference};
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn a_killed_executor_finds_its_runs_again() {
-    let Some(mut executor) = Executor::start().await else {
-        return;
-    };
+    let mut executor = Executor::start().await;
     let counting = "i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 9";
     let counter = executor.sh(counting).await;
     let frozen = executor.sh("echo up; sleep 0.2; exit 4").await;
@@ -52,10 +51,9 @@ async fn a_killed_executor_finds_its_runs_again() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn killed_at_any_instant_of_a_launch_each_run_happens_once() {
-    let Some(mut executor) = Executor::start().await else {
-        return;
-    };
+    let mut executor = Executor::start().await;
     let warm = executor.sh("true").await;
     executor.wait(&warm).await;
     for delay_ms in [0, 1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 40, 60] {
@@ -78,10 +76,9 @@ async fn killed_at_any_instant_of_a_launch_each_run_happens_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn a_dead_shim_means_lost_without_an_exit_code_and_a_dead_container() {
-    let Some(mut executor) = Executor::start().await else {
-        return;
-    };
+    let mut executor = Executor::start().await;
     let run = executor.sh("echo up; sleep 600").await;
     executor.wait_logged(&run, 1).await;
     kill_shim(&run);
@@ -114,10 +111,9 @@ fn kill_shim(run: &Run) {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn reap_sweeps_what_no_run_owns_and_nothing_else() {
-    let Some(mut executor) = Executor::start().await else {
-        return;
-    };
+    let mut executor = Executor::start().await;
     let kept = executor.sh("echo up; sleep 600").await;
     let orphan = executor.sh("echo up; sleep 600").await;
     executor.wait_logged(&kept, 1).await;
@@ -150,12 +146,10 @@ async fn reap_sweeps_what_no_run_owns_and_nothing_else() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn without_containerd_runs_go_on_and_can_be_ended() {
-    let (Some(mut executor), Some(containerd)) =
-        (Executor::start().await, ContainerdProcess::here())
-    else {
-        return;
-    };
+    let mut executor = Executor::start().await;
+    let containerd = ContainerdProcess::here();
     let short = executor.sh("echo up; sleep 0.3; exit 6").await;
     let frozen = executor.sh("echo up; sleep 600").await;
     let long = executor
@@ -191,12 +185,10 @@ async fn without_containerd_runs_go_on_and_can_be_ended() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn containerd_killed_at_any_instant_of_a_launch_each_run_happens_once() {
-    let (Some(mut executor), Some(containerd)) =
-        (Executor::start().await, ContainerdProcess::here())
-    else {
-        return;
-    };
+    let mut executor = Executor::start().await;
+    let containerd = ContainerdProcess::here();
     let warm = executor.sh("true").await;
     executor.wait(&warm).await;
     for delay_ms in [0, 2, 4, 6, 8, 10, 13, 16, 20, 25] {
@@ -220,10 +212,9 @@ async fn containerd_killed_at_any_instant_of_a_launch_each_run_happens_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn an_upgrade_in_the_middle_of_launches_loses_and_repeats_nothing() {
-    let Some(mut executor) = Executor::start().await else {
-        return;
-    };
+    let mut executor = Executor::start().await;
     let warm = executor.sh("true").await;
     executor.wait(&warm).await;
     for _ in 0..3 {
@@ -243,10 +234,9 @@ async fn an_upgrade_in_the_middle_of_launches_loses_and_repeats_nothing() {
 }
 
 #[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn a_second_executor_on_the_same_runs_is_refused() {
-    let Some(executor) = Executor::start().await else {
-        return;
-    };
+    let executor = Executor::start().await;
     let said = executor.refused_second();
     assert!(
         said.contains("another executor serves the runs in"),

@@ -29,12 +29,11 @@ const NO_SLOTS: &str = "no-slots";
 /// Longest wait for something to come true.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Not a test: the executor process that the tests start. Does nothing unless told to.
+/// The executor process that the tests start.
 #[test]
-fn executor_process() {
-    let Some(dir) = std::env::var_os(SERVE_IN) else {
-        return;
-    };
+#[ignore = "no test"]
+fn not_a_test_but_the_executor() {
+    let dir = std::env::var_os(SERVE_IN).expect("a directory to serve in");
     tracing_subscriber::fmt()
         .with_env_filter("davit_executor=debug,info")
         .with_writer(std::io::stderr)
@@ -74,31 +73,30 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// `None`, with the reason printed, where there is no host to be tested on.
-    pub async fn start() -> Option<Self> {
+    pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     /// One that leaves it to containerd to execute the shims.
-    pub async fn start_plain() -> Option<Self> {
+    pub async fn start_plain() -> Self {
         Self::start_with(&[PLAIN_SHIMS]).await
     }
 
     /// One whose runs may ask for the host's network.
-    pub async fn start_with_host_network() -> Option<Self> {
+    pub async fn start_with_host_network() -> Self {
         Self::start_with(&[HOST_NETWORK]).await
     }
 
     /// One that makes no container in advance.
-    pub async fn start_cold() -> Option<Self> {
+    pub async fn start_cold() -> Self {
         Self::start_with(&[NO_SLOTS]).await
     }
 
-    async fn start_with(files: &[&str]) -> Option<Self> {
-        if std::env::var_os("DAVIT_TEST_REAL_HOST").is_none() {
-            eprintln!("skipped: DAVIT_TEST_REAL_HOST is not set (`scripts/test` sets it)");
-            return None;
-        }
+    async fn start_with(files: &[&str]) -> Self {
+        assert!(
+            std::env::var_os("DAVIT_TEST_REAL_HOST").is_some(),
+            "it uses this host's containerd: run it inside scripts/native, with scripts/lib/host-tests"
+        );
         // Short: a run's socket has its name below it.
         let id = uuid::Uuid::new_v4().simple().to_string();
         let dir = PathBuf::from(format!("/var/lib/dt-{}", &id[..12]));
@@ -108,11 +106,21 @@ impl Executor {
         }
         let process = Self::spawn(&dir);
         let client = connect(&settings(&dir).socket).await;
-        Some(Self {
+        Self {
             dir,
             process,
             client,
-        })
+        }
+    }
+
+    /// This very binary, as an executor.
+    fn command(dir: &Path) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--ignored", "--exact", "--nocapture"])
+            .arg("support::not_a_test_but_the_executor")
+            .env(SERVE_IN, dir);
+        command
     }
 
     fn spawn(dir: &Path) -> Child {
@@ -121,9 +129,7 @@ impl Executor {
             .create(true)
             .open(dir.join("executor.log"))
             .unwrap();
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "support::executor_process", "--nocapture"])
-            .env(SERVE_IN, dir)
+        Self::command(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -157,11 +163,7 @@ impl Executor {
 
     /// What another executor on the same files says before it gives up.
     pub fn refused_second(&self) -> String {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "support::executor_process", "--nocapture"])
-            .env(SERVE_IN, &self.dir)
-            .output()
-            .unwrap();
+        let output = Self::command(&self.dir).output().unwrap();
         assert!(!output.status.success(), "a second executor serves");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
@@ -370,14 +372,18 @@ pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) 
     (status.code(), status.message().to_owned())
 }
 
-/// The host's containerd, if this host says how to restart it (as `scripts/native` does).
+/// The host's containerd, which this host says how to restart (as `scripts/native` does).
 pub struct ContainerdProcess;
 
 impl ContainerdProcess {
     const PID_FILE: &str = "/run/containerd.pid";
 
-    pub fn here() -> Option<Self> {
-        Path::new(Self::PID_FILE).exists().then_some(Self)
+    pub fn here() -> Self {
+        assert!(
+            Path::new(Self::PID_FILE).exists(),
+            "whose pid is containerd's?"
+        );
+        Self
     }
 
     fn pid() -> rustix::process::Pid {
