@@ -24,6 +24,7 @@ mod books;
 mod capture;
 mod control;
 mod end;
+mod error;
 mod finish;
 mod letting;
 mod owner;
@@ -31,14 +32,12 @@ mod prepare;
 mod timer;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use davit_cgroup::CgroupError;
 use davit_rundir::{
-    ControlError, ControlErrorCode, ExitRecord, FORMAT_VERSION, LaunchRecord, RunDir, RunDirError,
-    SlotId, Stamp, StateRecord,
+    ControlError, ControlErrorCode, ExitRecord, FORMAT_VERSION, LaunchRecord, RunDir, SlotId,
+    Stamp, StateRecord,
 };
 use davit_types::Usage;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -46,13 +45,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::cgroup::ContainerCgroup;
 use crate::error::chain;
 use crate::files::remove_if_there;
-use crate::lines::ListenError;
 use crate::lock;
 use crate::reaper::{Exit, ProcessHandle};
 use crate::runtime::Stdio3;
 use books::Books;
+use capture::Capture;
 pub(crate) use capture::Pipes;
-use capture::{Capture, CaptureError};
+pub(crate) use error::RunError;
+use error::refused;
 use letting::Letting;
 pub(crate) use letting::{LetGo, Starter};
 pub(crate) use owner::Signaller;
@@ -62,56 +62,6 @@ use prepare::{RESERVE_FILE, reserve};
 
 /// Commands waiting for the owner; each connection has at most one under way.
 const COMMANDS_MAX: usize = 32;
-
-/// Why a run could not be held.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RunError {
-    #[error("annotation davit.run-dir: {} is not named <run id>.<attempt>", .0.display())]
-    NotARun(PathBuf),
-    #[error(transparent)]
-    RunDir(#[from] RunDirError),
-    #[error("run directory {} has no launch.json", .0.display())]
-    NoLaunch(PathBuf),
-    #[error("run directory {} was used before", .0.display())]
-    UsedBefore(PathBuf),
-    #[error(
-        "launch.json in {} is for {}, not for {}",
-        dir.display(), place(wanted.as_ref()), place(found.as_ref())
-    )]
-    OtherPlace {
-        dir: PathBuf,
-        wanted: Option<SlotId>,
-        found: Option<SlotId>,
-    },
-    #[error("cannot capture output")]
-    Capture(#[from] CaptureError),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error("cannot {operation} the run's cgroup")]
-    Cgroup {
-        operation: &'static str,
-        #[source]
-        source: CgroupError,
-    },
-    #[error("cannot {operation} {}", path.display())]
-    Io {
-        operation: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{0}")]
-    Control(#[from] ControlError),
-    #[error("run is in the wrong state: {0}")]
-    OutOfOrder(&'static str),
-}
-
-fn place(slot: Option<&SlotId>) -> String {
-    slot.map_or_else(
-        || "a container of its own".to_owned(),
-        |id| format!("slot {id}"),
-    )
-}
 
 /// What was made for a run before its container.
 struct Prepared {
@@ -150,13 +100,6 @@ impl Shared {
         if let Err(error) = self.dir.write_state(record) {
             log::error!("{}", chain(&error));
         }
-    }
-}
-
-fn refused(code: ControlErrorCode, message: &str) -> ControlError {
-    ControlError {
-        code,
-        message: message.to_owned(),
     }
 }
 

@@ -329,22 +329,6 @@ impl Shim {
             log::warn!("after a failed create: {}", chain(&error));
         }
     }
-
-    pub(super) async fn start(
-        &self,
-        request: api::StartRequest,
-    ) -> Result<api::StartResponse, TaskError> {
-        let (container, process) = self.process(&request.id, &request.exec_id)?;
-        if process.exec_id.is_empty() {
-            self.start_init(&container).await?;
-        } else {
-            self.start_exec(&container, &process).await?;
-        }
-        Ok(api::StartResponse {
-            pid: process.pid(),
-            ..api::StartResponse::default()
-        })
-    }
 }
 
 /// The slot or the run that this container is to be, if it is davit's.

@@ -1,4 +1,4 @@
-//! Start of a container's init, for containerd and for the executor.
+//! Start of a container's processes; its init is started for containerd or for the executor.
 //!
 //! ```text
 //!  a warm slot's      message to its init        its answer says whether the program runs
@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use containerd_shim_protos::api;
 use containerd_shim_protos::events::task as event;
 use davit_rundir::{ControlError, ControlErrorCode};
 
@@ -18,6 +19,22 @@ use crate::process::{Phase, Process};
 use crate::run::{LetGo, Run, Starter};
 
 impl Shim {
+    pub(super) async fn start(
+        &self,
+        request: api::StartRequest,
+    ) -> Result<api::StartResponse, TaskError> {
+        let (container, process) = self.process(&request.id, &request.exec_id)?;
+        if process.exec_id.is_empty() {
+            self.start_init(&container).await?;
+        } else {
+            self.start_exec(&container, &process).await?;
+        }
+        Ok(api::StartResponse {
+            pid: process.pid(),
+            ..api::StartResponse::default()
+        })
+    }
+
     /// Starts the init of a created container.
     pub(super) async fn start_init(&self, container: &Arc<Container>) -> Result<(), TaskError> {
         let init = &container.init;

@@ -5,11 +5,17 @@ use davit_rundir::{ControlErrorCode, SlotReply, SlotRequest};
 use containerd_shim_protos::api;
 use serde_json::Value;
 
-use crate::host::{Host, Line, assignment};
+use crate::host::{Host, assignment};
+use crate::line::Line;
 use crate::support::{patience, wait_for};
 
 fn is_gone(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
+/// Two who want the same slot.
+fn lines(host: &Host) -> [Line; 2] {
+    [(); 2].map(|()| Line::connect(&host.slot_socket()))
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -17,10 +23,7 @@ fn is_gone(pid: u32) -> bool {
 async fn what_was_revoked_is_given_to_nobody() {
     let host = Host::slot().await;
     let run = host.run_for_slot();
-    let (mut first, mut second) = (
-        Line::connect(&host.slot_socket()),
-        Line::connect(&host.slot_socket()),
-    );
+    let [mut first, mut second] = lines(&host);
     assert_eq!(first.ask(&SlotRequest::Revoke), Some(SlotReply::Revoked));
     // Sent before anybody could know: answered, not done.
     let assigned = assignment(&run, &["true"]);
@@ -41,10 +44,7 @@ async fn what_was_revoked_is_given_to_nobody() {
 async fn revoking_what_was_assigned_tells_so() {
     let host = Host::slot().await;
     let run = host.run_for_slot();
-    let (mut first, mut second) = (
-        Line::connect(&host.slot_socket()),
-        Line::connect(&host.slot_socket()),
-    );
+    let [mut first, mut second] = lines(&host);
     let assigned = assignment(&run, &["true"]);
     let reply = first.ask(&SlotRequest::Assign(Box::new(assigned)));
     assert!(matches!(reply, Some(SlotReply::Assigned(_))), "{reply:?}");

@@ -5,7 +5,9 @@ use davit_rundir::{ControlError, ControlErrorCode, ControlReply, ControlRequest,
 use davit_rundir::{SlotReply, SlotRequest};
 use davit_types::{EndReason, ExitStatus};
 
-use crate::host::{Host, Line, UID, assignment, control, end_of, output_of};
+use crate::host::{Host, assignment, control, end_of, output_of};
+use crate::line::Line;
+use crate::making::UID;
 use crate::support::code;
 
 fn assign(host: &Host, request: &SlotRequest) -> SlotReply {

@@ -1,36 +1,25 @@
 //! One container under a shim of its own, as davit's executor has it made: directories, spec, sockets, leftovers.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use containerd_shim_protos::api;
-use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::oci::Options;
 use containerd_shim_protos::shim_async::TaskClient;
 use davit_rundir::log::LogReader;
 use davit_rundir::{
-    Assignment, ControlReply, ControlRequest, ExitRecord, FORMAT_VERSION, Granted, LaunchRecord,
-    RunDir, SlotDir, SlotId, SlotRecord, SlotReply, SlotRequest, StateRecord,
+    Assignment, ControlReply, ControlRequest, ExitRecord, FORMAT_VERSION, Granted, RunDir, SlotDir,
+    SlotId, SlotRecord, SlotReply, SlotRequest, StateRecord,
 };
-use davit_types::{Attempt, Bytes, Resources, RunId, RunKey, StopSignal};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use davit_types::{Bytes, Resources};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, client, patience};
-
-/// The profile of every run, whole: what the executor's own tests hold it to.
-const SPEC: &str = include_str!(
-    "../../../executor/daemon/tests/snapshots/spec__the_whole_spec_of_a_plain_run.snap"
-);
-
-/// What a container's user is.
-pub const UID: u32 = 1000;
+use crate::line::Line;
+use crate::making::{binary, cgroup_of, launch, make_rootfs, new_key, run_dir, spec, start};
+use crate::support::{client, patience};
 
 /// One container.
 pub struct Host {
@@ -40,32 +29,6 @@ pub struct Host {
     pub client: TaskClient,
     socket: PathBuf,
     pub created_pid: u32,
-}
-
-/// A connection of JSON lines.
-pub struct Line(BufReader<UnixStream>);
-
-impl Line {
-    pub fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    /// `None`: closed without an answer.
-    pub fn ask<R: DeserializeOwned>(&mut self, request: &impl Serialize) -> Option<R> {
-        let mut line = serde_json::to_string(request).unwrap();
-        line.push('\n');
-        self.0.get_mut().write_all(line.as_bytes()).ok()?;
-        let mut reply = String::new();
-        self.0.read_line(&mut reply).ok()?;
-        (!reply.is_empty()).then(|| serde_json::from_str(&reply).unwrap())
-    }
-
-    /// Waits for the other side's end.
-    pub fn closes(&mut self) -> bool {
-        self.0.read_line(&mut String::new()).unwrap() == 0
-    }
 }
 
 fn random() -> u128 {
@@ -320,107 +283,4 @@ pub fn output_of(run: &RunDir) -> String {
         }
     }
     String::from_utf8(output).unwrap()
-}
-
-fn new_key() -> RunKey {
-    RunKey {
-        run: RunId::generate(),
-        attempt: Attempt::FIRST,
-    }
-}
-
-fn run_dir(dir: &Path, key: RunKey) -> RunDir {
-    let runs = dir.join("runs");
-    fs::create_dir_all(&runs).unwrap();
-    let run = RunDir::at(&runs, key);
-    fs::create_dir(run.path()).unwrap();
-    run
-}
-
-fn cgroup_of(name: &str) -> String {
-    format!("/davit-shim-test/{name}")
-}
-
-fn launch(
-    key: RunKey,
-    slot: Option<SlotId>,
-    cgroup: &str,
-    runtime_binary: PathBuf,
-) -> LaunchRecord {
-    LaunchRecord {
-        version: FORMAT_VERSION,
-        key,
-        boot_id: String::new(),
-        image_digest: "sha256:0".to_owned(),
-        cgroup: cgroup_of(cgroup),
-        runtime_binary,
-        timeout_ms: 20_000,
-        max_pause_ms: 20_000,
-        log_bytes_max: 1 << 20,
-        stop_signal: StopSignal::TERM,
-        slot,
-    }
-}
-
-/// davit's spec without limits, for container `id`.
-fn spec(id: &str) -> Value {
-    let text = SPEC.split_once("\n{").unwrap().1;
-    let mut spec: Value = serde_json::from_str(&format!("{{{text}")).unwrap();
-    spec["hostname"] = json!(id);
-    spec["linux"]["cgroupsPath"] = json!(cgroup_of(id));
-    let devices = spec["linux"]["resources"]["devices"].take();
-    spec["linux"]["resources"] = json!({ "devices": devices });
-    spec["process"]["cwd"] = json!("/work");
-    // The others are those of a host that this one need not be.
-    let limits = spec["process"]["rlimits"].as_array_mut().unwrap();
-    limits.retain(|limit| limit["type"] == "RLIMIT_CORE");
-    assert_eq!(spec["process"]["user"]["uid"], UID);
-    let mounts = spec["mounts"].as_array_mut().unwrap();
-    mounts.retain(|mount| mount["destination"] != "/etc/hosts");
-    spec
-}
-
-fn make_rootfs(rootfs: &Path) {
-    for dir in ["bin", "proc", "dev", "sys", "tmp", "etc", "work"] {
-        fs::create_dir_all(rootfs.join(dir)).unwrap();
-    }
-    fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
-    for applet in [
-        "sh", "id", "ls", "cat", "hostname", "sleep", "env", "readlink",
-    ] {
-        std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
-    }
-    fs::write(rootfs.join("work/text"), "no program").unwrap();
-}
-
-/// The shim's binary: two levels above the tests', wherever both were taken to.
-fn binary() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let dir = own.parent().unwrap().parent().unwrap();
-    dir.join("containerd-shim-davit-v1")
-}
-
-/// Runs `start` as containerd ≥ 2.3 does; returns the socket.
-fn start(bundle: &Path, sockets: &Path, id: &str) -> PathBuf {
-    let params = BootstrapParams {
-        instance_id: id.to_owned(),
-        namespace: "test".to_owned(),
-        socket_dir: Some(sockets.to_str().unwrap().to_owned()),
-        ..BootstrapParams::default()
-    };
-    let mut child = Command::new(binary())
-        .args(["-namespace", "test", "-id", id, "-address", "/none"])
-        .arg("start")
-        .current_dir(bundle)
-        .env_remove("TTRPC_ADDRESS")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let bytes = params.write_to_bytes().unwrap();
-    child.stdin.take().unwrap().write_all(&bytes).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "start failed");
-    let answer = BootstrapResult::parse_from_bytes(&output.stdout).unwrap();
-    PathBuf::from(answer.address.strip_prefix("unix://").unwrap())
 }

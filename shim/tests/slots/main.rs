@@ -10,6 +10,8 @@
 mod ends;
 mod given;
 mod host;
+mod line;
+mod making;
 mod plain;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/mod.rs"]

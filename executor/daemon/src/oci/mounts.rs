@@ -51,8 +51,9 @@ pub(super) fn mounts(run: &RunSpec, host: &HostFacts) -> Result<Vec<Mount>, Spec
     let tmp_size = format!("size={tmp}");
     let shm_size = format!("size={SHM_BYTES_MAX}");
     let dev_size = format!("size={DEV_BYTES_MAX}");
+    let plain: &[&str] = &["nosuid", "noexec", "nodev"];
     let table: &[(&str, &str, &str, &[&str])] = &[
-        ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        ("/proc", "proc", "proc", plain),
         (
             "/dev",
             "tmpfs",
@@ -78,12 +79,7 @@ pub(super) fn mounts(run: &RunSpec, host: &HostFacts) -> Result<Vec<Mount>, Spec
             "shm",
             &["nosuid", "noexec", "nodev", "mode=1777", &shm_size],
         ),
-        (
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"],
-        ),
+        ("/dev/mqueue", "mqueue", "mqueue", plain),
         (
             "/sys",
             "sysfs",

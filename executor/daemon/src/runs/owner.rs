@@ -13,6 +13,7 @@
 //! belong to the owner and go with it: when the executor goes down the job goes on in its shim.
 
 mod closing;
+mod reports;
 
 use std::sync::Arc;
 
@@ -20,40 +21,20 @@ use davit_lifecycle::{Action, Event, State, step};
 use davit_rundir::{
     ControlRequest, EndRecord, ExitRecord, LaunchRecord, RunDir, SpecRecord, StateRecord,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::handle::{COMMANDS_WAITING_MAX, Command, ControlOrder, StopOrder};
 use super::host::Host;
-use super::launch::Prepared;
 use super::recovery::{LostHow, Recovery};
 use super::vigil::{self, Outcome};
 use super::{RunError, RunHandle, View, work};
 use crate::images::{Credentials, PullProgress, ResolvedImage};
 use crate::warm::Busy;
+pub(super) use reports::Happened;
 
 /// Reports of a run's own tasks waiting for its loop.
 const HAPPENED_WAITING_MAX: usize = 16;
-
-/// What one of the owner's tasks reports.
-#[derive(Debug)]
-pub(super) enum Happened {
-    ImageReady(Box<ResolvedImage>),
-    ImageFailed(String),
-    Prepared(Prepared),
-    PrepareFailed(String),
-    Started(Option<Box<StateRecord>>),
-    StartFailed(String),
-    /// The exit will tell.
-    StartUnknown,
-    /// The shim did what it was asked; the asker hears of it once the view shows it.
-    Controlled(Box<StateRecord>, oneshot::Sender<Result<(), RunError>>),
-    Exited(Box<ExitRecord>),
-    /// As [`Self::Exited`], but nobody says that the record is durable.
-    FoundExit(Box<ExitRecord>),
-    Lost(LostHow),
-    Cleaned,
-}
 
 /// What an owner begins with.
 pub(super) struct Begin {
@@ -168,93 +149,6 @@ impl Owner {
             Outcome::Exited(exit) => self.note(Happened::Exited(exit)).await,
             Outcome::Found(exit) => self.note(Happened::FoundExit(exit)).await,
             Outcome::Lost(how) => self.note(Happened::Lost(how)).await,
-        }
-    }
-
-    /// Takes in what a task reports.
-    async fn note(&mut self, happened: Happened) {
-        let event = match happened {
-            Happened::ImageReady(image) => {
-                self.view.timings.pulled = Some(davit_rundir::Stamp::now());
-                self.view.image_digest = Some(image.digest.as_str().into());
-                self.image = Some(*image);
-                Event::ImageReady
-            }
-            Happened::ImageFailed(problem) => self.failed(problem, Event::ImageFailed),
-            Happened::Prepared(prepared) => {
-                self.view.timings.prepared = Some(prepared.prepared);
-                self.view.timings.created = Some(prepared.created);
-                self.view.timings.warm = prepared.name.slot().is_some();
-                self.view.container = Some(prepared.name);
-                Event::Prepared
-            }
-            Happened::PrepareFailed(problem) => self.failed(problem, Event::PrepareFailed),
-            Happened::Started(state) => {
-                // Of a short job the end is heard first, and has told when it began.
-                if self.view.timings.started.is_none() {
-                    let started = state.as_ref().and_then(|state| state.started);
-                    self.view.timings.started = started.or(Some(davit_rundir::Stamp::now()));
-                    self.host.metrics.started(&self.view.timings);
-                }
-                self.keep_state(state);
-                if self.exit.is_some() {
-                    Event::Exited
-                } else {
-                    Event::Started
-                }
-            }
-            Happened::StartFailed(problem) => self.failed(problem, Event::StartFailed),
-            Happened::StartUnknown if self.exit.is_some() => Event::Exited,
-            Happened::StartUnknown => return,
-            Happened::Controlled(state, done) => return self.controlled(state, done).await,
-            Happened::Exited(exit) => {
-                self.exit_told = true;
-                return self.exited(exit).await;
-            }
-            Happened::FoundExit(exit) => return self.exited(exit).await,
-            Happened::Lost(how) => {
-                self.recovery.lost = Some(how);
-                Event::ShimLost
-            }
-            Happened::Cleaned => Event::Cleaned,
-        };
-        self.apply(event).await;
-    }
-
-    async fn exited(&mut self, exit: Box<ExitRecord>) {
-        let started = exit.started.is_some();
-        self.exit = Some(exit);
-        // Where it ended instead of starting, the start under way reports why.
-        if started || !matches!(self.view.state, State::Starting | State::Unstarting) {
-            self.apply(Event::Exited).await;
-        }
-    }
-
-    async fn controlled(
-        &mut self,
-        state: Box<StateRecord>,
-        done: oneshot::Sender<Result<(), RunError>>,
-    ) {
-        let paused = state.is_paused();
-        self.keep_state(Some(state));
-        match (self.view.state, paused) {
-            (State::Running, true) => self.apply(Event::Paused).await,
-            (State::Paused, false) => self.apply(Event::Resumed).await,
-            // New figures of the same state, e.g. another deadline.
-            _ => self.publish(),
-        }
-        // The asker may have gone.
-        drop(done.send(Ok(())));
-    }
-
-    fn failed(&mut self, problem: String, event: Event) -> Event {
-        self.failure = Some(problem);
-        event
-    }
-
-    fn keep_state(&mut self, state: Option<Box<StateRecord>>) {
-        if let Some(state) = state {
-            self.view.shim = Some(Arc::from(state));
         }
     }
 

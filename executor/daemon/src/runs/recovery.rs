@@ -171,122 +171,103 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_finding_has_its_verdict() {
-        let ran = Evidence {
+    fn gone(evidence: Evidence) -> Evidence {
+        Evidence {
+            shim_alive: false,
+            ..evidence
+        }
+    }
+
+    fn exited(evidence: Evidence) -> Evidence {
+        Evidence {
             exited: true,
+            ..evidence
+        }
+    }
+
+    fn ran() -> Evidence {
+        Evidence {
             began: true,
-            ..alive(|_| ())
+            ..exited(alive(|_| ()))
+        }
+    }
+
+    fn launched(launched: Launched) -> Evidence {
+        Evidence {
+            launched,
+            ..Evidence::default()
+        }
+    }
+
+    fn check(cases: impl IntoIterator<Item = (&'static str, Evidence, Event)>) {
+        for (name, evidence, event) in cases {
+            assert_eq!(decide(&evidence, "boot").event, event, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_never_let_go_is_launched_anew_unless_it_may_yet_run() {
+        let created = || alive(|s| s.started = None);
+        let unrecorded = Evidence {
+            shim_alive: true,
+            ..Evidence::default()
         };
-        let taken_back = Evidence {
-            exited: true,
-            ..alive(|s| s.started = None)
+        let no_task = Evidence {
+            taken_back: true,
+            ..created()
         };
-        let stopped_first = Evidence {
-            exited: true,
-            ..alive(|s| {
-                s.started = None;
-                s.kill = Some(KillReason::Canceled);
-            })
-        };
+        let before_reboot = launched(Launched::BeforeReboot);
+        check([
+            ("spec only", Evidence::default(), Event::Begin),
+            ("shim up, nothing recorded", unrecorded, Event::Begin),
+            ("created", created(), Event::FoundCreated),
+            ("created, no task", no_task, Event::Begin),
+            ("create taken back", exited(created()), Event::Begin),
+            ("created, shim gone", gone(created()), Event::ShimLost),
+            (
+                "no state, launched here",
+                launched(Launched::Here),
+                Event::Begin,
+            ),
+            (
+                "no state, launched before the reboot",
+                before_reboot,
+                Event::ShimLost,
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_was_let_go_is_adopted_has_ended_or_is_lost() {
         let open = Pause {
             begin: START,
             end: None,
         };
-        let cases = [
-            ("spec only", Evidence::default(), Event::Begin),
-            (
-                "shim up, nothing recorded",
-                Evidence {
-                    shim_alive: true,
-                    ..Evidence::default()
-                },
-                Event::Begin,
-            ),
-            ("created", alive(|s| s.started = None), Event::FoundCreated),
-            (
-                "created, no task",
-                Evidence {
-                    taken_back: true,
-                    ..alive(|s| s.started = None)
-                },
-                Event::Begin,
-            ),
+        let stopping = alive(|s| s.kill = Some(KillReason::Canceled));
+        let stopped_first = exited(alive(|s| {
+            s.started = None;
+            s.kill = Some(KillReason::Canceled);
+        }));
+        let ended = Evidence {
+            ended: true,
+            ..ran()
+        };
+        let rebooted = alive(|s| s.boot_id = "before".into());
+        check([
             ("running", alive(|_| ()), Event::FoundRunning),
             ("paused", alive(|s| s.pauses.push(open)), Event::FoundPaused),
+            ("stopping", stopping, Event::FoundStopping),
+            ("exited", ran(), Event::Exited),
             (
-                "stopping",
-                alive(|s| s.kill = Some(KillReason::Canceled)),
-                Event::FoundStopping,
-            ),
-            ("exited", ran.clone(), Event::Exited),
-            (
-                "exited, shim gone",
-                Evidence {
-                    shim_alive: false,
-                    ..ran.clone()
-                },
+                "exited, shim gone, rebooted or not",
+                gone(ran()),
                 Event::Exited,
             ),
-            ("create taken back", taken_back, Event::Begin),
             ("stopped before it began", stopped_first, Event::Exited),
-            (
-                "ended",
-                Evidence {
-                    ended: true,
-                    ..ran.clone()
-                },
-                Event::FoundEnd,
-            ),
-            (
-                "shim gone",
-                Evidence {
-                    shim_alive: false,
-                    ..alive(|_| ())
-                },
-                Event::ShimLost,
-            ),
-            (
-                "created, shim gone",
-                Evidence {
-                    shim_alive: false,
-                    ..alive(|s| s.started = None)
-                },
-                Event::ShimLost,
-            ),
-            (
-                "other boot",
-                alive(|s| s.boot_id = "before".into()),
-                Event::ShimLost,
-            ),
-            (
-                "launched before the reboot, its state lost",
-                Evidence {
-                    launched: Launched::BeforeReboot,
-                    ..Evidence::default()
-                },
-                Event::ShimLost,
-            ),
-            (
-                "launched here, no state yet",
-                Evidence {
-                    launched: Launched::Here,
-                    ..Evidence::default()
-                },
-                Event::Begin,
-            ),
-            (
-                "exited before the reboot",
-                Evidence {
-                    shim_alive: false,
-                    ..ran
-                },
-                Event::Exited,
-            ),
-        ];
-        for (name, evidence, event) in cases {
-            assert_eq!(decide(&evidence, "boot").event, event, "{name}");
-        }
+            ("ended", ended, Event::FoundEnd),
+            ("shim gone", gone(alive(|_| ())), Event::ShimLost),
+            ("other boot", rebooted, Event::ShimLost),
+        ]);
     }
 
     fn any_evidence() -> impl Strategy<Value = Evidence> {

@@ -45,14 +45,13 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         return Err(ServeError::NotRoot);
     }
     let runs_dir = settings.state_dir.join("runs");
-    make_dir(&settings.state_dir).map_err(ServeError::path("create", &settings.state_dir))?;
     let slots_dir = settings.state_dir.join("slots");
-    make_dir(&runs_dir).map_err(ServeError::path("create", &runs_dir))?;
-    make_dir(&slots_dir).map_err(ServeError::path("create", &slots_dir))?;
+    for dir in [&settings.state_dir, &runs_dir, &slots_dir] {
+        make_dir(dir).map_err(ServeError::path("create", dir))?;
+    }
     short_enough(&runs_dir)?;
     let lock = lock(&settings.state_dir)?;
-    let mut warnings = Vec::new();
-    warnings.extend(volatile(&settings.state_dir));
+    let mut warnings = Vec::from_iter(volatile(&settings.state_dir));
 
     let cgroup_parent = parse_parent(&settings.cgroup_parent)?;
     let (parent, allow_missing) = (cgroup_parent.clone(), settings.allow_missing_controllers);
@@ -72,40 +71,30 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     let warm = Pool::new(&settings.warm);
     let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
     images.yield_by(warm.clone());
-    let facts = HostFacts::read(&settings.state_dir).map_err(ServeError::path(
+    let facts = HostFacts::read(&settings.state_dir);
+    let facts = facts.map_err(ServeError::path(
         "write the hosts file in",
         &settings.state_dir,
     ))?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
+    tell(&warnings);
 
-    let instance_types = settings.offered_instance_types();
     let report = HostReport {
         containerd_version: containerd.version().to_owned(),
         kernel_version: read_line("/proc/sys/kernel/osrelease")?,
-        controllers: limits
-            .enabled
-            .iter()
-            .map(|c| c.as_str().to_owned())
-            .collect(),
-        missing_controllers: limits.missing.iter().map(|&name| name.to_owned()).collect(),
+        controllers: names(limits.enabled.iter().map(|c| c.as_str())),
+        missing_controllers: names(limits.missing.iter().copied()),
         runtimes: runtimes.clone(),
-        instance_types: instance_types.clone(),
+        instance_types: settings.offered_instance_types(),
         warnings,
         cgroup_parent: cgroup_parent.as_str().to_owned(),
     };
     let host = Host {
-        instance_types,
+        instance_types: report.instance_types.clone(),
         containerd,
         images,
         hierarchy: limits.hierarchy,
         cgroup_parent,
-        controllers: Controllers {
-            cpu: limits.enabled.contains(Controller::Cpu),
-            memory: limits.enabled.contains(Controller::Memory),
-            pids: limits.enabled.contains(Controller::Pids),
-        },
+        controllers: granted(limits.enabled),
         runtimes: runtimes
             .into_iter()
             .map(|found| (found.runtime, found.path))
@@ -120,6 +109,25 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         settings,
     };
     Ok(Checked { host, report, lock })
+}
+
+fn tell(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The limits that a spec may have.
+fn granted(enabled: davit_cgroup::Controllers) -> Controllers {
+    Controllers {
+        cpu: enabled.contains(Controller::Cpu),
+        memory: enabled.contains(Controller::Memory),
+        pids: enabled.contains(Controller::Pids),
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    names.map(str::to_owned).collect()
 }
 
 /// containerd; one that is away where there are runs to be looked after meanwhile.

@@ -175,10 +175,19 @@ async fn serve(mut stream: TcpStream, content: Arc<Content>) -> Option<()> {
     if name != content.layer_digest {
         return answer(&mut stream, "200 OK", blob.len(), blob).await;
     }
+    serve_layer(&mut stream, &content, &head, blob).await
+}
+
+async fn serve_layer(
+    stream: &mut TcpStream,
+    content: &Content,
+    head: &str,
+    blob: &[u8],
+) -> Option<()> {
     let half = blob.len() / 2;
     match content.mood {
         Mood::Honest | Mood::FloodsManifest | Mood::WantsToken => {
-            answer(&mut stream, "200 OK", blob.len(), blob).await
+            answer(stream, "200 OK", blob.len(), blob).await
         }
         Mood::BreaksOnce
             if head
@@ -186,17 +195,17 @@ async fn serve(mut stream: TcpStream, content: Arc<Content>) -> Option<()> {
                 .contains(&format!("range: bytes={half}-")) =>
         {
             let rest = &blob[half..];
-            answer(&mut stream, "206 Partial Content", rest.len(), rest).await
+            answer(stream, "206 Partial Content", rest.len(), rest).await
         }
         Mood::Truncates | Mood::BreaksOnce => {
-            answer(&mut stream, "200 OK", blob.len(), &blob[..half]).await
+            answer(stream, "200 OK", blob.len(), &blob[..half]).await
         }
         Mood::Lies => {
             let wrong: Vec<u8> = blob.iter().map(|byte| !byte).collect();
-            answer(&mut stream, "200 OK", wrong.len(), &wrong).await
+            answer(stream, "200 OK", wrong.len(), &wrong).await
         }
         Mood::Drips => {
-            answer(&mut stream, "200 OK", blob.len(), b"").await?;
+            answer(stream, "200 OK", blob.len(), b"").await?;
             for byte in blob {
                 stream.write_all(&[*byte]).await.ok()?;
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -206,7 +215,7 @@ async fn serve(mut stream: TcpStream, content: Arc<Content>) -> Option<()> {
         Mood::Waits => {
             let mut gate = content.gate.clone();
             gate.wait_for(|open| *open).await.ok()?;
-            answer(&mut stream, "200 OK", blob.len(), blob).await
+            answer(stream, "200 OK", blob.len(), blob).await
         }
     }
 }

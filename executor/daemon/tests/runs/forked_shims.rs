@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use davit_executor::containerd::TaskStatus;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::containerd_process::ContainerdProcess;
 use super::shims::{containerd, is_able, lasting, name, shim_pid, socket};
-use super::support::{ContainerdProcess, Executor, output};
+use super::support::{Executor, output};
 
 /// Longest wait for something to come true.
 const WAIT: Duration = Duration::from_secs(20);

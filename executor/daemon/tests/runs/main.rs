@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod containerd_process;
 mod control;
 mod ends;
 mod forked_shims;
@@ -18,6 +19,7 @@ mod metering;
 mod metrics;
 mod no_containerd;
 mod restarts;
+mod serving;
 mod shims;
 mod support;
 mod sys;

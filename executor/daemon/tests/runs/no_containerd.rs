@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use davit_rpc::local::{Empty, ListRequest, Run, SubmitRequest, host_client::HostClient};
 use tonic::Code;
 
-use super::support::{BUSYBOX, ContainerdProcess, Executor, output, reference, refusal};
+use super::containerd_process::ContainerdProcess;
+use super::support::{BUSYBOX, Executor, output, reference, refusal};
 
 /// Longest wait for containerd to be back and noticed.
 const WAIT: Duration = Duration::from_secs(30);

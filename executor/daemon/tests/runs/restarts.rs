@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use davit_rpc::local::{ListRequest, ReapRequest, Run};
 
-use super::support::{ContainerdProcess, Executor, output, reference};
+use super::containerd_process::ContainerdProcess;
+use super::support::{Executor, output, reference};
 
 #[tokio::test]
 #[ignore = "needs a real host: scripts/test runs it"]

@@ -1,7 +1,7 @@
 //! An executor process of the test's own, a client on its socket, and a look at what is left.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use davit_executor::containerd::Containerd;
@@ -16,54 +16,12 @@ use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use super::serving::{self, HOST_NETWORK, NO_SLOTS, PLAIN_SHIMS, settings};
+
 pub const BUSYBOX: &str = "127.0.0.1:5000/davit/busybox:1";
-const CONTAINERD: &str = "/run/containerd/containerd.sock";
-/// Tells the test binary to be an executor, and where its files are.
-const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
-/// A file in the executor's directory that has containerd execute the shims.
-const PLAIN_SHIMS: &str = "plain-shims";
-/// A file beside the executor's: its runs may have the host's network.
-const HOST_NETWORK: &str = "host-network";
-/// A file beside the executor's: it makes no slots.
-const NO_SLOTS: &str = "no-slots";
+pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// Longest wait for something to come true.
-const WAIT: Duration = Duration::from_secs(30);
-
-/// The executor process that the tests start.
-#[test]
-#[ignore = "no test"]
-fn not_a_test_but_the_executor() {
-    let dir = std::env::var_os(SERVE_IN).expect("a directory to serve in");
-    tracing_subscriber::fmt()
-        .with_env_filter("davit_executor=debug,info")
-        .with_writer(std::io::stderr)
-        .init();
-    if let Err(error) = davit_executor::serve(&settings(Path::new(&dir))) {
-        eprintln!("{error}");
-        std::process::exit(1);
-    }
-    std::process::exit(0);
-}
-
-pub fn settings(dir: &Path) -> Settings {
-    let name = dir.file_name().unwrap().to_string_lossy();
-    let mut settings = Settings {
-        state_dir: dir.join("state"),
-        socket: dir.join("run/executor.sock"),
-        cgroup_parent: format!("/{name}"),
-        allow_missing_controllers: true,
-        ..Settings::default()
-    };
-    settings.containerd.namespace = name.into_owned();
-    settings.containerd.prestarted_shims = !dir.join(PLAIN_SHIMS).exists();
-    if dir.join(NO_SLOTS).exists() {
-        settings.warm.slots_max = 0;
-    }
-    settings.network.allow_host = dir.join(HOST_NETWORK).exists();
-    // What else the machine has in hand, a build say, is no part of a test.
-    settings.warm.memory_stall_ms = 0;
-    settings
-}
+pub const WAIT: Duration = Duration::from_secs(30);
 
 /// One executor and its files.
 pub struct Executor {
@@ -113,23 +71,13 @@ impl Executor {
         }
     }
 
-    /// This very binary, as an executor.
-    fn command(dir: &Path) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--ignored", "--exact", "--nocapture"])
-            .arg("support::not_a_test_but_the_executor")
-            .env(SERVE_IN, dir);
-        command
-    }
-
     fn spawn(dir: &Path) -> Child {
         let log = std::fs::File::options()
             .append(true)
             .create(true)
             .open(dir.join("executor.log"))
             .unwrap();
-        Self::command(dir)
+        serving::command(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -163,7 +111,7 @@ impl Executor {
 
     /// What another executor on the same files says before it gives up.
     pub fn refused_second(&self) -> String {
-        let output = Self::command(&self.dir).output().unwrap();
+        let output = serving::command(&self.dir).output().unwrap();
         assert!(!output.status.success(), "a second executor serves");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
@@ -370,71 +318,6 @@ pub fn reference(run: &Run) -> RunRef {
 pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
     let status = answer.expect_err("it must be refused");
     (status.code(), status.message().to_owned())
-}
-
-/// The host's containerd, which this host says how to restart (as `scripts/native` does).
-pub struct ContainerdProcess;
-
-impl ContainerdProcess {
-    const PID_FILE: &str = "/run/containerd.pid";
-
-    pub fn here() -> Self {
-        assert!(
-            Path::new(Self::PID_FILE).exists(),
-            "whose pid is containerd's?"
-        );
-        Self
-    }
-
-    fn pid() -> rustix::process::Pid {
-        let pid = std::fs::read_to_string(Self::PID_FILE).unwrap();
-        rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
-    }
-
-    /// SIGKILL.
-    pub fn kill(&self) {
-        rustix::process::kill_process(Self::pid(), rustix::process::Signal::KILL).unwrap();
-    }
-
-    /// SIGTERM; returns once it has ended.
-    pub async fn terminate(&self) {
-        let pid = Self::pid();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let begin = Instant::now();
-        while rustix::process::test_kill_process(pid).is_ok() {
-            assert!(begin.elapsed() < WAIT, "containerd does not end");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    pub async fn start(&self) {
-        self.start_soon();
-        let begin = Instant::now();
-        while Containerd::connect(Path::new(CONTAINERD), "davit", "overlayfs")
-            .await
-            .is_err()
-        {
-            assert!(begin.elapsed() < WAIT, "containerd does not come back");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Without waiting until it answers.
-    pub fn start_soon(&self) {
-        let log = std::fs::File::options()
-            .append(true)
-            .open("/run/containerd.log")
-            .unwrap();
-        let mut process = Command::new("containerd")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        std::fs::write(Self::PID_FILE, process.id().to_string()).unwrap();
-        // Reaped whenever it ends, by whoever kills it.
-        std::thread::spawn(move || process.wait());
-    }
 }
 
 /// stdout or stderr as the job wrote it.

@@ -9,7 +9,8 @@ use davit_rpc::local::{
 };
 use davit_rundir::{RunDir, SlotDir};
 
-use super::support::{BUSYBOX, ContainerdProcess, Executor, output};
+use super::containerd_process::ContainerdProcess;
+use super::support::{BUSYBOX, Executor, output};
 
 const WAIT: Duration = Duration::from_secs(30);
 /// Long enough for a slot to be made, were one to be.

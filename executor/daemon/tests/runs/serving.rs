@@ -1,0 +1,61 @@
+//! The executor process that the tests start: this very binary, told by files in its directory how to serve.
+
+use std::path::Path;
+use std::process::Command;
+
+use davit_executor::settings::Settings;
+
+/// Tells the test binary to be an executor, and where its files are.
+const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
+/// A file in the executor's directory that has containerd execute the shims.
+pub const PLAIN_SHIMS: &str = "plain-shims";
+/// A file beside the executor's: its runs may have the host's network.
+pub const HOST_NETWORK: &str = "host-network";
+/// A file beside the executor's: it makes no slots.
+pub const NO_SLOTS: &str = "no-slots";
+
+/// This very binary, as an executor.
+pub fn command(dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--ignored", "--exact", "--nocapture"])
+        .arg("serving::not_a_test_but_the_executor")
+        .env(SERVE_IN, dir);
+    command
+}
+
+/// The executor process that the tests start.
+#[test]
+#[ignore = "no test"]
+fn not_a_test_but_the_executor() {
+    let dir = std::env::var_os(SERVE_IN).expect("a directory to serve in");
+    tracing_subscriber::fmt()
+        .with_env_filter("davit_executor=debug,info")
+        .with_writer(std::io::stderr)
+        .init();
+    if let Err(error) = davit_executor::serve(&settings(Path::new(&dir))) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+pub fn settings(dir: &Path) -> Settings {
+    let name = dir.file_name().unwrap().to_string_lossy();
+    let mut settings = Settings {
+        state_dir: dir.join("state"),
+        socket: dir.join("run/executor.sock"),
+        cgroup_parent: format!("/{name}"),
+        allow_missing_controllers: true,
+        ..Settings::default()
+    };
+    settings.containerd.namespace = name.into_owned();
+    settings.containerd.prestarted_shims = !dir.join(PLAIN_SHIMS).exists();
+    if dir.join(NO_SLOTS).exists() {
+        settings.warm.slots_max = 0;
+    }
+    settings.network.allow_host = dir.join(HOST_NETWORK).exists();
+    // What else the machine has in hand, a build say, is no part of a test.
+    settings.warm.memory_stall_ms = 0;
+    settings
+}
