@@ -24,7 +24,7 @@ struct Outcome {
 
 /// Whether it can be run.
 pub(super) fn is_there() -> anyhow::Result<()> {
-    command::output(&mut command::of(PROGRAM, &["--version"]))
+    command::output(&mut command::of(PROGRAM, &["--help"]))
         .map(drop)
         .context("Debian does not package it; put one into DAVIT_BIN_DIR to compare with it")
 }
