@@ -1,6 +1,6 @@
 //! What placing costs: `cargo bench -p davit-placement`, or with a filter, `cargo bench -p davit-placement -- steady`.
 //!
-//! - `fill`: an empty fleet takes as many waiting runs as there are iterations' worth of room, in batches.
+//! - `fill`: a fleet with room takes runs in batches; submission included.
 //! - `steady`: a full fleet with a backlog; each decision is an end, the run it makes room for, and a new submission.
 //! - `stuck`: the same, with a million runs waiting that fit nowhere.
 //! - `explain`: why the last run in the queue waits.
@@ -39,19 +39,17 @@ fn fill(criterion: &mut Criterion) {
             let mut engine = fleet(hosts);
             let mut next = 0;
             bencher.iter_batched(
-                || (),
-                |()| {
-                    // Submission included: a decision is the whole way of a run through the engine.
-                    for _ in 0..DECISIONS {
-                        next += 1;
-                        engine.submit(run(next)).expect("the run is right");
+                || runs(&mut next, DECISIONS),
+                |runs| {
+                    for run in runs {
+                        engine.submit(run).expect("the run is right");
                     }
-                    let mut placed = engine.place(0, DECISIONS);
-                    if placed.is_empty() {
+                    let placed = engine.place(0, DECISIONS);
+                    if placed.len() < DECISIONS {
+                        // Full: the next turn begins anew. Once in many turns, so it hardly shows.
                         engine = fleet(hosts);
-                        placed = engine.place(0, DECISIONS);
                     }
-                    black_box(placed)
+                    placed
                 },
                 BatchSize::PerIteration,
             );
@@ -73,7 +71,13 @@ fn steady(criterion: &mut Criterion) {
         for batch in [1, 64] {
             let id = BenchmarkId::new(name, format!("{batch} at once"));
             group.bench_function(id, |bencher| {
-                bencher.iter(|| (0..DECISIONS / batch).for_each(|_| full.turn(batch)));
+                let mut next = full.next;
+                bencher.iter_batched(
+                    || runs(&mut next, DECISIONS),
+                    |runs| full.turns(runs, batch),
+                    BatchSize::PerIteration,
+                );
+                full.next = next;
             });
         }
     }
@@ -129,25 +133,25 @@ impl Full {
         }
     }
 
-    /// So many runs end, as many are placed, as many are submitted.
-    fn turn(&mut self, batch: usize) {
-        for _ in 0..batch {
-            self.random = self
-                .random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let at = usize::try_from(self.random >> 33).expect("31 bits") % self.live.len();
-            let gone = self.live.swap_remove(at);
-            self.engine.end(gone).expect("it is live");
-            self.next += 1;
-            self.engine
-                .submit(run(self.next))
-                .expect("the run is right");
+    /// As many runs end as are submitted, so many at once; as many are placed.
+    fn turns(&mut self, runs: Vec<Run>, batch: usize) {
+        let mut runs = runs.into_iter();
+        while runs.len() > 0 {
+            for run in runs.by_ref().take(batch) {
+                self.random = self
+                    .random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let at = usize::try_from(self.random >> 33).expect("31 bits") % self.live.len();
+                let gone = self.live.swap_remove(at);
+                self.engine.end(gone).expect("it is live");
+                self.engine.submit(run).expect("the run is right");
+            }
+            self.now_ms += 1;
+            let placed = self.engine.place(self.now_ms, DECISIONS);
+            self.live
+                .extend(placed.into_iter().map(|placed| placed.key));
         }
-        self.now_ms += 1;
-        let placed = self.engine.place(self.now_ms, DECISIONS);
-        self.live
-            .extend(placed.into_iter().map(|placed| placed.key));
     }
 }
 
@@ -171,6 +175,12 @@ fn fleet(hosts: usize) -> Engine {
         engine.upsert_host(host).expect("the host is right");
     }
     engine
+}
+
+fn runs(next: &mut u64, count: usize) -> Vec<Run> {
+    let from = *next;
+    *next += count as u64;
+    (from + 1..=*next).map(run).collect()
 }
 
 fn image(n: u64) -> davit_placement::ImageRef {

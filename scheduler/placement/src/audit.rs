@@ -107,7 +107,7 @@ impl Engine {
         for (priority, level) in &self.queue.levels {
             assert!(!level.lanes.is_empty());
             lanes += level.lanes.len();
-            let mut lists: [BTreeSet<Rank>; 3] = Default::default();
+            let mut lists: [BTreeSet<Rank>; 2] = Default::default();
             for &at in &level.lanes {
                 let lane = &self.queue.lanes[at];
                 assert_eq!(lane.priority, priority.0);
@@ -120,10 +120,13 @@ impl Engine {
                     lane: at,
                 };
                 let roomless = !lane.waiting_for(Wait::Room).is_empty();
+                assert!(
+                    !roomless || lane.owed.is_some(),
+                    "nobody looks after its runs"
+                );
                 for (list, is_in) in [
                     (List::Ready, !lane.waiting_for(Wait::Turn).is_empty()),
                     (List::Roomless, roomless),
-                    (List::Passable, roomless && lane.passed.is_none()),
                 ] {
                     lists[list as usize].extend(is_in.then_some(rank));
                 }
@@ -145,20 +148,20 @@ impl Engine {
         let mut owed = BTreeSet::new();
         let mut reserved = BTreeSet::new();
         for (at, lane) in &self.queue.lanes {
-            let Some(passed) = lane.passed else {
+            let Some(owes) = lane.owed else {
                 continue;
             };
-            let record = &self.runs[passed.run];
+            let record = &self.runs[owes.run];
             assert!(matches!(record.place, Place::Pending { .. }));
             assert_eq!(
                 (record.tenant, record.priority),
                 (lane.tenant, lane.priority)
             );
-            match passed.reserved {
-                None => assert!(owed.insert((passed.since_ms, at))),
+            match owes.reserved {
+                None => assert!(owed.insert((owes.due_ms, at))),
                 Some(host) => {
                     let kept = self.fleet.hosts[host].reservation.as_ref();
-                    assert_eq!(kept.map(|kept| kept.run), Some(passed.run));
+                    assert_eq!(kept.map(|kept| kept.run), Some(owes.run));
                     assert!(reserved.insert(host));
                 }
             }

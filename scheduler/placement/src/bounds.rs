@@ -30,10 +30,10 @@ pub const BATCH_MAX: usize = 4_096;
 pub const IMAGE_PROBES_MAX: usize = 128;
 /// Hosts with new room that a waiting class keeps note of; with more it looks at the whole fleet again.
 pub const HOPES_MAX: usize = 256;
-/// Hosts reserved at once for runs that were passed too long.
+/// Hosts reserved at once.
 pub const RESERVATIONS_MAX: usize = 64;
 /// Searches for a host to reserve in one call to `place`: each looks at all hosts.
-pub const RESERVATION_SEARCHES_MAX: usize = 4;
+pub const RESERVATION_SEARCHES_MAX: usize = 1;
 /// Failed starts a host may be allowed before quarantine.
 pub const START_FAILURES_MAX: usize = 64;
 /// Steps that the queue is played forward to tell a position.

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use crate::bounds::IMAGE_PROBES_MAX;
 use crate::fleet::{Fleet, Pool};
+use crate::host::Given;
 use crate::names::ImageRef;
 use crate::run::{Priority, Wants};
 
@@ -174,11 +175,12 @@ impl Fleet {
         hosts.take(2).min_by_key(|&at| self.hosts[at].load)
     }
 
-    /// The host to reserve for a run that finds no room: it has the capacity, is open, not reserved for another,
-    /// and lacks least.
-    pub(crate) fn to_reserve(&self, wants: &Wants, salt: u64) -> Option<usize> {
-        let able = self.connected().filter(|(_, host)| {
-            host.is_open()
+    /// The host to reserve for a run that finds no room: one that passed it, has the capacity, is open and not reserved
+    /// for another, and lacks least.
+    pub(crate) fn to_reserve(&self, wants: &Wants, waiting: &Given, salt: u64) -> Option<usize> {
+        let able = self.hosts.iter().filter(|(_, host)| {
+            host.given.is_some_and(|given| given.passed(waiting))
+                && host.is_open()
                 && host.health.is_trusted()
                 && host.reservation.is_none()
                 && wants.need.within(&host.spec.capacity)

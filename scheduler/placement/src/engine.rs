@@ -32,7 +32,7 @@ use crate::tenants::Tenants;
 pub struct Rules {
     /// Decides between equals. Same seed, same calls: same answers.
     pub seed: u64,
-    /// A run that finds no room, and has been passed for so long, gets a host reserved.
+    /// A run that has found no room for so long, and is passed, gets a host reserved.
     pub reserve_after_ms: u64,
     /// When hosts are kept off.
     pub quarantine: QuarantineRules,
@@ -86,7 +86,7 @@ pub struct Counts {
     pub pending: usize,
     /// Runs that hold a reservation.
     pub live: usize,
-    /// Hosts reserved for runs that were passed too long.
+    /// Hosts reserved for runs that waited long and were passed.
     pub reserved: usize,
     /// Different demands of all those runs.
     pub classes: usize,
@@ -146,7 +146,7 @@ impl Engine {
             rules,
             fleet: Fleet::default(),
             classes: Classes::new(),
-            queue: Queue::default(),
+            queue: Queue::new(rules.reserve_after_ms),
             tenants: Tenants::new(),
             runners: Runners::default(),
             runs: Slab::new(),
@@ -311,8 +311,7 @@ impl Engine {
 
     /// Takes a run out of the queue, and lifts the reservation that was held for it.
     pub(crate) fn leave_queue(&mut self, bin: usize, age: Age) {
-        let settled = self.queue.remove(bin, age);
-        if let Some(host) = settled.and_then(|passed| passed.reserved) {
+        if let Some(host) = self.queue.remove(bin, age) {
             self.lift_reservation(host);
         }
     }

@@ -45,7 +45,7 @@ pub enum Verdict {
     Quarantined,
     /// It has too little left, of this most.
     Full(Dimension),
-    /// It has enough left, but that is kept for a run that was passed too long.
+    /// It has enough left, but that is kept for a run that waited long and was passed.
     Kept,
 }
 
@@ -75,7 +75,7 @@ pub enum Outlook {
     NoneOpen,
     /// The hosts that could hold it are full; this is what most lack.
     Full(Dimension),
-    /// There is room, but it is kept for a run that was passed too long.
+    /// There is room, but it is kept for a run that waited long and was passed.
     Kept,
 }
 
@@ -347,7 +347,7 @@ impl fmt::Display for Outlook {
             Self::Full(dimension) => {
                 write!(f, "the hosts that could hold it are full: most lack {dimension}")
             }
-            Self::Kept => f.write_str("the room there is is kept for a run that waited too long"),
+            Self::Kept => f.write_str("all room is kept for a run that waited long"),
         }
     }
 }

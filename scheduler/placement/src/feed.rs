@@ -44,9 +44,9 @@ impl Engine {
             return;
         };
         let lane = self.queue.bins[bin].lane;
-        if let Some(mut passed) = self.queue.lanes[lane].passed {
-            passed.reserved = None;
-            self.queue.set_passed(lane, Some(passed));
+        if let Some(mut owed) = self.queue.lanes[lane].owed {
+            owed.reserved = None;
+            self.queue.owe(lane, Some(owed));
         }
     }
 

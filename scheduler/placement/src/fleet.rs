@@ -12,7 +12,7 @@ use crate::amounts::Amounts;
 use crate::bounds;
 use crate::error::Refused;
 use crate::health::Health;
-use crate::host::{Host, HostSpec, HostState};
+use crate::host::{Host, HostSpec};
 use crate::names::{HostName, ImageRef, Region};
 use crate::run::{Wants, check_count};
 use crate::tree::RoomTree;
@@ -86,6 +86,7 @@ impl Fleet {
                     live: Vec::new(),
                     load: 0,
                     reservation: None,
+                    given: None,
                     pool: 0,
                     place: 0,
                 });
@@ -212,13 +213,6 @@ impl Fleet {
             && (wants.executors.is_empty() || wants.executors.binary_search(&spec.name).is_ok())
             && wants.labels.iter().all(has)
             && wants.excluded.binary_search(&spec.name).is_err()
-    }
-
-    /// Hosts connected here, whatever they may take.
-    pub(crate) fn connected(&self) -> impl Iterator<Item = (usize, &Host)> {
-        self.hosts
-            .iter()
-            .filter(|(_, host)| host.spec.state == HostState::Online)
     }
 }
 

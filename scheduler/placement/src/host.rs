@@ -9,7 +9,7 @@ use crate::bounds;
 use crate::error::Refused;
 use crate::health::Health;
 use crate::names::{HostName, ImageRef, Region};
-use crate::run::{Priority, check_amounts, check_count};
+use crate::run::{Age, Priority, check_amounts, check_count};
 
 /// What is known of a host from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,7 +95,7 @@ pub struct HostView {
     pub reserved_for: Option<RunKey>,
 }
 
-/// Room kept for a run that was passed too long.
+/// Room kept for a run that waited long and was passed.
 #[derive(Clone, Debug)]
 pub(crate) struct Reservation {
     pub(crate) run: usize,
@@ -105,6 +105,34 @@ pub(crate) struct Reservation {
     pub(crate) admitted: Amounts,
     /// The number of the last assignment before it.
     pub(crate) since: u64,
+}
+
+/// The run that a host was given last, and whose turn that was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    pub(crate) need: Amounts,
+    pub(crate) priority: Priority,
+    pub(crate) tenant: usize,
+    /// What the tenant held just before.
+    pub(crate) share: u64,
+    pub(crate) age: Age,
+    /// The how-manieth assignment it was.
+    pub(crate) number: u64,
+}
+
+impl Given {
+    /// Whether that passed a run which has waited for room longer: its turn comes first, and the room that was given
+    /// did not hold it.
+    pub(crate) fn passed(&self, waiting: &Self) -> bool {
+        let later = if self.priority != waiting.priority {
+            self.priority < waiting.priority
+        } else if self.tenant == waiting.tenant || self.share == waiting.share {
+            self.age > waiting.age
+        } else {
+            self.share > waiting.share
+        };
+        later && self.number > waiting.number && !waiting.need.within(&self.need)
+    }
 }
 
 /// A host within the engine.
@@ -117,6 +145,7 @@ pub(crate) struct Host {
     pub(crate) live: Vec<usize>,
     pub(crate) load: u32,
     pub(crate) reservation: Option<Reservation>,
+    pub(crate) given: Option<Given>,
     /// Its region's pool, and its place there.
     pub(crate) pool: usize,
     pub(crate) place: usize,

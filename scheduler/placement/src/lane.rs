@@ -74,11 +74,21 @@ impl Bin {
     }
 }
 
-/// A run that others were placed before although it was its turn.
+/// When something was, on the caller's clock and by the number of assignments before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) now_ms: u64,
+    pub(crate) placed: u64,
+}
+
+/// A run that waits for room and may come to need a reservation: the oldest of its lane.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Passed {
+pub(crate) struct Owed {
     pub(crate) run: usize,
-    pub(crate) since_ms: u64,
+    /// Since when it waits for room.
+    pub(crate) since: Stamp,
+    /// When it is looked whether others are placed before it.
+    pub(crate) due_ms: u64,
     /// The host reserved for it.
     pub(crate) reserved: Option<usize>,
 }
@@ -91,12 +101,12 @@ pub(crate) struct Lane {
     pub(crate) share: u64,
     /// Its bins with the age of their first run, by what they wait for.
     pub(crate) bins: [BTreeSet<(Age, usize)>; 3],
-    /// At most one of its runs is owed a reservation at a time.
-    pub(crate) passed: Option<Passed>,
+    /// At most one of its runs has a reservation at a time, or may come to need one.
+    pub(crate) owed: Option<Owed>,
     /// Its place in the level's sets, while it has runs.
     pub(crate) rank: Option<Rank>,
     /// In which of the level's sets that is.
-    pub(crate) listed: [bool; 3],
+    pub(crate) listed: [bool; 2],
     pub(crate) len: usize,
 }
 
@@ -107,9 +117,9 @@ impl Lane {
             priority,
             share,
             bins: [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()],
-            passed: None,
+            owed: None,
             rank: None,
-            listed: [false; 3],
+            listed: [false; 2],
             len: 0,
         }
     }
@@ -131,18 +141,16 @@ pub(crate) enum List {
     Ready,
     /// Has a run that waits for room.
     Roomless,
-    /// As roomless, and none of its runs was passed yet.
-    Passable,
 }
 
 impl List {
-    pub(crate) const ALL: [Self; 3] = [Self::Ready, Self::Roomless, Self::Passable];
+    pub(crate) const ALL: [Self; 2] = [Self::Ready, Self::Roomless];
 }
 
 /// All lanes of one priority.
 #[derive(Debug, Default)]
 pub(crate) struct Level {
-    pub(crate) lists: [BTreeSet<Rank>; 3],
+    pub(crate) lists: [BTreeSet<Rank>; 2],
     pub(crate) lanes: BTreeSet<usize>,
     pub(crate) len: usize,
 }

@@ -12,7 +12,7 @@
 //!   capacity; what is left is reckoned here, from the runs that were assigned and have not ended.
 //! - **Order**: priority; then the tenant that holds the smallest share of the fleet now (its dominant share by weight);
 //!   then age. Between tenants of equal share, the one whose oldest waiting run is older.
-//! - **Backfill**: a run that finds no room lets others pass, until it has been passed for too long; see the module `place`
+//! - **Backfill**: a run that finds no room lets others pass, but not for ever; see the module `place`
 //!   for the exact rule of reservations.
 //! - **Where**: the host its runner was warmed on, then hosts with its image, then any: see the module `choose`.
 //! - **Never**: to a host of another region, one that is not named when executors are, lacks a label, is excluded, offline,

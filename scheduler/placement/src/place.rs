@@ -3,14 +3,18 @@
 //! 1. Hosts whose quarantine is over are opened for one probe.
 //! 2. Runs with a reserved host get it, if it has room by now.
 //! 3. By turn: priority, then the smallest share, then age. A bin that finds no room is put aside.
-//! 4. Runs that were passed for too long get a host reserved.
+//! 4. Runs that waited long for room, and are passed, get a host reserved.
 //!
-//! **The rule of reservations.** A run is *passed* when it waits for room and a run is placed whose turn comes after its
-//! own. [`reserve_after_ms`](crate::Rules) after that, the host that lacks least of what it needs is reserved for it. From
-//! then on the host takes another run only if that fits *beside* the waiting one: what is given to the host from now on,
-//! and the waiting run, fit its capacity together. So the waiting run waits only for runs that were on the host before,
-//! and never for one that came later. Runs of a higher priority need not heed the reservation. One run of a tenant and
-//! priority has a reservation at a time. It goes to any host that has room for it sooner.
+//! **The rule of reservations.** Of each tenant and priority the oldest run that waits for room is watched. When it has
+//! waited for [`reserve_after_ms`](crate::Rules), a host is reserved for it: of those that *passed* it, the one that lacks
+//! least. A host passed it when the last run that the host was given came after it in turn, was placed since it waits, and
+//! needs less of something. (Where none did, nobody stands in its way but runs whose turn comes first; it asks again after
+//! as long.)
+//!
+//! A reserved host takes another run only *beside* the waiting one: all that is given to the host from then on, and the
+//! waiting run, fit its capacity together. So the waiting run waits only for runs that were on the host before, and never
+//! for one that came later. Runs of a higher priority need not heed the reservation. The waiting run goes to any host that
+//! has room for it sooner.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,8 +23,9 @@ use crate::amounts::Amounts;
 use crate::bounds;
 use crate::choose::{Search, mix};
 use crate::engine::{Assignment, Engine, Place};
-use crate::host::Reservation;
-use crate::lane::{Passed, Turn, Wait};
+use crate::host::{Given, Reservation};
+use crate::lane::{Owed, Turn, Wait};
+use crate::run::Age;
 
 impl Engine {
     /// Places waiting runs, `max` and [`BATCH_MAX`](crate::bounds::BATCH_MAX) at most, in the order in which they were
@@ -30,6 +35,7 @@ impl Engine {
             .min(bounds::BATCH_MAX)
             .min(bounds::LIVE_MAX.saturating_sub(self.live()));
         let mut placed = Vec::new();
+        self.queue.stamp.now_ms = now_ms;
         self.open_probes(now_ms);
         if self.tenants.see(self.fleet.total) {
             for (tenant, _) in &self.tenants.all {
@@ -41,13 +47,13 @@ impl Engine {
                 self.queue.wake_class(class);
             }
             self.place_reserved(max, &mut placed);
-            self.place_by_turn(now_ms, max, &mut placed);
+            self.place_by_turn(max, &mut placed);
             // Hosts grow meanwhile where a reservation was lifted.
             if self.fleet.grown.is_empty() || placed.len() >= max {
                 break;
             }
         }
-        self.reserve_for_passed(now_ms);
+        self.reserve_for_overdue(now_ms);
         placed
     }
 
@@ -76,7 +82,7 @@ impl Engine {
             if self.is_at_cap(bin) {
                 // It waits for its runner now, not for room.
                 let lane = self.queue.bins[bin].lane;
-                self.queue.set_passed(lane, None);
+                self.queue.owe_next(lane);
                 self.lift_reservation(host);
             } else if fits && at.is_open() {
                 placed.push(self.assign(run, host));
@@ -84,7 +90,7 @@ impl Engine {
         }
     }
 
-    fn place_by_turn(&mut self, now_ms: u64, max: usize, placed: &mut Vec<Assignment>) {
+    fn place_by_turn(&mut self, max: usize, placed: &mut Vec<Assignment>) {
         let classes = self.classes.hopeful.iter();
         let first = |class: &usize| Some(Reverse((self.queue.next_roomless(*class)?, *class)));
         let mut hopeful: BinaryHeap<_> = classes.filter_map(first).collect();
@@ -111,7 +117,6 @@ impl Engine {
             let Some((_, run)) = self.queue.bins[turn.bin].head() else {
                 continue;
             };
-            self.queue.pass(&turn, now_ms);
             placed.push(self.assign(run, host));
         }
     }
@@ -196,10 +201,13 @@ impl Engine {
     }
 
     fn assign(&mut self, run: usize, host: usize) -> Assignment {
+        self.placed += 1;
+        self.queue.stamp.placed = self.placed;
         if let Place::Pending { bin, age } = self.runs[run].place {
+            let given = self.given(run, age, self.placed);
+            self.fleet.hosts[host].given = Some(given);
             self.leave_queue(bin, age);
         }
-        self.placed += 1;
         self.reserve_for(run, host, self.placed);
         let spec = &self.fleet.hosts[host].spec;
         Assignment {
@@ -209,52 +217,53 @@ impl Engine {
         }
     }
 
-    fn reserve_for_passed(&mut self, now_ms: u64) {
+    fn given(&self, run: usize, age: Age, number: u64) -> Given {
+        let record = &self.runs[run];
+        Given {
+            need: self.classes.all[record.class].wants.need,
+            priority: record.priority,
+            tenant: record.tenant,
+            share: self.tenants.share(record.tenant),
+            age,
+            number,
+        }
+    }
+
+    fn reserve_for_overdue(&mut self, now_ms: u64) {
         for _ in 0..bounds::RESERVATION_SEARCHES_MAX {
-            if self.reserved.len() >= bounds::RESERVATIONS_MAX {
-                break;
-            }
-            let Some(&(since_ms, lane)) = self.queue.owed.first() else {
+            let first = self.queue.owed.first().copied();
+            let Some((_, lane)) = first.filter(|(due_ms, _)| *due_ms <= now_ms) else {
                 break;
             };
-            if since_ms.saturating_add(self.rules.reserve_after_ms) > now_ms {
-                break;
-            }
-            let Some(passed) = self.queue.lanes[lane].passed else {
+            let owed = self.queue.lanes[lane].owed;
+            let Some(owed) = owed.filter(|_| self.reserved.len() < bounds::RESERVATIONS_MAX) else {
                 break;
             };
-            let reserved = self.reserve_host(passed.run);
-            let passed = match (reserved, &self.runs[passed.run].place) {
-                (Some(_), _) => Some(Passed { reserved, ..passed }),
-                // No host can be had for it now: it asks again after as long.
-                (None, Place::Pending { bin, .. })
-                    if self.queue.bins[*bin].wait == Wait::Room
-                        && self.rules.reserve_after_ms > 0 =>
-                {
-                    Some(Passed {
-                        since_ms: now_ms.max(since_ms + 1),
-                        ..passed
-                    })
+            match self.runs[owed.run].place {
+                Place::Pending { bin, age } if self.queue.bins[bin].wait == Wait::Room => {
+                    let reserved = self.reserve_host(&owed, age);
+                    let again_ms = now_ms.saturating_add(self.rules.reserve_after_ms.max(1));
+                    let owed = Owed {
+                        reserved,
+                        due_ms: again_ms,
+                        ..owed
+                    };
+                    self.queue.owe(lane, Some(owed));
                 }
-                (None, _) => None,
-            };
-            self.queue.set_passed(lane, passed);
+                // It waits for something else by now.
+                _ => self.queue.owe_next(lane),
+            }
         }
     }
 
     /// Reserves a host for a run that waits for room.
-    fn reserve_host(&mut self, run: usize) -> Option<usize> {
-        let record = &self.runs[run];
-        let Place::Pending { bin, .. } = record.place else {
-            return None;
-        };
-        if self.queue.bins[bin].wait != Wait::Room {
-            return None;
-        }
+    fn reserve_host(&mut self, owed: &Owed, age: Age) -> Option<usize> {
+        let record = &self.runs[owed.run];
         let wants = &self.classes.all[record.class].wants;
-        let host = self.fleet.to_reserve(wants, self.salt())?;
+        let waiting = self.given(owed.run, age, owed.since.placed);
+        let host = self.fleet.to_reserve(wants, &waiting, self.salt())?;
         let reservation = Reservation {
-            run,
+            run: owed.run,
             need: wants.need,
             priority: record.priority,
             admitted: Amounts::ZERO,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use slab::Slab;
 
-use crate::lane::{Bin, Lane, Level, List, Passed, Rank, Turn, Wait};
+use crate::lane::{Bin, Lane, Level, List, Owed, Rank, Stamp, Turn, Wait};
 use crate::run::{Age, Priority};
 
 /// All waiting runs.
@@ -30,12 +30,24 @@ pub(crate) struct Queue {
     roomless: HashMap<usize, BTreeMap<usize, BTreeSet<(Age, usize)>>>,
     /// By runner: bins that wait for one of its runs to end.
     capped: HashMap<usize, BTreeSet<usize>>,
-    /// Lanes with a passed run that has no reservation yet, by when it was passed first.
+    /// Lanes with a run that may come to need a reservation and has none, by when that is looked at.
     pub(crate) owed: BTreeSet<(u64, usize)>,
+    /// How long a run waits for room until then.
+    patience_ms: u64,
+    /// Now, as far as the queue was told.
+    pub(crate) stamp: Stamp,
     pub(crate) len: usize,
 }
 
 impl Queue {
+    /// An empty queue, whose runs wait so long for room until somebody looks whether they are passed.
+    pub(crate) fn new(patience_ms: u64) -> Self {
+        Self {
+            patience_ms,
+            ..Self::default()
+        }
+    }
+
     /// Adds a run. Answers its bin.
     pub(crate) fn push(
         &mut self,
@@ -66,8 +78,8 @@ impl Queue {
         bin
     }
 
-    /// Removes a run, and what is empty without it. Answers what it was owed for having been passed.
-    pub(crate) fn remove(&mut self, bin: usize, age: Age) -> Option<Passed> {
+    /// Removes a run, and what is empty without it. Answers the host that was reserved for it.
+    pub(crate) fn remove(&mut self, bin: usize, age: Age) -> Option<usize> {
         let lane = self.bins[bin].lane;
         let run = self.edit(bin, |bin| bin.runs.remove(&age));
         if self.bins[bin].runs.is_empty() {
@@ -75,13 +87,13 @@ impl Queue {
             self.bin_of.remove(&(lane, gone.runner, gone.class));
         }
         self.count(lane, -1);
-        let passed = self.lanes[lane].passed;
-        let settled = passed.filter(|passed| Some(passed.run) == run);
+        let owed = self.lanes[lane].owed;
+        let settled = owed.filter(|owed| Some(owed.run) == run);
         if settled.is_some() {
-            self.note_passed(lane, None);
+            self.owe_next(lane);
         }
         self.relist(lane);
-        settled
+        settled.and_then(|owed| owed.reserved)
     }
 
     fn count(&mut self, lane: usize, by: isize) {
@@ -153,7 +165,11 @@ impl Queue {
     /// From now on the bin's runs wait for this.
     pub(crate) fn put_aside(&mut self, bin: usize, wait: Wait) {
         self.edit(bin, |bin| bin.wait = wait);
-        self.relist(self.bins[bin].lane);
+        let lane = self.bins[bin].lane;
+        if wait == Wait::Room && self.lanes[lane].owed.is_none() {
+            self.owe_next(lane);
+        }
+        self.relist(lane);
     }
 
     /// The runner may have one more live run: its bins wait for their turn again.
@@ -197,7 +213,7 @@ impl Queue {
         });
         let roomless = !lane.waiting_for(Wait::Room).is_empty();
         let ready = !lane.waiting_for(Wait::Turn).is_empty();
-        let listed = [ready, roomless, roomless && lane.passed.is_none()];
+        let listed = [ready, roomless];
         if (lane.rank, lane.listed) == (rank, listed) {
             return;
         }
@@ -266,58 +282,28 @@ impl Queue {
         ranks.filter_map(|rank| turn(rank.lane)).next()
     }
 
-    /// Says of a lane's run that it was passed, or that this is settled.
-    pub(crate) fn set_passed(&mut self, at: usize, passed: Option<Passed>) {
-        self.note_passed(at, passed);
-        self.relist(at);
+    /// From now on the lane owes to its oldest run that waits for room, if there is one.
+    pub(crate) fn owe_next(&mut self, at: usize) {
+        let oldest = self.lanes[at].waiting_for(Wait::Room).first();
+        let run = oldest.and_then(|(_, bin)| self.bins[*bin].head());
+        let owed = run.map(|(_, run)| Owed {
+            run,
+            since: self.stamp,
+            due_ms: self.stamp.now_ms.saturating_add(self.patience_ms),
+            reserved: None,
+        });
+        self.owe(at, owed);
     }
 
-    fn note_passed(&mut self, at: usize, passed: Option<Passed>) {
+    /// Changes what the lane owes.
+    pub(crate) fn owe(&mut self, at: usize, owed: Option<Owed>) {
         let lane = &mut self.lanes[at];
-        if let Some(old) = lane.passed {
-            self.owed.remove(&(old.since_ms, at));
+        if let Some(old) = lane.owed {
+            self.owed.remove(&(old.due_ms, at));
         }
-        if let Some(new) = passed.filter(|new| new.reserved.is_none()) {
-            self.owed.insert((new.since_ms, at));
+        if let Some(new) = owed.filter(|new| new.reserved.is_none()) {
+            self.owed.insert((new.due_ms, at));
         }
-        lane.passed = passed;
-    }
-
-    /// A run was placed whose turn was `by`: whoever waits for room and stands before it was passed.
-    pub(crate) fn pass(&mut self, by: &Turn, now_ms: u64) {
-        let mut passed = Vec::new();
-        for (priority, level) in &self.levels {
-            if priority.0 < by.priority {
-                break;
-            }
-            let list = &level.lists[List::Passable as usize];
-            let before = if priority.0 == by.priority {
-                list.range(..by.rank)
-            } else {
-                list.range(..)
-            };
-            passed.extend(before.map(|rank| rank.lane));
-            if priority.0 == by.priority && list.contains(&by.rank) {
-                let lane = &self.lanes[by.rank.lane];
-                let oldest = lane.waiting_for(Wait::Room).first();
-                passed.extend(
-                    oldest
-                        .is_some_and(|(age, _)| *age < by.age)
-                        .then_some(by.rank.lane),
-                );
-            }
-        }
-        for lane in passed {
-            let first = self.lanes[lane].waiting_for(Wait::Room).first();
-            let run = first.and_then(|(_, bin)| self.bins[*bin].head());
-            if let Some((_, run)) = run {
-                let new = Passed {
-                    run,
-                    since_ms: now_ms,
-                    reserved: None,
-                };
-                self.set_passed(lane, Some(new));
-            }
-        }
+        lane.owed = owed;
     }
 }
