@@ -209,7 +209,9 @@ fn run(n: u64) -> Run {
                 pids: 256,
                 disk_bytes: Bytes::gib(8).0,
             },
-            region: (n % 2 == 0).then(|| region.parse().expect("a region")),
+            region: n
+                .is_multiple_of(2)
+                .then(|| region.parse().expect("a region")),
             ..Wants::default()
         },
     }

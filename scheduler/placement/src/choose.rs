@@ -67,11 +67,9 @@ impl Fleet {
         few: impl IntoIterator<Item = &'a usize>,
         search: &Search<'_>,
     ) -> Option<usize> {
-        let (wants, holds) = (search.wants, |at: usize| {
-            search
-                .image
-                .is_some_and(|image| self.hosts[at].spec.images.binary_search(image).is_ok())
-        });
+        let wants = search.wants;
+        let holders = search.image.and_then(|image| self.by_image.get(image));
+        let holds = |at: usize| holders.is_some_and(|holders| holders.contains(&at));
         few.into_iter()
             .copied()
             .filter(|&at| self.fits_priority(wants, search.priority, at))

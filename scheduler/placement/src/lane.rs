@@ -85,6 +85,7 @@ pub(crate) struct Stamp {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owed {
     pub(crate) run: usize,
+    pub(crate) age: Age,
     /// Since when it waits for room.
     pub(crate) since: Stamp,
     /// When it is looked whether others are placed before it.

@@ -169,6 +169,13 @@ impl Engine {
             self.queue.put_aside(turn.bin, Wait::Cap);
             return None;
         }
+        // Hosts that others filled meanwhile are asked once.
+        let fleet = &self.fleet;
+        let hopeful = &mut self.classes.all[class];
+        let need = hopeful.wants.need;
+        hopeful
+            .hopes
+            .retain(|host| need.within(&fleet.hosts[*host].free()));
         let search = self.search(turn)?;
         let host = self
             .fleet

@@ -166,8 +166,14 @@ impl Queue {
     pub(crate) fn put_aside(&mut self, bin: usize, wait: Wait) {
         self.edit(bin, |bin| bin.wait = wait);
         let lane = self.bins[bin].lane;
-        if wait == Wait::Room && self.lanes[lane].owed.is_none() {
-            self.owe_next(lane);
+        if wait == Wait::Room {
+            let oldest = self.lanes[lane].waiting_for(Wait::Room).first();
+            let older = |owed: Owed| {
+                owed.reserved.is_none() && oldest.is_some_and(|(age, _)| *age < owed.age)
+            };
+            if self.lanes[lane].owed.is_none_or(older) {
+                self.owe_next(lane);
+            }
         }
         self.relist(lane);
     }
@@ -286,8 +292,9 @@ impl Queue {
     pub(crate) fn owe_next(&mut self, at: usize) {
         let oldest = self.lanes[at].waiting_for(Wait::Room).first();
         let run = oldest.and_then(|(_, bin)| self.bins[*bin].head());
-        let owed = run.map(|(_, run)| Owed {
+        let owed = run.map(|(age, run)| Owed {
             run,
+            age,
             since: self.stamp,
             due_ms: self.stamp.now_ms.saturating_add(self.patience_ms),
             reserved: None,
