@@ -3,6 +3,7 @@
 //! ```text
 //!  types ◄── lifecycle, cgroup, rundir ◄── rpc ◄── daemon ◄── cli
 //!  types, cgroup, rundir ◄── shim
+//!  types ◄── placement
 //!  nothing ──► cli, shim, benches, vm-tests, xtask
 //! ```
 //!
@@ -37,6 +38,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "davit",
         &["davit-types", "davit-rundir", "davit-rpc", "davit-executor"],
     ),
+    // Pure: nothing of the executor, so that whole fleets can be played through in a test.
+    ("davit-placement", &["davit-types"]),
     // Never the daemon: the shim outlives it, and stays small.
     (
         "containerd-shim-davit-v1",
@@ -62,6 +65,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 const KEPT_OUT: &[(&str, &[&str], &str)] = &[
     ("davit-types", &["tokio", "rustix"], "it does no I/O"),
     ("davit-lifecycle", &["tokio", "rustix"], "it is pure"),
+    (
+        "davit-placement",
+        &["tokio", "rustix", "rand"],
+        "it is pure: clock and seed are passed in",
+    ),
     (
         "davit-cgroup",
         &["tokio"],
