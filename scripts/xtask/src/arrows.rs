@@ -3,6 +3,7 @@
 //! ```text
 //!  types ◄── lifecycle, cgroup, rundir ◄── rpc ◄── daemon ◄── cli
 //!  types, cgroup, rundir ◄── shim
+//!  types, rpc ◄── scheduler
 //!  nothing ──► vm-tests, benches, xtask
 //! ```
 //!
@@ -42,6 +43,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "containerd-shim-davit-v1",
         &["davit-types", "davit-cgroup", "davit-rundir"],
     ),
+    // Never the daemon, never a cgroup: a scheduler touches a host only through the host's connection.
+    ("davit-scheduler", &["davit-types", "davit-rpc"]),
     (
         "davit-vm-tests",
         &[
