@@ -15,7 +15,7 @@ const STOP_SECONDS_MAX: u64 = 30;
 const USER: &str = "postgres";
 
 /// A running server. Dropping it stops it; it dies with the test in any case.
-pub struct Cluster {
+pub(crate) struct Cluster {
     bin: PathBuf,
     dir: TempDir,
     port: u16,
@@ -24,7 +24,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Makes and starts one.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         own(dir.path());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -49,23 +49,23 @@ impl Cluster {
     }
 
     /// Where its files are.
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
     /// The URL of one of its databases.
-    pub fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         format!("postgresql://davit@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Makes an empty database.
-    pub fn create(&self, database: &str) -> String {
+    pub(crate) fn create(&self, database: &str) -> String {
         self.sql("postgres", &format!("CREATE DATABASE {database}"));
         self.url(database)
     }
 
     /// Runs a statement beside the store and returns what psql prints.
-    pub fn sql(&self, database: &str, statement: &str) -> String {
+    pub(crate) fn sql(&self, database: &str, statement: &str) -> String {
         let done = Command::new(self.bin.join("psql"))
             .args([
                 "-X",
@@ -88,7 +88,7 @@ impl Cluster {
     }
 
     /// Starts the server and waits until it answers.
-    pub fn up(&mut self) {
+    pub(crate) fn up(&mut self) {
         let log = fs::File::create(self.dir.path().join("log")).expect("a log file");
         let port = self.port.to_string();
         let server = self
@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     /// Stops the server: `fast` rolls back what is under way, `immediate` is a crash.
-    pub fn down(&mut self, mode: &str) {
+    pub(crate) fn down(&mut self, mode: &str) {
         let stopped = self
             .unprivileged("pg_ctl")
             .args([
@@ -179,7 +179,7 @@ fn binaries() -> PathBuf {
 }
 
 /// Gives a path to the unprivileged user.
-pub fn own(path: &Path) {
+pub(crate) fn own(path: &Path) {
     if rustix::process::geteuid().is_root() {
         let id = |option| -> u32 {
             let found = Command::new("id")

@@ -178,48 +178,60 @@ fn openssl(dir: &Path, arguments: &[&str]) {
     assert!(done.status.success(), "openssl {arguments:?}: {done:?}");
 }
 
+/// `server.crt` for 127.0.0.1, signed by `authority.crt`; `other.crt` signed nothing.
+fn make_certificates(dir: &Path) {
+    for name in ["authority", "other"] {
+        let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
+        let files = ["-keyout", &key, "-out", &certificate];
+        let make = [
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ];
+        openssl(
+            dir,
+            &[&make[..], &files, &["-subj", "/CN=davit test"]].concat(),
+        );
+    }
+    let files = ["-keyout", "server.key", "-out", "server.csr"];
+    let make = [
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=server",
+    ];
+    let name = ["-addext", "subjectAltName=IP:127.0.0.1"];
+    openssl(dir, &[&make[..], &files, &name].concat());
+    let sign = [
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-out",
+        "server.crt",
+        "-days",
+        "2",
+    ];
+    let by = [
+        "-CA",
+        "authority.crt",
+        "-CAkey",
+        "authority.key",
+        "-CAcreateserial",
+    ];
+    openssl(
+        dir,
+        &[&sign[..], &by, &["-copy_extensions", "copy"]].concat(),
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_verifies_the_server() {
     let mut cluster = Cluster::start();
     let url = cluster.create("tls");
     cluster.down("fast");
     let data = cluster.data();
-    let subject = [
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=davit-test",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-    ];
-    let request = [
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-keyout",
-        "server.key",
-        "-out",
-        "server.crt",
-    ];
-    openssl(&data, &[&request[..], &subject[..]].concat());
-    openssl(
-        &data,
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-keyout",
-            "other.key",
-            "-out",
-            "other.crt",
-            "-nodes",
-            "-subj",
-            "/CN=other",
-        ],
-    );
+    make_certificates(&data);
     own(&data.join("server.key"));
     own(&data.join("server.crt"));
     let configuration = data.join("postgresql.conf");
@@ -236,7 +248,7 @@ async fn tls_verifies_the_server() {
             },
         })
     };
-    let world = World::open(settings(&url, "server.crt")).await;
+    let world = World::open(settings(&url, "authority.crt")).await;
     world.submitted().await;
     let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                      WHERE application_name = 'davit'";
@@ -248,7 +260,7 @@ async fn tls_verifies_the_server() {
     );
     let other_name = url.replace("127.0.0.1", "localhost");
     assert!(
-        open(&settings(&other_name, "server.crt")).await.is_err(),
+        open(&settings(&other_name, "authority.crt")).await.is_err(),
         "another name"
     );
     let empty = open(&settings(&url, "postgresql.conf"))

@@ -10,12 +10,12 @@ use futures::future::LocalBoxFuture;
 use uuid::Uuid;
 
 /// A case: its name and what it does.
-pub type Case = (&'static str, fn(World) -> LocalBoxFuture<'static, ()>);
+pub(crate) type Case = (&'static str, fn(World) -> LocalBoxFuture<'static, ()>);
 
 /// `cases![a, b]`: the functions as a list of [`Case`]s.
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
-        pub fn cases() -> Vec<crate::world::Case> {
+        pub(crate) fn cases() -> Vec<crate::world::Case> {
             vec![$((stringify!($name), |world| Box::pin($name(world)))),*]
         }
     };
@@ -23,27 +23,27 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// An instant of the tests: nothing in the rules depends on the true time but leases.
-pub const NOW_MS: u64 = 1_800_000_000_000;
-pub const REGION: &str = "here";
-pub const PRICE_MICROS: u64 = 7;
+pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
+pub(crate) const REGION: &str = "here";
+pub(crate) const PRICE_MICROS: u64 = 7;
 
-pub struct World {
-    pub store: Arc<dyn Store>,
-    pub settings: StoreSettings,
-    pub replica: Uuid,
-    pub tenant: Tenant,
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) settings: StoreSettings,
+    pub(crate) replica: Uuid,
+    pub(crate) tenant: Tenant,
     joined: AtomicU8,
 }
 
 /// A host with a session.
 #[derive(Clone, Copy)]
-pub struct Peer {
-    pub sender: Sender,
+pub(crate) struct Peer {
+    pub(crate) sender: Sender,
 }
 
 impl World {
     /// A world with the tenant `acme` and one replica.
-    pub async fn open(settings: StoreSettings) -> Self {
+    pub(crate) async fn open(settings: StoreSettings) -> Self {
         let store = open(&settings)
             .await
             .unwrap_or_else(|error| panic!("{error}: {:?}", error.failure));
@@ -59,7 +59,7 @@ impl World {
         world
     }
 
-    pub async fn tenant(&self, name: &str, spend_cap_micros: Option<u64>) -> Tenant {
+    pub(crate) async fn tenant(&self, name: &str, spend_cap_micros: Option<u64>) -> Tenant {
         let tenancy = Tenancy {
             tenant: name.parse().unwrap(),
             open: true,
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// A run of `acme` without runner or key.
-    pub fn submission(&self) -> Submission {
+    pub(crate) fn submission(&self) -> Submission {
         let run = RunId::generate();
         Submission {
             base: BaseRun {
@@ -95,18 +95,18 @@ impl World {
         }
     }
 
-    pub async fn submit(&self, submission: &Submission) -> Result<Submitted, Refusal> {
+    pub(crate) async fn submit(&self, submission: &Submission) -> Result<Submitted, Refusal> {
         let answers = self.store.submit(vec![submission.clone()]).await.unwrap();
         answers.into_iter().next().unwrap()
     }
 
-    pub async fn submitted(&self) -> RunId {
+    pub(crate) async fn submitted(&self) -> RunId {
         let submission = self.submission();
         assert_eq!(self.submit(&submission).await, Ok(Submitted::Created));
         submission.base.run
     }
 
-    pub fn claim_of(&self, replica: Uuid, runs_max: usize) -> Claim {
+    pub(crate) fn claim_of(&self, replica: Uuid, runs_max: usize) -> Claim {
         Claim {
             replica,
             region: REGION.to_owned(),
@@ -118,13 +118,13 @@ impl World {
         }
     }
 
-    pub async fn claim(&self, runs_max: usize) -> Vec<ClaimedRun> {
+    pub(crate) async fn claim(&self, runs_max: usize) -> Vec<ClaimedRun> {
         let claim = self.claim_of(self.replica, runs_max);
         self.store.claim(claim).await.unwrap()
     }
 
     /// A registered host that said hello to this world's replica.
-    pub async fn host(&self) -> Peer {
+    pub(crate) async fn host(&self) -> Peer {
         let number = self.joined.fetch_add(1, Ordering::Relaxed);
         let token = JoinToken {
             hash: [number; 32],
@@ -143,7 +143,7 @@ impl World {
         }
     }
 
-    pub fn join_request(&self, hash: [u8; 32], host: Uuid) -> JoinRequest {
+    pub(crate) fn join_request(&self, hash: [u8; 32], host: Uuid) -> JoinRequest {
         JoinRequest {
             hash,
             host,
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    pub async fn hello(&self, host: Uuid, boot_id: &str) -> Assigned {
+    pub(crate) async fn hello(&self, host: Uuid, boot_id: &str) -> Assigned {
         let hello = Hello {
             host,
             replica: self.replica,
@@ -163,7 +163,7 @@ impl World {
         self.store.hello(hello).await.unwrap().unwrap()
     }
 
-    pub async fn assign(&self, run: RunId, peer: Peer) -> Verdict {
+    pub(crate) async fn assign(&self, run: RunId, peer: Peer) -> Verdict {
         let assignment = Assignment {
             replica: self.replica,
             run,
@@ -174,7 +174,7 @@ impl World {
     }
 
     /// A run that `peer` has been given.
-    pub async fn assigned(&self, peer: Peer) -> RunKey {
+    pub(crate) async fn assigned(&self, peer: Peer) -> RunKey {
         let run = self.submitted().await;
         let claimed = self.claim(1).await;
         assert_eq!(claimed[0].row.run, run);
@@ -183,52 +183,52 @@ impl World {
     }
 
     /// A run that executes on `peer`; its last step was 1.
-    pub async fn running(&self, peer: Peer) -> RunKey {
+    pub(crate) async fn running(&self, peer: Peer) -> RunKey {
         let key = self.assigned(peer).await;
         assert_eq!(self.say(peer, key, 1, started()).await, Ok(Done::Applied));
         key
     }
 
     /// One message without usage.
-    pub async fn say(&self, peer: Peer, key: RunKey, step: u32, event: Event) -> Verdict {
+    pub(crate) async fn say(&self, peer: Peer, key: RunKey, step: u32, event: Event) -> Verdict {
         self.report(update(peer, key, step, event, vec![])).await
     }
 
-    pub async fn report(&self, update: AttemptUpdate) -> Verdict {
+    pub(crate) async fn report(&self, update: AttemptUpdate) -> Verdict {
         only(self.store.report(vec![update]).await.unwrap())
     }
 
-    pub async fn view(&self, run: RunId) -> RunView {
+    pub(crate) async fn view(&self, run: RunId) -> RunView {
         let tenant = Some(self.tenant.clone());
         let mut found = self.store.runs(tenant, vec![run]).await.unwrap();
         assert_eq!(found.len(), 1, "run {run} is not there once");
         found.remove(0)
     }
 
-    pub async fn row(&self, run: RunId) -> ActiveRun {
+    pub(crate) async fn row(&self, run: RunId) -> ActiveRun {
         self.view(run).await.active.expect("the run is live")
     }
 }
 
-pub fn first(run: RunId) -> RunKey {
+pub(crate) fn first(run: RunId) -> RunKey {
     RunKey {
         run,
         attempt: Attempt::FIRST,
     }
 }
 
-pub fn only<T>(mut items: Vec<T>) -> T {
+pub(crate) fn only<T>(mut items: Vec<T>) -> T {
     assert_eq!(items.len(), 1);
     items.remove(0)
 }
 
-pub fn started() -> Event {
+pub(crate) fn started() -> Event {
     Event::Started {
         image_digest: "sha256:00".to_owned(),
     }
 }
 
-pub fn update(
+pub(crate) fn update(
     peer: Peer,
     key: RunKey,
     step: u32,
@@ -245,7 +245,7 @@ pub fn update(
     }
 }
 
-pub fn segment(key: RunKey, sequence: u32, begin_ms: u64, end_ms: u64) -> UsageSegment {
+pub(crate) fn segment(key: RunKey, sequence: u32, begin_ms: u64, end_ms: u64) -> UsageSegment {
     UsageSegment {
         id: segment_id(key, sequence),
         key,
@@ -257,7 +257,7 @@ pub fn segment(key: RunKey, sequence: u32, begin_ms: u64, end_ms: u64) -> UsageS
 }
 
 /// Exit code 0 after `wall_ms`, with `log_last_id` lines.
-pub fn end(wall_ms: u64, log_last_id: u64) -> AttemptEnd {
+pub(crate) fn end(wall_ms: u64, log_last_id: u64) -> AttemptEnd {
     AttemptEnd {
         reason: EndReason::Exited,
         exit_code: Some(0),
@@ -270,7 +270,7 @@ pub fn end(wall_ms: u64, log_last_id: u64) -> AttemptEnd {
 }
 
 /// Waits until `check` gives something, at most ten seconds.
-pub async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(found) = check().await {

@@ -57,21 +57,24 @@ impl Drop for Hints {
 }
 
 async fn keep(reach: Reach, count: watch::Sender<u64>, wanted: Arc<Notify>) {
-    let mut pause = Duration::from_millis(HINT_PERIOD_MS);
+    let first_pause = Duration::from_millis(HINT_PERIOD_MS);
+    let mut pause = first_pause;
     loop {
-        let ended = match &reach.connector {
+        let connected = match &reach.connector {
             None => match reach.config.connect(NoTls).await {
-                Ok((client, connection)) => exchange(client, connection, &count, &wanted).await,
+                Ok((client, connection)) => Ok(exchange(client, connection, &count, &wanted).await),
                 Err(error) => Err(error),
             },
             Some(connector) => match reach.config.connect(connector.clone()).await {
-                Ok((client, connection)) => exchange(client, connection, &count, &wanted).await,
+                Ok((client, connection)) => Ok(exchange(client, connection, &count, &wanted).await),
                 Err(error) => Err(error),
             },
         };
-        match ended {
-            // It had worked: begin with short pauses again.
-            Ok(()) => pause = Duration::from_millis(HINT_PERIOD_MS),
+        match connected {
+            Ok(ended) => {
+                tracing::debug!(?ended, "the connection for hints ended");
+                pause = first_pause;
+            }
             Err(error) => tracing::debug!(%error, "no connection for hints"),
         }
         sleep(pause).await;
