@@ -197,6 +197,7 @@ pub trait Store: RunStore + HostStore + BookStore + PeopleStore + Send + Sync {
     /// Changes whenever there may be work: new runs, orders, freed claims. Coalesced; may be late or
     /// missing, so poll as well.
     fn hints(&self) -> watch::Receiver<u64>;
-    /// Finishes what is queued and lets the database go. Later calls fail with [`Failure::Closed`].
+    /// Finishes what is queued and lets the database go. Later calls fail with
+    /// [`Failure::Closed`](super::Failure::Closed).
     async fn close(&self);
 }
