@@ -6,6 +6,12 @@ install_build_packages() {
   install_packages gcc libc6-dev protobuf-compiler
 }
 
+# What tests start beside themselves: the store's conformance suite makes PostgreSQL clusters of its own
+# (initdb, as the package's unprivileged user). The package's own cluster is not used.
+install_test_packages() {
+  install_packages postgresql openssl
+}
+
 repository() { dirname "$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"; }
 
 target_dir() {

@@ -18,6 +18,12 @@ impl RunId {
         Self(Uuid::now_v7())
     }
 
+    /// The id that a record holds as `uuid`.
+    #[must_use]
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
     /// The id as a UUID, for deriving others from it.
     #[must_use]
     pub const fn as_uuid(&self) -> &Uuid {

@@ -4,6 +4,7 @@
 //!  types ◄── lifecycle, cgroup, rundir ◄── rpc ◄── daemon ◄── cli
 //!  types, cgroup, rundir ◄── shim
 //!  types ◄── placement
+//!  types, rpc ◄── scheduler
 //!  nothing ──► cli, shim, benches, vm-tests, xtask
 //! ```
 //!
@@ -45,6 +46,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "containerd-shim-davit-v1",
         &["davit-types", "davit-cgroup", "davit-rundir"],
     ),
+    // Never the daemon, never a cgroup: a scheduler touches a host only through the host's connection.
+    ("davit-scheduler", &["davit-types", "davit-rpc"]),
     // They see davit as a user does.
     ("davit-vm-tests", &[]),
     (

@@ -1,0 +1,52 @@
+//! Every bound of the store, its unit last in the name.
+
+/// Items of one batch: submissions, updates, beats.
+pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Rows of one page.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Usage segments that one update of an attempt may carry.
+pub const SEGMENTS_PER_UPDATE_MAX: usize = 64;
+/// Bytes of a specification, a catalogue entry or a first answer.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of an encrypted secret.
+pub const SECRET_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of an idempotency key, a name, a slug.
+pub const NAME_BYTES_MAX: usize = 256;
+/// The latest instant and the longest time that is taken from a host: the year 2286.
+pub const MILLISECONDS_MAX: u64 = 10_000_000_000_000;
+
+/// How long an idempotency key answers.
+pub const IDEMPOTENCY_KEEP_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Writes that wait for the SQLite writer; the next one is told that the store is busy.
+pub const WRITE_QUEUE_JOBS_MAX: usize = 1_024;
+/// Writes that share one SQLite commit.
+pub const GROUP_JOBS_MAX: usize = 256;
+/// Connections that read the SQLite file.
+pub const READERS_MAX: usize = 4;
+/// How long a read waits for one of them.
+pub const READER_WAIT_MS_MAX: u64 = 5_000;
+/// How long SQLite waits for another process's lock.
+pub const SQLITE_BUSY_MS_MAX: u64 = 5_000;
+/// Prepared statements kept by each connection.
+pub const STATEMENTS_MAX: usize = 256;
+
+/// How long an operation waits for a PostgreSQL connection.
+pub const POOL_WAIT_MS_MAX: u64 = 5_000;
+/// PostgreSQL ends a statement that takes longer.
+pub const STATEMENT_MS_MAX: u64 = 30_000;
+/// PostgreSQL ends a transaction whose client is silent for longer.
+pub const IDLE_TRANSACTION_MS_MAX: u64 = 10_000;
+/// Tries of a transaction that PostgreSQL took back for a conflict with another.
+pub const TRIES_MAX: u32 = 6;
+/// Pause before the second try; it doubles.
+pub const RETRY_PAUSE_MS: u64 = 5;
+/// At most one hint is sent by a replica in this time.
+pub const HINT_PERIOD_MS: u64 = 20;
+/// Longest pause before a lost hint connection is made again.
+pub const HINT_RECONNECT_MS_MAX: u64 = 5_000;
+
+/// Rows that share a tenant's totals, so that two transactions rarely want the same one.
+pub const TOTAL_SHARDS: u32 = 16;
+/// The dearest second, millionths; with [`MILLISECONDS_MAX`] no cost leaves 64 bits.
+pub const PRICE_SECOND_MICROS_MAX: u64 = 900_000_000;

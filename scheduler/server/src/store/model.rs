@@ -1,0 +1,41 @@
+//! The words of the store: what goes in, what is kept, what comes out.
+//!
+//! Bodies (specifications, answers, usage totals, catalogue entries) are JSON text that the store keeps
+//! and never reads. Instants are Unix milliseconds, money is millionths of the currency unit.
+
+mod account;
+mod attempt;
+mod host;
+mod ledger;
+mod refusal;
+mod run;
+
+pub use account::{
+    CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Sealed, Secret, SecretKey, Tenancy, Token,
+};
+pub use attempt::{
+    Assignment, AttemptEnd, AttemptUpdate, Event, FencedBy, LogChunk, Loss, Retry, Sender,
+};
+pub use host::{
+    Assigned, Beat, HeldRun, Hello, Host, HostState, JoinRequest, JoinToken, Session, Swept,
+};
+pub use ledger::{
+    AuditEntry, AuditRow, Cursor, Expired, LedgerRow, Page, RULE_CEIL_SECOND, Retention, Totals,
+};
+pub use refusal::Refusal;
+pub use run::{
+    ActiveRun, ActiveState, AttemptRow, BaseRun, Claim, ClaimedRun, Desired, EndedRun, Idempotency,
+    OpenOrder, Order, Ordered, RunFilter, RunView, Share, Stop, Submission, Submitted, Want,
+};
+
+/// What became of one item of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It changed something.
+    Applied,
+    /// It was there already: the sender may forget it.
+    Duplicate,
+}
+
+/// One item's outcome. The batch as a whole commits whatever some of its items are refused for.
+pub type Verdict = Result<Done, Refusal>;

@@ -1,0 +1,257 @@
+//! Hosts: joining, saying hello, beating, being listed.
+
+use std::sync::LazyLock;
+
+use uuid::Uuid;
+
+use super::super::error::Failure;
+use super::super::model::{
+    Assigned, AuditEntry, Beat, Done, HeldRun, Hello, Host, HostState, JoinRequest, JoinToken,
+    Refusal, Session, Verdict,
+};
+use super::super::tx::{Bulk, Kind, Row, Sql, Tx, values};
+use super::{audit, load, rows};
+
+pub(crate) async fn add_join_token(tx: &mut dyn Tx, token: &JoinToken) -> Result<(), Failure> {
+    let insert =
+        Sql::both("INSERT INTO join_tokens (hash, region, expires_ms) VALUES ($1, $2, $3)");
+    let values = values![&token.hash[..], &token.region, token.expires_ms];
+    tx.query(insert, values).await?;
+    let entry = AuditEntry {
+        tenant: None,
+        actor: token.actor.clone(),
+        action: "join_token.created",
+        subject: token.region.clone(),
+        detail: String::new(),
+        at_ms: token.at_ms,
+    };
+    audit::append(tx, vec![entry]).await
+}
+
+pub(crate) async fn join(
+    tx: &mut dyn Tx,
+    request: &JoinRequest,
+) -> Result<Result<Done, Refusal>, Failure> {
+    let select = Sql {
+        sqlite: "SELECT region, expires_ms, host FROM join_tokens WHERE hash = $1",
+        postgres: "SELECT region, expires_ms, host FROM join_tokens WHERE hash = $1 FOR UPDATE",
+    };
+    let found = tx.query(select, values![&request.hash[..]]).await?;
+    let Some(row) = found.into_iter().next() else {
+        return Ok(Err(Refusal::BadJoinToken));
+    };
+    let mut c = row.columns();
+    let (region, expires_ms, used_by) = (c.text()?, c.u64()?, c.opt_uuid()?);
+    match used_by {
+        // The same host again, after a lost answer.
+        Some(host) if host == request.host => return Ok(Ok(Done::Duplicate)),
+        Some(_) => return Ok(Err(Refusal::BadJoinToken)),
+        None if request.at_ms >= expires_ms => return Ok(Err(Refusal::BadJoinToken)),
+        None => {}
+    }
+    let insert = Sql::both(
+        "INSERT INTO hosts (host, name, region, state, body, created_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING host",
+    );
+    let online = rows::position(&HostState::ALL, HostState::Online);
+    let values = values![
+        request.host,
+        &request.name,
+        &region,
+        online,
+        &request.body,
+        request.at_ms,
+    ];
+    if tx.query(insert, values).await?.is_empty() {
+        return Ok(Err(Refusal::NameTaken {
+            name: request.name.clone(),
+        }));
+    }
+    let used = Sql::both("UPDATE join_tokens SET host = $2 WHERE hash = $1");
+    tx.query(used, values![&request.hash[..], request.host])
+        .await?;
+    let entry = AuditEntry {
+        tenant: None,
+        actor: format!("host {}", request.host),
+        action: "host.joined",
+        subject: request.host.to_string(),
+        detail: request.name.clone(),
+        at_ms: request.at_ms,
+    };
+    audit::append(tx, vec![entry]).await?;
+    Ok(Ok(Done::Applied))
+}
+
+static HELD: LazyLock<String> = LazyLock::new(|| {
+    let columns = rows::list(rows::ACTIVE, "a");
+    format!("SELECT {columns} FROM active_runs a WHERE a.host = $1 ORDER BY a.run")
+});
+
+/// A new session: from here on, what comes by the host's earlier connection is refused.
+pub(crate) async fn hello(
+    tx: &mut dyn Tx,
+    hello: &Hello,
+) -> Result<Result<Assigned, Refusal>, Failure> {
+    let known = Sql {
+        sqlite: "SELECT state FROM hosts WHERE host = $1",
+        postgres: "SELECT state FROM hosts WHERE host = $1 FOR UPDATE",
+    };
+    let found = tx.query(known, values![hello.host]).await?;
+    let Some(row) = found.into_iter().next() else {
+        return Ok(Err(Refusal::NoSession { host: hello.host }));
+    };
+    let state = rows::at(&HostState::ALL, &mut row.columns())?;
+    if state == HostState::Removed {
+        return Ok(Err(Refusal::HostClosed { state }));
+    }
+    let lock = Sql {
+        sqlite: "SELECT epoch FROM host_sessions WHERE host = $1",
+        postgres: "SELECT epoch FROM host_sessions WHERE host = $1 FOR UPDATE",
+    };
+    tx.query(lock, values![hello.host]).await?;
+    let bump = Sql::both(
+        "INSERT INTO host_sessions (host, epoch, replica, boot_id, heard_ms, beat) \
+         VALUES ($1, 1, $2, $3, $4, $5) ON CONFLICT (host) DO UPDATE SET \
+         epoch = host_sessions.epoch + 1, replica = excluded.replica, \
+         boot_id = excluded.boot_id, heard_ms = excluded.heard_ms, beat = excluded.beat \
+         RETURNING epoch",
+    );
+    let now_ms = tx.now_ms().await?;
+    let values = values![
+        hello.host,
+        hello.replica,
+        &hello.boot_id,
+        now_ms,
+        &hello.beat,
+    ];
+    let bumped = tx.query(bump, values).await?;
+    let epoch = first(bumped)?.columns().u64()?;
+    let found = tx.query(Sql::both(&HELD), values![hello.host]).await?;
+    let held: Result<Vec<_>, _> = found.into_iter().map(rows::active).collect();
+    let held = held?;
+    let mut specs = load::specs(tx, held.iter().map(|row| row.run)).await?;
+    let runs = held.into_iter().map(|row| HeldRun {
+        spec: specs.remove(&row.run).unwrap_or_default(),
+        row,
+    });
+    Ok(Ok(Assigned {
+        epoch,
+        runs: runs.collect(),
+    }))
+}
+
+/// The row of a statement that always returns one.
+fn first(rows: Vec<Row>) -> Result<Row, Failure> {
+    rows.into_iter().next().ok_or(Failure::Corrupt {
+        column: 0,
+        wanted: "a row",
+        found: String::new(),
+    })
+}
+
+static BEAT: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        &[Kind::Uuid, Kind::Int, Kind::Int, Kind::Text],
+        "UPDATE host_sessions SET heard_ms = $3, beat = $4 WHERE host = $1 AND epoch = $2 \
+         RETURNING host",
+        "UPDATE host_sessions s SET heard_ms = u.heard_ms, beat = u.beat FROM ( \
+           SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[]) \
+           AS v(host, epoch, heard_ms, beat) ORDER BY host) AS u \
+         WHERE s.host = u.host AND s.epoch = u.epoch RETURNING s.host",
+    )
+});
+
+/// Hosts are alive; one verdict each.
+pub(crate) async fn beat(tx: &mut dyn Tx, batch: &[Beat]) -> Result<Vec<Verdict>, Failure> {
+    let now_ms = tx.now_ms().await?;
+    let hosts = load::hosts(tx, batch.iter().map(|beat| beat.from.host)).await?;
+    let beats = batch
+        .iter()
+        .map(|beat| values![beat.from.host, beat.from.epoch, now_ms, &beat.body]);
+    let beats = beats.collect();
+    tx.bulk(&BEAT, beats).await?;
+    let verdict = |beat: &Beat| match hosts.get(&beat.from.host) {
+        None => Err(Refusal::NoSession {
+            host: beat.from.host,
+        }),
+        Some(host) if host.speaker.epoch != beat.from.epoch => Err(Refusal::StaleEpoch {
+            given: beat.from.epoch,
+            current: host.speaker.epoch,
+        }),
+        Some(_) => Ok(Done::Applied),
+    };
+    Ok(batch.iter().map(verdict).collect())
+}
+
+pub(crate) async fn set_state(
+    tx: &mut dyn Tx,
+    host: Uuid,
+    state: HostState,
+    actor: &str,
+    at_ms: u64,
+) -> Result<bool, Failure> {
+    let update =
+        Sql::both("UPDATE hosts SET state = $2 WHERE host = $1 AND state <> $2 RETURNING host");
+    let position = rows::position(&HostState::ALL, state);
+    let changed = tx.query(update, values![host, position]).await?;
+    if changed.is_empty() {
+        return Ok(false);
+    }
+    let entry = AuditEntry {
+        tenant: None,
+        actor: actor.to_owned(),
+        action: "host.state",
+        subject: host.to_string(),
+        detail: state.to_string(),
+        at_ms,
+    };
+    audit::append(tx, vec![entry]).await?;
+    Ok(true)
+}
+
+const LIST: Sql = Sql::both(
+    "SELECT h.host, h.name, h.region, h.state, h.body, \
+     s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat \
+     FROM hosts h LEFT JOIN host_sessions s ON s.host = h.host \
+     WHERE h.host > $1 ORDER BY h.host LIMIT $2",
+);
+
+/// Columns of a host without its session.
+const HOST_COLUMNS: usize = 5;
+
+/// Hosts by id, after one.
+pub(crate) async fn list(
+    tx: &mut dyn Tx,
+    after: Option<Uuid>,
+    limit: usize,
+) -> Result<Vec<Host>, Failure> {
+    let after = after.unwrap_or(Uuid::nil());
+    let found = tx.query(LIST, values![after, limit]).await?;
+    found.into_iter().map(host).collect()
+}
+
+fn host(row: Row) -> Result<Host, Failure> {
+    let (host, session) = row.split(HOST_COLUMNS);
+    let session = match session.is_absent() {
+        true => None,
+        false => {
+            let mut c = session.columns();
+            Some(Session {
+                epoch: c.u64()?,
+                replica: c.opt_uuid()?,
+                boot_id: c.text()?,
+                heard_ms: c.u64()?,
+                beat: c.text()?,
+            })
+        }
+    };
+    let mut c = host.columns();
+    Ok(Host {
+        host: c.uuid()?,
+        name: c.text()?,
+        region: c.text()?,
+        state: rows::at(&HostState::ALL, &mut c)?,
+        body: c.text()?,
+        session,
+    })
+}

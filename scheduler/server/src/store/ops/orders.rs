@@ -1,0 +1,99 @@
+//! What users want of runs, and which hosts have not heeded it.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::super::error::Failure;
+use super::super::model::{ActiveRun, AuditEntry, OpenOrder, Order, Ordered, Refusal, Want};
+use super::super::rules::{self, Decision};
+use super::super::tx::{Sql, Tx, values};
+use super::changes::Changes;
+use super::{load, rows};
+
+pub(crate) async fn order(
+    tx: &mut dyn Tx,
+    batch: &[Order],
+) -> Result<Vec<Result<Ordered, Refusal>>, Failure> {
+    let mut active = load::active(tx, batch.iter().map(|order| order.run)).await?;
+    let gone = batch.iter().map(|order| order.run);
+    let gone: BTreeSet<_> = gone.filter(|run| !active.contains_key(run)).collect();
+    let past = load::past(tx, gone).await?;
+    let mut changes = Changes::default();
+    let mut canceled = BTreeSet::new();
+    let mut answers = Vec::with_capacity(batch.len());
+    for order in batch {
+        let unknown = Refusal::UnknownRun { run: order.run };
+        let answer = match active.get_mut(&order.run) {
+            Some(row) if row.tenant != order.tenant => Err(unknown),
+            Some(_) if canceled.contains(&order.run) => Ok(Ordered::Unchanged),
+            Some(row) => Ok(match rules::order(row, order) {
+                Decision::Unchanged => Ordered::Unchanged,
+                Decision::Wanted => {
+                    changes.keep(row);
+                    changes.audit(ordered(row, order));
+                    Ordered::Wanted
+                }
+                Decision::Canceled(end) => {
+                    changes.audit(ordered(row, order));
+                    changes.end(end);
+                    canceled.insert(order.run);
+                    Ordered::Canceled
+                }
+            }),
+            None => match past.runs.get(&order.run) {
+                Some((tenant, _)) if *tenant == order.tenant => Ok(Ordered::Unchanged),
+                _ => Err(unknown),
+            },
+        };
+        answers.push(answer);
+    }
+    changes.write(tx).await?;
+    Ok(answers)
+}
+
+fn ordered(row: &ActiveRun, order: &Order) -> AuditEntry {
+    let (action, detail) = match order.want {
+        Want::Stop(stop) => (
+            "run.stop",
+            format!("signal {}, grace {} ms", stop.signal, stop.grace_ms),
+        ),
+        Want::Pause => ("run.pause", String::new()),
+        Want::Resume => ("run.resume", String::new()),
+        Want::Timeout(seconds) => ("run.timeout", format!("{seconds} s")),
+    };
+    AuditEntry {
+        tenant: Some(row.tenant.clone()),
+        actor: order.actor.clone(),
+        action,
+        subject: row.run.to_string(),
+        detail,
+        at_ms: order.at_ms,
+    }
+}
+
+const OPEN: Sql = Sql::both(
+    "SELECT a.run, a.attempt, a.host, a.desired, a.desired_revision FROM active_runs a \
+     JOIN host_sessions s ON s.host = a.host \
+     WHERE a.heeded_revision < a.desired_revision AND s.replica = $1 ORDER BY a.run LIMIT $2",
+);
+
+/// Orders to hosts whose connections this replica ends.
+pub(crate) async fn open(
+    tx: &mut dyn Tx,
+    replica: Uuid,
+    limit: usize,
+) -> Result<Vec<OpenOrder>, Failure> {
+    let found = tx.query(OPEN, values![replica, limit]).await?;
+    let open = found.into_iter().map(|row| {
+        let mut c = row.columns();
+        Ok(OpenOrder {
+            run: c.run()?,
+            attempt: c.number()?,
+            host: c.uuid()?,
+            desired: rows::desired(&mut c)?,
+            revision: c.number()?,
+        })
+    });
+    open.collect()
+}

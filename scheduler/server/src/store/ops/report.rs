@@ -1,0 +1,161 @@
+//! What hosts report of attempts, and attempts that are declared lost.
+
+use std::collections::{BTreeSet, HashMap};
+
+use davit_types::{RunId, RunKey};
+
+use super::super::error::Failure;
+use super::super::model::{
+    ActiveRun, AttemptUpdate, AuditEntry, Done, Event, Loss, Refusal, Sender, Verdict,
+};
+use super::super::rules::{self, HostRow};
+use super::super::tx::Tx;
+use super::changes::Changes;
+use super::load::{self, Past};
+
+pub(crate) async fn report(
+    tx: &mut dyn Tx,
+    batch: &[AttemptUpdate],
+) -> Result<Vec<Verdict>, Failure> {
+    let hosts = load::hosts(tx, batch.iter().map(|u| u.from.host)).await?;
+    let mut active = load::active(tx, batch.iter().map(|u| u.key.run)).await?;
+    let past = past_of(tx, &active, batch.iter().map(|u| u.key)).await?;
+    let mut over = Past::default();
+    let mut changes = Changes::default();
+    let mut verdicts = Vec::with_capacity(batch.len());
+    for update in batch {
+        let speaker = hosts.get(&update.from.host).map(|host| &host.speaker);
+        let verdict = match active.get_mut(&update.key.run) {
+            Some(row) => match rules::apply(row, speaker, update) {
+                Ok(None) => Ok(Done::Duplicate),
+                Ok(Some(outcome)) => {
+                    if let Some(action) = outcome.action {
+                        changes.audit(happened(row, update, action));
+                    }
+                    if outcome.finished.is_some() {
+                        over.attempts
+                            .insert((row.run, update.key.attempt.number()), true);
+                    }
+                    if changes.take(row, outcome) {
+                        active.remove(&update.key.run);
+                    }
+                    Ok(Done::Applied)
+                }
+                Err(refusal) => already_over(&past, update.key, refusal),
+            },
+            None if over.has_ended(update.key) => Ok(Done::Duplicate),
+            None => unknown(&past, hosts.get(&update.from.host), update.key, update.from),
+        };
+        verdicts.push(verdict);
+    }
+    changes.write(tx).await?;
+    Ok(verdicts)
+}
+
+/// Loads what ended, of runs that are not live or have had other attempts.
+pub(super) async fn past_of(
+    tx: &mut dyn Tx,
+    active: &HashMap<RunId, ActiveRun>,
+    keys: impl Iterator<Item = RunKey>,
+) -> Result<Past, Failure> {
+    let asked = |key: &RunKey| {
+        let live = active.get(&key.run).filter(|row| row.host.is_some());
+        live.is_none_or(|row| row.attempt != key.attempt.number())
+    };
+    let runs: BTreeSet<RunId> = keys.filter(asked).map(|key| key.run).collect();
+    load::past(tx, runs).await
+}
+
+/// A repeat of an attempt that ended well is no news; anything else about an old attempt is refused.
+pub(super) fn already_over(past: &Past, key: RunKey, refusal: Refusal) -> Verdict {
+    match refusal {
+        Refusal::StaleAttempt { .. } if past.has_ended(key) => Ok(Done::Duplicate),
+        refusal => Err(refusal),
+    }
+}
+
+/// A message about a run that is not live.
+pub(super) fn unknown(past: &Past, host: Option<&HostRow>, key: RunKey, from: Sender) -> Verdict {
+    let Some(host) = host else {
+        return Err(Refusal::NoSession { host: from.host });
+    };
+    if host.speaker.epoch != from.epoch {
+        return Err(Refusal::StaleEpoch {
+            given: from.epoch,
+            current: host.speaker.epoch,
+        });
+    }
+    if past.has_ended(key) {
+        return Ok(Done::Duplicate);
+    }
+    match past.runs.get(&key.run) {
+        Some((_, status)) => Err(Refusal::RunEnded { status: *status }),
+        None => Err(Refusal::UnknownRun { run: key.run }),
+    }
+}
+
+fn happened(row: &ActiveRun, update: &AttemptUpdate, action: &'static str) -> AuditEntry {
+    let detail = match &update.event {
+        Event::Ended(end) => match end.exit_code {
+            Some(code) => format!("{}, exit code {code}", end.reason),
+            None => end.reason.to_string(),
+        },
+        Event::Declined { message } => message.clone(),
+        _ => String::new(),
+    };
+    AuditEntry {
+        tenant: Some(row.tenant.clone()),
+        actor: format!("host {}", update.from.host),
+        action,
+        subject: update.key.to_string(),
+        detail,
+        at_ms: update.at_ms,
+    }
+}
+
+pub(crate) async fn lose(tx: &mut dyn Tx, batch: &[Loss]) -> Result<Vec<Verdict>, Failure> {
+    let keys = || batch.iter().map(|loss| loss.key);
+    let now_ms = tx.now_ms().await?;
+    // Hosts are locked before runs, everywhere; so the rows are looked at once to learn their hosts.
+    let hosts = load::hosts_of(tx, keys().map(|key| key.run).collect()).await?;
+    let hosts = load::hosts(tx, hosts.into_iter()).await?;
+    let mut active = load::active(tx, keys().map(|key| key.run)).await?;
+    let past = past_of(tx, &active, keys()).await?;
+    let mut changes = Changes::default();
+    let mut verdicts = Vec::with_capacity(batch.len());
+    for loss in batch {
+        let verdict = match active.get_mut(&loss.key.run) {
+            Some(row) => {
+                let host = row.host.and_then(|host| hosts.get(&host));
+                match rules::lose(row, host.map(|host| &host.speaker), loss, now_ms) {
+                    Ok(finished) => {
+                        changes.audit(lost(row, loss));
+                        if changes.finish(row, finished) {
+                            active.remove(&loss.key.run);
+                        }
+                        Ok(Done::Applied)
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            None => match past.runs.get(&loss.key.run) {
+                Some((_, status)) => Err(Refusal::RunEnded { status: *status }),
+                None => Err(Refusal::UnknownRun { run: loss.key.run }),
+            },
+        };
+        verdicts.push(verdict);
+    }
+    changes.write(tx).await?;
+    Ok(verdicts)
+}
+
+fn lost(row: &ActiveRun, loss: &Loss) -> AuditEntry {
+    AuditEntry {
+        tenant: Some(row.tenant.clone()),
+        actor: loss.actor.clone(),
+        action: "run.lost",
+        subject: loss.key.to_string(),
+        detail: format!("{:?}: {}", loss.fenced_by, loss.message),
+        at_ms: loss.at_ms,
+    }
+}

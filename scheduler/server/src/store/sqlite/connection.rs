@@ -1,0 +1,94 @@
+//! Connections to the file: durability, the schema, and what SQLite's errors mean.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::super::error::Failure;
+use super::super::limits::{SQLITE_BUSY_MS_MAX, STATEMENTS_MAX};
+use super::super::migrations;
+
+/// The one connection that writes. The file is made readable by its owner only: it holds token hashes.
+pub(super) fn for_writing(path: &Path) -> Result<Connection, Failure> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    made.map_err(|error| Failure::Setting {
+        path: path.to_owned(),
+        problem: error.to_string(),
+    })?;
+    let mut connection = Connection::open(path).map_err(failure)?;
+    prepare(&connection)?;
+    // FULL: a commit is on the disk when it returns, also in WAL mode.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864;",
+        )
+        .map_err(failure)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// A connection that cannot write.
+pub(super) fn for_reading(path: &Path) -> Result<Connection, Failure> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failure)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> Result<(), Failure> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection
+        .busy_timeout(Duration::from_millis(SQLITE_BUSY_MS_MAX))
+        .map_err(failure)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+    let tx = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failure)?;
+    let found: i64 = tx
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failure)?;
+    for (version, step) in migrations::pending(found)? {
+        tx.execute_batch(step.sqlite).map_err(failure)?;
+        tx.pragma_update(None, "user_version", version)
+            .map_err(failure)?;
+        tracing::info!(version, "the schema was brought up to date");
+    }
+    tx.commit().map_err(failure)
+}
+
+/// What an error of SQLite means to the caller. Whatever fails is rolled back by SQLite or by us.
+pub(super) fn failure(error: rusqlite::Error) -> Failure {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Failure::Full {
+            source: error.into(),
+        },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy {
+            what: "the lock that another process holds on the database",
+        },
+        Some(ErrorCode::SystemIoFailure) if is_no_space() => Failure::Full {
+            source: error.into(),
+        },
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Failure::Unavailable {
+            source: error.into(),
+        },
+        _ => Failure::Database {
+            source: error.into(),
+        },
+    }
+}
+
+/// SQLite says "I/O error" when its shared-memory file cannot grow; the cause is still in errno.
+fn is_no_space() -> bool {
+    io::Error::last_os_error().kind() == io::ErrorKind::StorageFull
+}
