@@ -1,9 +1,19 @@
 //! Being told by the kernel that memory runs short (PSI, Documentation/accounting/psi.rst).
 //!
+//! ```text
+//!  /proc/pressure/memory: somebody waits ──► /proc/meminfo: little is available ──► told
+//!                                                    └─ enough is: a run at its own limit, nobody else's matter
+//! ```
+//!
+//! The kernel tells of a wait wherever it was, also of one within a run's own limit. A job that
+//! thrashes there must not cost others their slots, hence the second question.
+//!
 //! A thread of its own waits for it, and ends with the process: tokio has no safe way to wait for the
 //! exceptional condition that a trigger reports. It sleeps in poll(2) without a timeout.
+//!
+//! Absent on purpose: a limit that an operator sets on a cgroup above the runs. Only the host's memory counts.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -12,8 +22,12 @@ use tokio::sync::Notify;
 
 /// Where the kernel tells of it.
 const MEMORY: &str = "/proc/pressure/memory";
+/// Where it tells how much there is.
+const MEMINFO: &str = "/proc/meminfo";
 /// Some task waited for memory for 150 ms within two seconds. The kernel takes the last byte for the end.
 const TRIGGER: &str = "some 150000 2000000\0";
+/// Memory runs short when less of it is available, percent.
+const AVAILABLE_PERCENT_MIN: u64 = 10;
 
 /// Told each time memory runs short; never where the kernel does not tell.
 pub(super) fn watch() -> Arc<Notify> {
@@ -39,10 +53,42 @@ fn wait(trigger: &File, tell: &Notify) {
     loop {
         let mut polled = [PollFd::new(trigger, PollFlags::PRI)];
         match poll(&mut polled, None) {
-            Ok(_) if polled[0].revents().contains(PollFlags::PRI) => tell.notify_one(),
+            Ok(_) if polled[0].revents().contains(PollFlags::PRI) => {
+                if fs::read_to_string(MEMINFO).map_or(true, |text| is_short(&text)) {
+                    tell.notify_one();
+                }
+            }
             Err(rustix::io::Errno::INTR) => {}
             // The trigger is no more.
             _ => return,
         }
+    }
+}
+
+/// Whether little is available; what cannot be understood counts as little.
+fn is_short(meminfo: &str) -> bool {
+    let kib = |key: &str| -> Option<u64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    match (kib("MemAvailable:"), kib("MemTotal:")) {
+        (Some(available), Some(total)) => available < total / 100 * AVAILABLE_PERCENT_MIN,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_short_below_a_tenth() {
+        let with = |available: &str| {
+            format!("MemTotal:        1000000 kB\nMemFree:  1 kB\nMemAvailable: {available} kB\n")
+        };
+        assert!(is_short(&with("99999")));
+        assert!(!is_short(&with("100000")));
+        assert!(is_short(&with("much")));
+        assert!(is_short(""));
     }
 }
