@@ -4,6 +4,8 @@
 //!  vm ── scripts/vm up ──► guest (in the VM, over ssh) ── one process a test ──► one NAME
 //!   │                        │                                                     │
 //!   table, exit code         results.json, logs                          Host fixture, story
+//!
+//! vm ── words out ◄── power-cut, before │ kill -9 of QEMU, next boot │ power-cut, after ◄── what was heard
 //! ```
 //!
 //! Invariants: a test is a process of its own, so a hang or a crash hurts nobody else; what a test
@@ -21,6 +23,7 @@
 mod behaviour;
 mod host;
 mod outcome;
+mod power_cut;
 mod runner;
 mod vm;
 mod wait;
@@ -54,6 +57,9 @@ enum Action {
         /// Directory of this test's logs and result.
         output: PathBuf,
     },
+    /// Tell one half of a power cut in this process (what `vm` starts before it and after it).
+    #[command(hide = true)]
+    PowerCut(power_cut::PowerCutArguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
         Action::Guest(arguments) => runner::run_guest(&arguments),
         Action::Vm(arguments) => vm::run_vm(&arguments),
         Action::One { name, output } => runner::run_one(&name, &output),
+        Action::PowerCut(arguments) => power_cut::tell(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

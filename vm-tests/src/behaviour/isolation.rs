@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, ensure};
 
 use super::Test;
-use super::story::{Record, Run, expect_says};
+use super::story::{Record, Run, await_warm_slots, expect_says};
 use crate::host::Host;
 use crate::outcome::TestResult;
 
@@ -80,9 +80,18 @@ fn a_job_is_confined(host: &mut Host) -> TestResult {
     let settings = host.settings();
     host.start_executor(&settings)?;
     let image = host.image("python");
-    let output = host.davit(["run", &image, "--", "python3", "-c", PROBE])?.success()?;
-    let found = Record::parse("what the job found", &output.stdout)?;
+    // With a container of its own first, then with one that waited for it.
+    for warm in [false, true] {
+        let output = host.davit(["run", &image, "--", "python3", "-c", PROBE])?.success()?;
+        let launch = Run::newest(host)?.record("launch")?;
+        ensure!(launch.is_null("/slot") != warm, "it should be {warm} that it was warm: {launch}");
+        expect_confined(&Record::parse("what the job found", &output.stdout)?)?;
+        await_warm_slots(host, 1)?;
+    }
+    Ok(())
+}
 
+fn expect_confined(found: &Record) -> TestResult {
     found.expect("/pid", 1)?;
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         found.expect(&format!("/status/{set}"), "0000000000000000")?;
@@ -97,7 +106,7 @@ fn a_job_is_confined(host: &mut Host) -> TestResult {
     found.expect("/cgroup", "0::/")?.expect("/interfaces", vec!["lo"])?;
     found.expect("/kcore", "")?.expect("/firmware", Vec::<String>::new())?;
     found.expect("/descriptors", 3)?;
-    expect_only_standard_devices(&found)?;
+    expect_only_standard_devices(found)?;
     for allowed in ["inet", "write root", "write tmp"] {
         found.expect(&format!("/attempts/{allowed}"), "allowed")?;
     }

@@ -1,17 +1,19 @@
-//! Limits are the kernel's: what the instance type says is what the job gets, and no more.
+//! Limits are the kernel's: what the instance type says is what the job gets, and no more, whether its
+//! container was made for it or waited for it.
 
 use anyhow::ensure;
 
 use super::Test;
 use super::story::{Run, await_warm_slots, expect_says, flat_value};
+use super::warm_story::prime;
 use crate::host::Host;
 use crate::outcome::TestResult;
 
 pub(crate) const TESTS: &[Test] = tests![
     a_named_type_and_single_limits_are_in_the_cgroup,
     cpu_is_throttled_to_the_type,
-    memory_beyond_the_type_is_an_oom_kill,
-    a_fork_bomb_is_held_and_others_go_on,
+    memory_beyond_the_type_is_an_oom_kill => 300,
+    a_fork_bomb_is_held_and_others_go_on => 300,
 ];
 
 const FILES: [&str; 5] =
@@ -65,14 +67,38 @@ fn check_limits(host: &Host, warm: bool) -> TestResult {
     Ok(())
 }
 
+/// Tells a story of runs with containers of their own, then of runs that are given waiting ones.
+fn cold_and_warm(host: &mut Host, tell: fn(&Host, bool) -> TestResult) -> TestResult {
+    let settings = host.settings();
+    host.start_executor(&settings.clone().value("warm.slots_max", "0"))?;
+    tell(host, false)?;
+    host.stop_executor()?;
+    host.start_executor(&settings)?;
+    tell(host, true)
+}
+
+/// A run with these limits; a warm one's slot is made first.
+fn limited(host: &Host, warm: bool, options: &[&str], argv: &[&str]) -> anyhow::Result<Run> {
+    let image = host.image("busybox");
+    if warm {
+        prime(host, options, &image, &["true"])?;
+    }
+    let run = Run::submit_argv(host, options, &image, argv)?;
+    let launch = run.wait_launched()?;
+    ensure!(launch.is_null("/slot") != warm, "it should be {warm} that it was warm: {launch}");
+    Ok(run)
+}
+
 fn cpu_is_throttled_to_the_type(host: &mut Host) -> TestResult {
     host.needs_controllers(&["cpu"])?;
-    let settings = host.settings();
-    host.start_executor(&settings)?;
+    cold_and_warm(host, expect_throttled)
+}
+
+fn expect_throttled(host: &Host, warm: bool) -> TestResult {
     // Two busy loops want two CPUs for three seconds; they get a fifth of one.
     let busy = "timeout 3 sh -c 'while :; do :; done' & timeout 3 sh -c 'while :; do :; done'; \
                 cat /sys/fs/cgroup/cpu.stat";
-    let run = Run::submit(host, &["--cpu", "0.2"], busy)?;
+    let run = limited(host, warm, &["--cpu", "0.2"], &["sh", "-c", busy])?;
     run.davit(host, "wait", &[])?;
     let statistics = run.stdout_text(host)?;
     ensure!(flat_value(&statistics, "nr_throttled")? >= 10, "hardly throttled: {statistics}");
@@ -95,12 +121,14 @@ fn cpu_is_throttled_to_the_type(host: &mut Host) -> TestResult {
 
 fn memory_beyond_the_type_is_an_oom_kill(host: &mut Host) -> TestResult {
     host.needs_controllers(&["memory"])?;
-    let settings = host.settings();
-    host.start_executor(&settings)?;
+    cold_and_warm(host, expect_oom_kill)
+}
+
+fn expect_oom_kill(host: &Host, warm: bool) -> TestResult {
     // The hog is a child: without the group kill the first process would sleep on.
     let hog = "dd if=/dev/zero of=/dev/null bs=64M count=1 & wait; exec sleep 60";
     let options = ["--memory", "16MiB"];
-    let run = Run::submit(host, &options, hog)?;
+    let run = limited(host, warm, &options, &["sh", "-c", hog])?;
     let record = run.wait_ended(host, 137)?;
     record.expect("/end_reason", "oom_killed")?.expect("/status", "failed")?;
     record.expect("/exit_code", 137)?;
@@ -110,10 +138,9 @@ fn memory_beyond_the_type_is_an_oom_kill(host: &mut Host) -> TestResult {
 
     // The same with the hog as first process, and a limit that suffices.
     let alone = ["sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=64M count=1"];
-    let image = host.image("busybox");
-    let run = Run::submit_argv(host, &options, &image, &alone)?;
+    let run = limited(host, warm, &options, &alone)?;
     run.wait_ended(host, 137)?.expect("/end_reason", "oom_killed")?;
-    let run = Run::submit_argv(host, &["--memory", "96MiB"], &image, &alone)?;
+    let run = limited(host, warm, &["--memory", "96MiB"], &alone)?;
     let record = run.wait_ended(host, 0)?;
     record.expect("/usage/oom_kills", 0)?;
     ensure!(record.number("/usage/memory_peak_bytes")? >= 64 << 20, "peak: {record}");
@@ -122,10 +149,13 @@ fn memory_beyond_the_type_is_an_oom_kill(host: &mut Host) -> TestResult {
 
 fn a_fork_bomb_is_held_and_others_go_on(host: &mut Host) -> TestResult {
     host.needs_controllers(&["cpu", "pids"])?;
-    let settings = host.settings();
-    host.start_executor(&settings)?;
+    cold_and_warm(host, expect_bomb_held)
+}
+
+fn expect_bomb_held(host: &Host, warm: bool) -> TestResult {
     let limits = ["--pids", "32", "--cpu", "0.3", "--timeout", "60s"];
-    let bomb = Run::submit(host, &limits, "bomb() { bomb | bomb & }; bomb; exec sleep 60")?;
+    let script = "bomb() { bomb | bomb & }; bomb; exec sleep 60";
+    let bomb = limited(host, warm, &limits, &["sh", "-c", script])?;
     bomb.wait_started()?;
 
     let image = host.image("busybox");
@@ -142,7 +172,7 @@ fn a_fork_bomb_is_held_and_others_go_on(host: &mut Host) -> TestResult {
 
     // A job that fails because it cannot fork is told apart from one that fails by itself.
     let many = "i=0; while [ $i -lt 40 ]; do sleep 30 & i=$((i+1)); done; exit 0";
-    let run = Run::submit(host, &["--pids", "16"], many)?;
+    let run = limited(host, warm, &["--pids", "16"], &["sh", "-c", many])?;
     run.davit(host, "wait", &[])?;
     let record = run.inspect(host)?;
     record.expect("/end_reason", "pids_limit")?.expect("/status", "failed")?;

@@ -81,11 +81,14 @@ behaviours![
     stop,
     survival,
     timeout,
+    warm,
+    warm_equals_cold,
 ];
 
 mod old_containerd;
 mod registry_double;
-mod story;
+pub(crate) mod story;
+mod warm_story;
 
 /// All tests in order.
 pub(crate) fn all() -> impl Iterator<Item = &'static Test> {

@@ -53,8 +53,16 @@ impl Run {
             id.len() == 36 && !id.contains(char::is_whitespace),
             "`davit run --detach` should print a run id, not {id:?}"
         );
+        Ok(Self::known(host, &id))
+    }
+
+    /// The run of this id, whoever submitted it.
+    pub(crate) fn known(host: &Host, id: &str) -> Self {
         let directory = runs_directory(host).join(format!("{id}.1"));
-        Ok(Self { id, directory })
+        Self {
+            id: id.to_owned(),
+            directory,
+        }
     }
 
     /// The run that was accepted last.
@@ -118,6 +126,12 @@ impl Run {
         let path = self.directory.join(format!("{name}.json"));
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Record::parse(name, &bytes)
+    }
+
+    /// Waits until it is settled which container it has.
+    pub(crate) fn wait_launched(&self) -> anyhow::Result<Record> {
+        let limit = Duration::from_secs(START_SECONDS_MAX);
+        wait_for("the launch", limit, || self.record("launch"))
     }
 
     /// Waits until the job was let go.

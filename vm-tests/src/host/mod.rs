@@ -85,17 +85,23 @@ impl Host {
         }
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
+        let mut host = Self::again(test)?;
+        host.baseline = Leftovers::find(&host.containerd)?;
+        Ok(host)
+    }
+
+    /// The host of a test that was begun in another boot, its directory as it is. Nothing that is left of
+    /// that boot is excused.
+    pub(crate) fn again(test: &str) -> anyhow::Result<Self> {
         let containerd = Containerd::of_this_host()?;
         containerd.wait_until_ready()?;
-        let baseline = Leftovers::find(&containerd)?;
-        let binaries = binaries()?;
         Ok(Self {
-            directory,
-            binaries,
+            directory: directory_of(test),
+            binaries: binaries()?,
             containerd,
             executor: None,
             last_settings: None,
-            baseline,
+            baseline: Leftovers::default(),
         })
     }
 

@@ -1,9 +1,12 @@
 //! One VM of `scripts/vm`, ended when dropped.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
@@ -11,6 +14,15 @@ use crate::wait::wait_for;
 
 /// Longest a suite's tests may take in all.
 const TESTS_SECONDS_MAX: u64 = 3_600;
+
+/// What a listener wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// To hear on.
+    Go,
+    /// No more.
+    Enough,
+}
 
 /// A running VM.
 pub(super) struct Machine {
@@ -71,6 +83,58 @@ impl Machine {
             child.wait().context("cannot reap scripts/vm")?;
         }
         ended.map(drop)
+    }
+
+    /// Runs a program in the guest and hands each line it prints to `hear`, until it ends or that says
+    /// enough. Its exit code is not judged.
+    pub(super) fn listen(
+        &self,
+        command: &[&str],
+        limit: Duration,
+        mut hear: impl FnMut(&str) -> anyhow::Result<Heard>,
+    ) -> anyhow::Result<()> {
+        let mut child = self
+            .command("exec")
+            .arg("--")
+            .args(command)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start scripts/vm")?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let all = BufReader::new(stdout).lines().map_while(Result::ok);
+            // The receiver may have heard enough.
+            all.map(|line| sender.send(line))
+                .take_while(Result::is_ok)
+                .for_each(drop);
+        });
+        let deadline = Instant::now() + limit;
+        let heard = loop {
+            let line = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            match line.map(|line| hear(&line)) {
+                Ok(Ok(Heard::Go)) => {}
+                Ok(Ok(Heard::Enough)) | Err(mpsc::RecvTimeoutError::Disconnected) => break Ok(()),
+                Ok(Err(error)) => break Err(error),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    break Err(anyhow::anyhow!("it took longer than {} s", limit.as_secs()));
+                }
+            }
+        };
+        // Fails only when it has ended.
+        child.kill().unwrap_or_default();
+        child.wait().context("cannot reap scripts/vm")?;
+        heard
+    }
+
+    /// A power cut: kill -9 of QEMU.
+    pub(super) fn cut(&self) -> anyhow::Result<()> {
+        self.call("cut", [""; 0]).map(drop)
+    }
+
+    /// Boots from the disk as the cut left it.
+    pub(super) fn boot_again(&self) -> anyhow::Result<()> {
+        self.call("up", ["--keep"]).map(drop)
     }
 
     fn call<A: AsRef<OsStr>>(

@@ -1,10 +1,13 @@
 //! `vm`: the behaviours in a throwaway VM of each suite, or on this host with `--here`.
 //!
+//! A power cut is told from here: it takes somebody outside. `--here` goes without.
+//!
 //! Invariants: the VM goes away whatever happens (its name carries this process's id, so that the
 //! next `scripts/vm up` removes it even after a kill -9); logs are collected also when tests fail.
 
 mod here;
 mod machine;
+mod power;
 mod table;
 
 use std::env;
@@ -15,6 +18,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use self::machine::Machine;
+use crate::behaviour;
 use crate::outcome::{Outcome, Tally, TestReport};
 
 /// Where the programs lie in the guest: first in everybody's PATH there.
@@ -94,6 +98,24 @@ fn run_suite(
     let output = output_directory(repository, suite)?;
     let machine = Machine::up(repository, suite)?;
     machine.push(&programs()?, GUEST_BINARIES)?;
+    let wanted = filter.unwrap_or_default();
+    let mut reports = Vec::new();
+    if behaviour::all().any(|test| test.name.contains(wanted)) || !power::is_wanted(wanted) {
+        reports = run_in_guest(&machine, filter, &output)?;
+    }
+    // Last, for the machine is another one afterwards.
+    if power::is_wanted(wanted) {
+        reports.extend(power::cut_power(&machine, wanted, &output));
+        write_journal(&machine, "all", &output.join("journal-power-cut.log"))?;
+    }
+    Ok(reports)
+}
+
+fn run_in_guest(
+    machine: &Machine,
+    filter: Option<&str>,
+    output: &Path,
+) -> anyhow::Result<Vec<TestReport>> {
     let json = format!("{GUEST_OUTPUT}/results.json");
     let own = format!("{GUEST_BINARIES}/{OWN_NAME}");
     let mut guest = vec![
@@ -108,7 +130,7 @@ fn run_suite(
     machine.exec(&["mkdir", "-p", GUEST_OUTPUT])?;
     let ran = machine.exec_live(&own, &guest);
     // Collected whatever became of the tests: it is then that it is wanted.
-    let collected = collect(&machine, &output);
+    let collected = collect(machine, output);
     ran?;
     collected?;
     let file = output.join("davit-vm-tests/results.json");
@@ -118,14 +140,13 @@ fn run_suite(
 
 fn collect(machine: &Machine, output: &Path) -> anyhow::Result<()> {
     machine.pull(GUEST_OUTPUT, output)?;
-    let journal = machine.exec(&[
-        "journalctl",
-        "--boot",
-        "--no-pager",
-        "--output=short-precise",
-    ])?;
-    let file = output.join("journal.log");
-    fs::write(&file, journal).with_context(|| format!("cannot write {}", file.display()))
+    write_journal(machine, "0", &output.join("journal.log"))
+}
+
+fn write_journal(machine: &Machine, boot: &str, file: &Path) -> anyhow::Result<()> {
+    let boot = format!("--boot={boot}");
+    let journal = machine.exec(&["journalctl", &boot, "--no-pager", "--output=short-precise"])?;
+    fs::write(file, journal).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// `target/vm-tests/NAME`, empty.

@@ -275,7 +275,7 @@ const WARM: &[Field] = &[
     field(
         "memory_stall_ms",
         Kind::Integer { min: 0, max: 2_000 },
-        "Memory runs short when tasks of the host wait for it for so many milliseconds of two seconds (PSI): all are removed then, and none is made for 30 s. 0 never removes them for that.",
+        "Memory runs short when less than a tenth of it is available and tasks wait for it for so many milliseconds of two seconds (PSI): all are removed then, and none is made for 30 s. 0 never removes them for that.",
     ),
 ];
 
