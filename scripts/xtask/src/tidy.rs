@@ -141,7 +141,11 @@ fn long_functions(text: &str) -> impl Iterator<Item = (usize, usize)> {
         let indent = line.len() - line.trim_start().len();
         let is_code = !line.trim_start().starts_with("//");
         let begins = is_code && line.split_whitespace().take(6).any(|word| word == "fn");
-        if !begins {
+        let signature = lines[at..]
+            .iter()
+            .find(|line| line.ends_with(['{', ';', '}']))?;
+        if !begins || !signature.ends_with('{') {
+            // A declaration, or all of it in a line.
             return None;
         }
         let ends = |line: &&str| line.strip_prefix(&" ".repeat(indent)) == Some("}");

@@ -1,4 +1,6 @@
-//! A small world of hosts, tenants and runs, what may happen in it, and what must hold.
+//! A small world of hosts, tenants and runs, and what may happen in it; what must hold is in [`held`].
+
+mod held;
 
 use std::collections::BTreeMap;
 
@@ -7,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::engine::{Engine, Rules};
 use crate::health::QuarantineRules;
-use crate::host::{HostSpec, HostState, Standing};
+use crate::host::{HostSpec, HostState};
 use crate::names::{HostName, RunnerName};
 use crate::run::{Priority, Run, Runner, Wants};
 use crate::{Amounts, Assignment, Ended};
@@ -337,108 +339,6 @@ impl World {
             .keys()
             .nth(n.checked_rem(self.runs.len())?)
             .copied()
-    }
-
-    fn place(&mut self, max: usize) {
-        let standing: BTreeMap<_, _> = self
-            .hosts
-            .keys()
-            .map(|name| {
-                (
-                    name.clone(),
-                    self.engine.host(name).map(|host| host.standing),
-                )
-            })
-            .collect();
-        let placed = self.engine.place(self.now_ms, max);
-        assert!(placed.len() <= max);
-        for assignment in &placed {
-            let spec = &self.hosts[&assignment.host];
-            let (run, host) = self
-                .runs
-                .get_mut(&assignment.key)
-                .expect("it was submitted");
-            assert_eq!(*host, None, "placed twice");
-            *host = Some(assignment.host.clone());
-            let wants = &run.wants;
-            assert_eq!(spec.state, HostState::Online);
-            assert_eq!(spec.epoch, assignment.epoch);
-            assert!(
-                wants
-                    .region
-                    .as_ref()
-                    .is_none_or(|region| *region == spec.region)
-            );
-            assert!(wants.executors.is_empty() || wants.executors.contains(&spec.name));
-            assert!(wants.labels.iter().all(|label| spec.labels.contains(label)));
-            assert!(!wants.excluded.contains(&spec.name));
-            // A host that was in quarantine takes one run at most, and only when that is over.
-            if standing[&spec.name] != Some(Standing::Online) {
-                let to = placed.iter().filter(|other| other.host == spec.name);
-                assert_eq!(to.count(), 1);
-                assert_eq!(
-                    self.engine.host(&spec.name).map(|host| host.standing),
-                    Some(Standing::Probing)
-                );
-            }
-            let beside = |(key, (_, host)): &(&RunKey, &(Run, Option<HostName>))| {
-                host.as_ref() == Some(&spec.name) && **key != assignment.key
-            };
-            let used = self.runs.iter().filter(beside);
-            let used = used.fold(Amounts::ZERO, |used, (_, (run, _))| {
-                used.plus(run.wants.need)
-            });
-            // Adopted runs may take more than there is; nothing is given that is not there.
-            let need = self.runs[&assignment.key].0.wants.need;
-            assert!(
-                need.within(&spec.capacity.minus(used)),
-                "{} is over capacity",
-                spec.name
-            );
-        }
-        for (runner, cap) in &self.caps {
-            let mine = |key: &RunKey| {
-                let (run, _) = &self.runs[key];
-                run.runner.as_ref().is_some_and(|of| of.name == *runner)
-            };
-            if placed.iter().any(|assignment| mine(&assignment.key)) {
-                let all = self
-                    .runs
-                    .iter()
-                    .filter(|(key, (_, host))| host.is_some() && mine(key));
-                assert!(
-                    cap.is_none_or(|cap| all.count() <= cap as usize),
-                    "{runner} is over its cap"
-                );
-            }
-        }
-        if placed.len() < max {
-            self.engine.audit_nobody_waits_for_nothing();
-        }
-        self.story.extend(placed);
-    }
-
-    /// Every run that was told is where the model has it, and no other is anywhere.
-    pub(crate) fn check(&self) {
-        let live = self
-            .runs
-            .values()
-            .filter(|(_, host)| host.is_some())
-            .count();
-        let counts = self.engine.counts();
-        assert_eq!(
-            (counts.pending, counts.live),
-            (self.runs.len() - live, live)
-        );
-        for name in self.hosts.keys() {
-            let mut on: Vec<RunKey> = self.engine.live_on(name).collect();
-            on.sort_unstable();
-            let model = self
-                .runs
-                .iter()
-                .filter(|(_, (_, host))| host.as_ref() == Some(name));
-            assert_eq!(on, model.map(|(key, _)| *key).collect::<Vec<_>>());
-        }
     }
 
     pub(crate) fn end_all(&mut self) {

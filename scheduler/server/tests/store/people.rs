@@ -139,11 +139,14 @@ async fn names_are_unique_within_kind_and_tenant(world: World) {
     assert_eq!(entry.key.tenant, None);
 }
 
-async fn secrets_have_versions_and_are_rewrapped(world: World) {
-    let secret = |version, key_id: &str| Secret {
+/// The owner of all secrets here.
+const OWNER: Uuid = Uuid::from_u128(5);
+
+fn secret(world: &World, version: u64, key_id: &str) -> Secret {
+    Secret {
         key: SecretKey {
             tenant: world.tenant.clone(),
-            owner: Uuid::from_u128(5),
+            owner: OWNER,
             name: "TOKEN".to_owned(),
         },
         version,
@@ -152,71 +155,41 @@ async fn secrets_have_versions_and_are_rewrapped(world: World) {
             wrapped_key: vec![1, 2],
             ciphertext: vec![version.to_le_bytes()[0], 0, 255],
         },
-    };
+    }
+}
+
+async fn secrets_have_versions_and_are_rewrapped(world: World) {
+    let store = &world.store;
+    let secret = |version, key_id| secret(&world, version, key_id);
     let actor = || "token 1".to_owned();
-    let put = async |s: Secret| {
-        only(
-            world
-                .store
-                .put_secrets(vec![s], actor(), NOW_MS)
-                .await
-                .unwrap(),
-        )
-    };
+    let put = async |s: Secret| only(store.put_secrets(vec![s], actor(), NOW_MS).await.unwrap());
     let rewrap = async |s: Secret| {
         only(
-            world
-                .store
+            store
                 .rewrap_secrets(vec![s], actor(), NOW_MS)
                 .await
                 .unwrap(),
         )
     };
+    let not_under_k2 = async || store.secrets_not_under("k2".to_owned(), 10).await.unwrap();
     let stale = |given, current| Err(Refusal::Revision { given, current });
     assert_eq!(put(secret(2, "k1")).await, stale(1, 0));
     assert_eq!(put(secret(1, "k1")).await, Ok(Done::Applied));
     assert_eq!(put(secret(1, "k1")).await, Ok(Done::Duplicate));
     assert_eq!(put(secret(2, "k1")).await, Ok(Done::Applied));
-    assert_eq!(
-        rewrap(secret(1, "k2")).await,
-        stale(1, 2),
-        "a newer value stays"
-    );
-    let old = world
-        .store
-        .secrets_not_under("k2".to_owned(), 10)
-        .await
-        .unwrap();
-    assert_eq!(old, [secret(2, "k1")]);
+    let late = rewrap(secret(1, "k2")).await;
+    assert_eq!(late, stale(1, 2), "a newer value stays");
+    assert_eq!(not_under_k2().await, [secret(2, "k1")]);
     assert_eq!(rewrap(secret(2, "k2")).await, Ok(Done::Applied));
-    let old = world
-        .store
-        .secrets_not_under("k2".to_owned(), 10)
-        .await
-        .unwrap();
-    assert_eq!(old, []);
-    let owner = Uuid::from_u128(5);
-    let kept = world
-        .store
-        .secrets(world.tenant.clone(), owner)
-        .await
-        .unwrap();
+    assert_eq!(not_under_k2().await, []);
+    let kept = store.secrets(world.tenant.clone(), OWNER).await.unwrap();
     assert_eq!(kept, [secret(2, "k2")]);
-    let other = world.store.secrets("other".parse().unwrap(), owner).await;
+    let other = store.secrets("other".parse().unwrap(), OWNER).await;
     assert_eq!(other.unwrap(), []);
-    let key = || secret(1, "").key;
-    assert!(
-        world
-            .store
-            .remove_secret(key(), actor(), NOW_MS)
-            .await
-            .unwrap()
-    );
-    assert!(
-        !world
-            .store
-            .remove_secret(key(), actor(), NOW_MS)
-            .await
-            .unwrap()
-    );
+    let remove = async || {
+        let key = secret(1, "").key;
+        store.remove_secret(key, actor(), NOW_MS).await.unwrap()
+    };
+    assert!(remove().await);
+    assert!(!remove().await);
 }
