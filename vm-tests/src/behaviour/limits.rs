@@ -1,7 +1,7 @@
 //! Limits are the kernel's: what the instance type says is what the job gets, and no more, whether its
 //! container was made for it or waited for it.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use super::Test;
 use super::story::{Run, await_warm_slots, expect_says, flat_value};
@@ -96,16 +96,19 @@ fn cpu_is_throttled_to_the_type(host: &mut Host) -> TestResult {
 
 fn expect_throttled(host: &Host, warm: bool) -> TestResult {
     // Two busy loops want two CPUs for three seconds; they get a fifth of one.
-    let busy = "timeout 3 sh -c 'while :; do :; done' & timeout 3 sh -c 'while :; do :; done'; \
+    let busy = "cat /sys/fs/cgroup/cpu.stat; echo then; \
+                timeout 3 sh -c 'while :; do :; done' & timeout 3 sh -c 'while :; do :; done'; \
                 cat /sys/fs/cgroup/cpu.stat";
     let run = limited(host, warm, &["--cpu", "0.2"], &["sh", "-c", busy])?;
     run.davit(host, "wait", &[])?;
-    let statistics = run.stdout_text(host)?;
-    ensure!(flat_value(&statistics, "nr_throttled")? >= 10, "hardly throttled: {statistics}");
+    let said = run.stdout_text(host)?;
+    let (before, after) = said.split_once("then\n").with_context(|| said.clone())?;
+    ensure!(flat_value(after, "nr_throttled")? >= 10, "hardly throttled: {said}");
 
-    // The kernel deals out 20 ms a period, and at most a period's worth in advance.
-    let (periods, used_us) =
-        (flat_value(&statistics, "nr_periods")?, flat_value(&statistics, "usage_usec")?);
+    // The kernel deals out 20 ms a period, and at most a period's worth in advance. What was used before the
+    // job began is the runtime's: of a slot, before there was a limit.
+    let grown = |key| anyhow::Ok(flat_value(after, key)? - flat_value(before, key)?);
+    let (periods, used_us) = (grown("nr_periods")?, grown("usage_usec")?);
     ensure!(used_us <= (periods + 2) * 20_000, "used {used_us} µs in {periods} periods");
 
     let record = run.inspect(host)?;
