@@ -8,7 +8,7 @@
 # The disk's cache mode is writeback: what the guest flushed survives a kill -9 of QEMU, its page cache does not.
 
 readonly VM_MEMORY_MIB=3072 VM_CPUS=2
-readonly BOOT_WAIT_SECONDS=360 RESUME_WAIT_SECONDS=60 SAVE_WAIT_SECONDS=120 QUIT_WAIT_TENTHS=100
+readonly BOOT_WAIT_SECONDS=180 RESUME_WAIT_SECONDS=60 SAVE_WAIT_SECONDS=120 QUIT_WAIT_TENTHS=100
 readonly PORT_TRIES=20
 readonly SNAPSHOT=booted
 
