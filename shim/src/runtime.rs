@@ -321,3 +321,28 @@ impl Runtime {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crun_alone_is_executed_from_a_mount() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = |name: &str| {
+            let binary = dir.path().join(name);
+            fs::copy("/bin/true", &binary).unwrap();
+            let runtime = Runtime::new(binary.clone(), "/x".into(), false, dir.path());
+            let command = runtime.command("create").command;
+            (PathBuf::from(command.get_program()), binary)
+        };
+        let (executed, binary) = program("runc");
+        assert_eq!(executed, binary);
+        let (executed, binary) = program("crun");
+        if rustix::process::geteuid().is_root() {
+            assert!(executed.starts_with("/proc/self/fd"), "{executed:?}");
+        } else {
+            assert_eq!(executed, binary, "root alone makes mounts");
+        }
+    }
+}

@@ -173,18 +173,18 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     }
 }
 
-/// Most descriptors [`pass_descriptors`] hands over.
-const PASSED_FDS_MAX: usize = 4;
-/// The first of them in the child, and the first that none of them takes.
+/// Where [`pass_descriptors`] puts the first one in the child.
 const PASSED_FDS_FIRST: RawFd = 3;
-pub(crate) const PASSED_FDS_END: RawFd = PASSED_FDS_FIRST + 4;
+/// The first place above all that it may take.
+pub(crate) const PASSED_FDS_END: RawFd = 7;
+/// Most descriptors that it hands over.
+const PASSED_FDS_MAX: usize = (PASSED_FDS_END - PASSED_FDS_FIRST).unsigned_abs() as usize;
 
 /// Puts `fds[i]` at descriptor `3 + i` of the child, inherited over exec.
 ///
 /// # Errors
 /// When there are more than [`PASSED_FDS_MAX`], or none is free to hold the places with.
 pub(crate) fn pass_descriptors(command: &mut Command, fds: Vec<OwnedFd>) -> io::Result<()> {
-    const FIRST: RawFd = PASSED_FDS_FIRST;
     if fds.len() > PASSED_FDS_MAX {
         return Err(io::Error::from_raw_os_error(libc::EMFILE));
     }
@@ -193,7 +193,8 @@ pub(crate) fn pass_descriptors(command: &mut Command, fds: Vec<OwnedFd>) -> io::
     let mut holders = Vec::new();
     loop {
         let holder = std::fs::File::open("/dev/null")?;
-        if holder.as_raw_fd() >= FIRST + RawFd::try_from(fds.len()).unwrap_or(RawFd::MAX) {
+        if holder.as_raw_fd() >= PASSED_FDS_FIRST + RawFd::try_from(fds.len()).unwrap_or(RawFd::MAX)
+        {
             break;
         }
         holders.push(holder);
@@ -206,12 +207,16 @@ pub(crate) fn pass_descriptors(command: &mut Command, fds: Vec<OwnedFd>) -> io::
             let _held = &holders;
             let mut moved = [-1; PASSED_FDS_MAX];
             for (source, copy) in fds.iter().zip(&mut moved) {
-                *copy = libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST + 16);
+                *copy = libc::fcntl(
+                    source.as_raw_fd(),
+                    libc::F_DUPFD_CLOEXEC,
+                    PASSED_FDS_FIRST + 16,
+                );
                 if *copy < 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
-            for (target, copy) in (FIRST..).zip(&moved[..fds.len()]) {
+            for (target, copy) in (PASSED_FDS_FIRST..).zip(&moved[..fds.len()]) {
                 // dup2 leaves the target open over exec.
                 if libc::dup2(*copy, target) < 0 {
                     return Err(io::Error::last_os_error());
