@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 
 use self::floor::Floors;
 use self::meter::{Cpu, Daemons};
@@ -271,23 +271,25 @@ struct Cell {
     batches: u32,
 }
 
+impl Cell {
+    fn run(&mut self, window: Duration) -> anyhow::Result<Batch> {
+        self.batches += 1;
+        let concurrency = self.level.concurrency;
+        let batch = format!("{}-{concurrency}-{}", self.name, self.batches);
+        self.load.run(concurrency, window, &batch)
+    }
+}
+
 impl Peer for Cell {
     fn name(&self) -> &'static str {
         self.name
     }
 
     fn measure_once(&mut self) -> anyhow::Result<Sample> {
-        let concurrency = self.level.concurrency;
-        let mut measured = None;
-        for window in [self.warm_up, self.window] {
-            if window.is_zero() {
-                continue;
-            }
-            self.batches += 1;
-            let batch = format!("{}-{concurrency}-{}", self.name, self.batches);
-            measured = Some(self.load.run(concurrency, window, &batch)?);
+        if !self.warm_up.is_zero() {
+            self.run(self.warm_up)?;
         }
-        let batch = measured.context("nothing was measured: --seconds is 0")?;
+        let batch = self.run(self.window)?;
         ensure!(batch.runs > 0, "no run succeeded");
         #[expect(clippy::cast_precision_loss, reason = "a few thousand runs")]
         let runs = batch.runs as f64;
