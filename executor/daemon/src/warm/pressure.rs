@@ -23,6 +23,8 @@ use tokio::sync::Notify;
 
 /// Where the kernel tells of it.
 const MEMORY: &str = "/proc/pressure/memory";
+/// The thread that waits to be told.
+const THREAD: &str = "memory-pressure";
 /// Where it tells how much there is.
 const MEMINFO: &str = "/proc/meminfo";
 /// The time in which waiting is added up, milliseconds. Those without privileges may have multiples of this one.
@@ -39,7 +41,7 @@ pub(super) fn watch(stall_ms: u64) -> Arc<Notify> {
     }
     let tell = Arc::clone(&told);
     let watching = open(stall_ms).and_then(|trigger| {
-        let thread = std::thread::Builder::new().name("memory-pressure".to_owned());
+        let thread = std::thread::Builder::new().name(THREAD.to_owned());
         thread.spawn(move || wait(&trigger, &tell))
     });
     if let Err(error) = watching {
@@ -97,5 +99,22 @@ mod tests {
         assert!(!is_short(&with("100000")));
         assert!(is_short(&with("much")));
         assert!(is_short(""));
+    }
+
+    /// Threads that wait for the kernel to tell.
+    fn waiting() -> usize {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        let names =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == THREAD).count()
+    }
+
+    #[test]
+    fn nobody_waits_where_no_stall_matters() {
+        watch(0);
+        assert_eq!(waiting(), 0);
+        let told = open(150).is_ok();
+        watch(150);
+        assert_eq!(waiting(), usize::from(told), "one, if the kernel tells");
     }
 }
