@@ -102,7 +102,17 @@ pub(crate) fn run(root: &Path, with_tests: bool) -> Result<()> {
 
 fn tests(root: &Path) -> Result<()> {
     if has_nextest() {
-        cargo(root, &["nextest", "run", "--workspace", "--locked"], &[])?;
+        cargo(
+            root,
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--locked",
+                "--no-fail-fast",
+            ],
+            &[],
+        )?;
         // nextest leaves the examples in docs out.
         return cargo(
             root,
