@@ -1,13 +1,16 @@
-//! `davit-bench costs`: system calls and programs started per launch, counted by strace.
+//! `davit-bench costs`: system calls, programs started and allocations per launch.
 //!
 //! ```text
+//!  an executor whose allocations are counted ──► some launches ──► divide
 //!  strace -ff on executor, containerd, shims and slots, and on all they start ──► some launches, one after
 //!  another, each cleaned up ──► wait for the background ──► count per program, divide by the launches
 //! ```
 //!
 //! Counts hardly depend on the machine, so the table can be kept (`benches/costs.md`) and growth seen.
-//! containerd's own idle wake-ups are in its figures. Absent on purpose: times, which mean nothing under strace.
+//! containerd's own idle wake-ups are in its figures. Allocations are counted apart, as strace sees the system calls of
+//! what counts them. Absent on purpose: times, which mean nothing under strace.
 
+pub(crate) mod allocations;
 mod strace;
 mod table;
 mod trace;
@@ -18,13 +21,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::davit::{check_succeeded, payload_run};
+use crate::davit::executor::{Executor, Flavour};
+use crate::davit::{Davit, check_succeeded, payload_run};
 use crate::process;
 use crate::report::{Report, Rows};
 use crate::sample::Quantity;
 use crate::session::say;
 use crate::stage::Stage;
-use trace::{Counts, Traces};
+use allocations::Allocated;
+use trace::{Counts, Role, Traces};
 
 const SHIM: &str = "containerd-shim-davit-v1";
 /// Launches before counting: pools are filled, caches are warm.
@@ -37,6 +42,13 @@ pub(crate) const SYSCALLS: Quantity = Quantity {
     unit: "1/run",
     spans: "system calls per launch of all processes of that program, from submit until all is cleaned up \
             and warm slots are filled again",
+};
+
+pub(crate) const ALLOCATIONS: Quantity = Quantity {
+    name: "allocations",
+    unit: "1/run",
+    spans: "calls of malloc, calloc, realloc and memalign per launch, from submit until all is cleaned up and warm \
+            slots are filled again; all shims, and the process they are forked from, count as one",
 };
 
 pub(crate) const EXECS: Quantity = Quantity {
@@ -78,6 +90,7 @@ pub(crate) struct Arguments {
 /// When a launch or strace fails.
 pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let mut stage = Stage::set(&arguments.scratch)?;
+    let allocated = allocated(&mut stage, arguments.launches)?;
     let counts = count(&mut stage, arguments.launches)?;
     let mut rows = Rows::default();
     for (quantity, value) in [
@@ -85,13 +98,17 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         (PROCESSES, Counts::processes),
         (EXECS, Counts::execs),
     ] {
-        for role in trace::Role::ALL {
+        for role in Role::ALL {
             let per_launch = table::per_launch(value(&counts, role), arguments.launches);
             rows.add(quantity, role.name(), &[per_launch]);
         }
     }
+    for (role, allocated) in allocated {
+        let per_launch = table::per_launch(allocated.allocations, arguments.launches);
+        rows.add(ALLOCATIONS, role.name(), &[per_launch]);
+    }
     let report = Report::new(&arguments.commit, rows, true)?;
-    let table = table::markdown(&counts, arguments.launches);
+    let table = table::markdown(&counts, &allocated, arguments.launches);
     writeln!(std::io::stdout(), "{}\n{table}", report.text(&[])).context("print the table")?;
     if let Some(file) = &arguments.table {
         std::fs::write(file, &table).with_context(|| format!("write {}", file.display()))?;
@@ -102,26 +119,43 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         .map_or(Ok(()), |file| report.write_json(file))
 }
 
-fn count(stage: &mut Stage, launches: u32) -> anyhow::Result<Counts> {
-    let davit = stage.davit()?;
-    let launch = || -> anyhow::Result<()> {
+/// Launches one after another, each cleaned up, and what they leave to the background.
+fn launch(davit: &Davit, launches: u32) -> anyhow::Result<()> {
+    for _ in 0..launches {
         let accepted = davit.submit(payload_run(&[]))?;
         let run = davit.wait(&accepted.id)?;
         check_succeeded(&run)?;
         davit.wait_until_cleaned(&run)?;
-        davit.remove(&run.id)
-    };
-    for _ in 0..WARM_UP_LAUNCHES {
-        launch()?;
+        davit.remove(&run.id)?;
     }
     std::thread::sleep(BACKGROUND);
+    Ok(())
+}
+
+fn allocated(stage: &mut Stage, launches: u32) -> anyhow::Result<[(Role, Allocated); 2]> {
+    let executor = Executor::start(stage.scratch(), Flavour::Counted)?;
+    let davit = Davit::connect(executor.socket(), Flavour::Counted)?;
+    davit.pull().with_context(|| executor.log_tail())?;
+    launch(&davit, WARM_UP_LAUNCHES)?;
+    say(&format!(
+        "{launches} launches with their allocations counted"
+    ))?;
+    let counted = executor.counted().context("it is of that flavour")?;
+    let before = (counted.of_executor()?, counted.of_shims()?);
+    launch(&davit, launches)?;
+    Ok([
+        (Role::Executor, counted.of_executor()?.since(before.0)),
+        (Role::Shim, counted.of_shims()?.since(before.1)),
+    ])
+}
+
+fn count(stage: &mut Stage, launches: u32) -> anyhow::Result<Counts> {
+    let davit = stage.davit()?;
+    launch(&davit, WARM_UP_LAUNCHES)?;
     let programs = programs_now()?;
     let tracing = strace::Tracing::start(&stage.scratch().join("traces"), &programs)?;
     say(&format!("{launches} launches under strace"))?;
-    for _ in 0..launches {
-        launch()?;
-    }
-    std::thread::sleep(BACKGROUND);
+    launch(&davit, launches)?;
     let traces: Traces = tracing.stop()?;
     Ok(traces.count())
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::costs::allocations::Counted;
 use crate::{command, host};
 
 const READY_SECONDS_MAX: u64 = 30;
@@ -22,6 +23,8 @@ pub(crate) enum Flavour {
     AsShipped,
     /// Without warm slots: every launch goes the plain path through containerd.
     Cold,
+    /// As it comes, with its allocations counted.
+    Counted,
 }
 
 impl Flavour {
@@ -30,6 +33,7 @@ impl Flavour {
         match self {
             Self::AsShipped => "davit",
             Self::Cold => "davit-cold",
+            Self::Counted => "davit-counted",
         }
     }
 
@@ -70,6 +74,7 @@ pub(crate) struct Executor {
     settings: PathBuf,
     socket: PathBuf,
     log: PathBuf,
+    counted: Option<Counted>,
 }
 
 impl Executor {
@@ -80,12 +85,17 @@ impl Executor {
         fs::write(&settings, flavour.settings(scratch)?)
             .with_context(|| format!("write {}", settings.display()))?;
         let (socket, log) = (file("sock"), file("log"));
-        let process = spawn(&settings, &log)?;
+        let counted = match flavour {
+            Flavour::Counted => Some(Counted::prepare(scratch)?),
+            Flavour::AsShipped | Flavour::Cold => None,
+        };
+        let process = spawn(counted.as_ref(), &settings, &log)?;
         let mut executor = Self {
             process,
             settings,
             socket,
             log,
+            counted,
         };
         executor.wait_until_ready()?;
         Ok(executor)
@@ -100,7 +110,7 @@ impl Executor {
 
     /// Starts its successor after [`Executor::kill`]; does not wait until it answers.
     pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
-        self.process = spawn(&self.settings, &self.log)?;
+        self.process = spawn(self.counted.as_ref(), &self.settings, &self.log)?;
         Ok(())
     }
 
@@ -112,6 +122,11 @@ impl Executor {
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Its counted allocations, if it is of that flavour.
+    pub(crate) fn counted(&self) -> Option<&Counted> {
+        self.counted.as_ref()
     }
 
     /// Returns once it accepts connections.
@@ -148,13 +163,14 @@ impl Drop for Executor {
     }
 }
 
-fn spawn(settings: &Path, log: &Path) -> anyhow::Result<Child> {
+fn spawn(counted: Option<&Counted>, settings: &Path, log: &Path) -> anyhow::Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
         .open(log)
         .with_context(|| format!("open {}", log.display()))?;
-    Command::new("davit")
+    let mut command = counted.map_or_else(|| Command::new("davit"), Counted::executor);
+    command
         .args(["executor", "serve", "--config"])
         .arg(settings)
         .stdin(Stdio::null())
