@@ -1,7 +1,7 @@
 //! A library to be preloaded: counts the allocations of a program, and of all processes forked from it.
 //!
 //! ```text
-//!  $DAVIT_COUNT_ALLOCATIONS/<program> ◄── shared mapping ── malloc, calloc, realloc, memalign … ──► the C library's own
+//!  $COUNT_ALLOCATIONS_IN/<program> ◄── shared mapping ── malloc, calloc, realloc, memalign … ──► the C library's own
 //! ```
 //!
 //! So what is counted is the program as it ships, not one built to be counted. The file holds two native-endian 64-bit

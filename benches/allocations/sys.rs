@@ -8,7 +8,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-const DIRECTORY: &CStr = c"DAVIT_COUNT_ALLOCATIONS";
+const DIRECTORY: &CStr = c"COUNT_ALLOCATIONS_IN";
 const PATH_BYTES_MAX: usize = 4_096;
 
 #[repr(C)]

@@ -65,7 +65,7 @@ impl Counted {
         fs::copy(&found, &executor).with_context(|| format!("copy {}", found.display()))?;
         let script = counted.directory.join(SHIM);
         let text = format!(
-            "#!/bin/sh\nLD_PRELOAD='{}' DAVIT_COUNT_ALLOCATIONS='{}' exec '{}' \"$@\"\n",
+            "#!/bin/sh\nLD_PRELOAD='{}' COUNT_ALLOCATIONS_IN='{}' exec '{}' \"$@\"\n",
             counted.library.display(),
             files.display(),
             on_path(SHIM)?.display()
@@ -81,7 +81,7 @@ impl Counted {
         let mut command = Command::new(self.directory.join(EXECUTOR));
         command
             .env("LD_PRELOAD", &self.library)
-            .env("DAVIT_COUNT_ALLOCATIONS", self.files());
+            .env("COUNT_ALLOCATIONS_IN", self.files());
         command
     }
 

@@ -1,7 +1,8 @@
 //! What strace wrote down: which thread was which program when, and its system calls.
 //!
 //! A thread begins as the program of the thread that cloned it; execve makes it another one. A program
-//! that executes itself again (`/proc/self/exe`, `/proc/self/fd/N`) keeps its name.
+//! that executes itself again (`/proc/self/exe`) keeps its name; one executed by a descriptor (`/proc/self/fd/N`) is
+//! named by its first argument.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +95,7 @@ pub(crate) struct Traces {
     events: BTreeMap<u32, Vec<Event>>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Event {
     Call(String),
     /// It made that thread or process.
@@ -192,7 +193,14 @@ fn parse(line: &str) -> Option<Event> {
             None => Event::Call(call),
         },
         "execve" | "execveat" if result == Some("0") => {
-            let path = rest.split('"').nth(1).unwrap_or_default().to_owned();
+            let mut quoted = rest.split('"').skip(1).step_by(2);
+            let path = quoted.next().unwrap_or_default();
+            // Executed by a descriptor: what it calls itself tells.
+            let path = match quoted.next() {
+                Some(called) if path.starts_with("/proc/self/fd/") => called,
+                _ => path,
+            };
+            let path = path.to_owned();
             Event::Became { call, path }
         }
         _ => Event::Call(call),
@@ -234,6 +242,9 @@ mod tests {
             path: "/usr/bin/crun".to_owned(),
         };
         let line = "execve(\"/usr/bin/crun\", [\"crun\", \"create\"], 0x7 /* 3 vars */) = 0";
+        assert_eq!(parse(line), Some(became.clone()));
+        let line =
+            "execve(\"/proc/self/fd/9\", [\"/usr/bin/crun\", \"create\"], 0x7 /* 3 vars */) = 0";
         assert_eq!(parse(line), Some(became));
     }
 
@@ -245,7 +256,7 @@ mod tests {
             2,
             "dup2(1, 2) = 2\nexecve(\"/opt/containerd-shim-davit-v1\", []) = 0\nvfork() = 3\n",
         );
-        traces.add(3, "execve(\"/usr/bin/crun\", []) = 0\nexecve(\"/proc/self/fd/9\", []) = 0\nclone3({flags=CLONE_NEWNS|CLONE_NEWPID}, 88) = 4\n");
+        traces.add(3, "execve(\"/usr/bin/crun\", []) = 0\nexecve(\"/proc/self/fd/9\", [\"crun\"]) = 0\nclone3({flags=CLONE_NEWNS|CLONE_NEWPID}, 88) = 4\n");
         traces.add(
             4,
             "setsid() = 1\nexecve(\"/payload\", []) = 0\nwrite(1) = 1\n",
