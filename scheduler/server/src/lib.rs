@@ -12,4 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod credentials;
+pub mod logs;
+pub mod secrets;
 pub mod store;
