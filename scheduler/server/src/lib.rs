@@ -13,6 +13,9 @@
 #![forbid(unsafe_code)]
 
 pub mod credentials;
+mod key_files;
 pub mod logs;
 pub mod secrets;
 pub mod store;
+
+pub use key_files::KeyFileError;
