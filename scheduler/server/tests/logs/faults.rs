@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use davit_scheduler::logs::{ChunkProblem, LogError};
-use davit_scheduler::store::RunStore;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -269,11 +268,9 @@ impl SmallDisk {
     }
 
     fn grow(&self) {
-        let grown = Command::new("mount")
-            .args(["-o", "remount,size=4m"])
-            .arg(self.0.path());
-        let mut grown = grown;
-        assert!(grown.status().unwrap().success());
+        let mut remount = Command::new("mount");
+        remount.args(["-o", "remount,size=4m"]).arg(self.0.path());
+        assert!(remount.status().unwrap().success());
     }
 }
 

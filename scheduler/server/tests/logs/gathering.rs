@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use davit_scheduler::logs::{LogError, LogSettings, LogStream};
-use davit_scheduler::store::{Refusal, RunStore, Sender};
+use davit_scheduler::store::{Refusal, Sender};
 use davit_types::{Attempt, RunId, RunKey};
 use uuid::Uuid;
 

@@ -79,13 +79,16 @@ impl Drop for Moto {
     }
 }
 
+/// Where `install_s3_server` of scripts/lib/build.sh puts it.
 fn program() -> PathBuf {
-    if let Some(given) = std::env::var_os("DAVIT_TEST_MOTO") {
-        return given.into();
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    if let Some(given) = variable("DAVIT_TEST_MOTO") {
+        return given;
     }
-    let cache = std::env::var_os("DAVIT_CACHE_DIR").map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/davit");
-    cache.unwrap_or_else(home).join("moto/bin/moto_server")
+    let cache = variable("DAVIT_CACHE_DIR")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("davit")))
+        .or_else(|| variable("HOME").map(|dir| dir.join(".cache/davit")));
+    cache.unwrap_or_default().join("moto/bin/moto_server")
 }
 
 #[tokio::test]
