@@ -12,4 +12,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod service;
 pub mod store;
