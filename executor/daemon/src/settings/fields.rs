@@ -78,6 +78,11 @@ pub(super) const SETTINGS: &[Field] = &[
         "Access to registries, by host (and port): `[registries.\"registry.example.com\"]`.",
     ),
     field(
+        "link",
+        Kind::Section(LINK),
+        "The scheduler that gives this host runs. Without `server` the host works alone.",
+    ),
+    field(
         "network",
         Kind::Section(NETWORK),
         "What runs may ask of the network.",
@@ -181,6 +186,61 @@ const REGISTRY: &[Field] = &[
         "Program and arguments that print the password (`vault`, `sops`…). Run at each pull, for at most 10 s.",
     ),
     field("plain_http", Kind::Bool, "Speak http without TLS."),
+];
+
+const LINK: &[Field] = &[
+    field(
+        "server",
+        Kind::Text { chars_max: 2_000 },
+        "The scheduler's address, `https://…`; `http://` only to this host itself. Register first: `davit executor register`.",
+    ),
+    field(
+        "ca_file",
+        Kind::Path,
+        "Certificates (PEM) that the scheduler's must lead to; absent: those of the system.",
+    ),
+    field(
+        "credentials_file",
+        Kind::Path,
+        "Who this host is to the scheduler, written by `davit executor register` with mode 0600.",
+    ),
+    field(
+        "labels",
+        Kind::List {
+            of: &TEXT,
+            items_max: davit_types::limits::LABELS_MAX,
+        },
+        "What runs can ask for, each `key=value`.",
+    ),
+    field(
+        "cpu",
+        Kind::Cpu,
+        "CPUs that runs of the scheduler's may have in all; absent: the host's.",
+    ),
+    field(
+        "memory",
+        Kind::Bytes {
+            min: 4 * MIB,
+            max: 1024 * TIB,
+        },
+        "Memory that they may have in all; absent: the host's.",
+    ),
+    field(
+        "pids",
+        Kind::Integer {
+            min: 1,
+            max: 4_194_304,
+        },
+        "Processes and threads that they may have in all; absent: the kernel's limit, less 4096.",
+    ),
+    field(
+        "disk",
+        Kind::Bytes {
+            min: MIB,
+            max: 1024 * TIB,
+        },
+        "Disk that they may have in all; absent: the file system of `state_dir`.",
+    ),
 ];
 
 const NETWORK: &[Field] = &[field(

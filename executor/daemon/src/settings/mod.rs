@@ -15,16 +15,18 @@ mod fields;
 mod load;
 mod model;
 mod secret;
+mod server;
 #[cfg(test)]
 mod tests;
 
 pub use davit_settings::{FILE_BYTES_MAX, FlagValue, Origin, SettingsError, Sources};
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX};
 pub use model::{
-    ContainerdSettings, ImageSettings, InstanceTypeSettings, LogFormat, LogSettings,
+    ContainerdSettings, ImageSettings, InstanceTypeSettings, LinkSettings, LogFormat, LogSettings,
     NetworkSettings, ReapSettings, RegistrySettings, RetentionSettings, Settings, WarmSettings,
 };
 pub use secret::{PASSWORD_BYTES_MAX, PASSWORD_SECONDS_MAX, Secret, SecretError};
+pub use server::check_server;
 
 /// The executor's settings, and where each came from.
 pub type Loaded = davit_settings::Loaded<Settings>;
