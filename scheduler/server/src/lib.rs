@@ -16,6 +16,7 @@ pub mod credentials;
 mod key_files;
 pub mod logs;
 pub mod secrets;
+pub mod service;
 pub mod store;
 
 pub use key_files::KeyFileError;
