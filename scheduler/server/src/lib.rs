@@ -12,8 +12,11 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 pub mod credentials;
+pub mod dispatch;
 mod key_files;
+pub mod link;
 pub mod logs;
 pub mod secrets;
 pub mod service;

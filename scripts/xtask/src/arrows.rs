@@ -4,7 +4,7 @@
 //!  types ◄── lifecycle, cgroup, rundir ◄── rpc ◄── daemon ◄── cli
 //!  types, cgroup, rundir ◄── shim
 //!  types ◄── placement
-//!  types, rpc ◄── scheduler
+//!  types, rpc, placement ◄── scheduler
 //!  nothing ──► cli, shim, benches, vm-tests, xtask
 //! ```
 //!
@@ -47,7 +47,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["davit-types", "davit-cgroup", "davit-rundir"],
     ),
     // Never the daemon, never a cgroup: a scheduler touches a host only through the host's connection.
-    ("davit-scheduler", &["davit-types", "davit-rpc"]),
+    (
+        "davit-scheduler",
+        &["davit-types", "davit-rpc", "davit-placement"],
+    ),
     // They see davit as a user does.
     ("davit-vm-tests", &[]),
     (
