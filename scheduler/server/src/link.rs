@@ -22,8 +22,12 @@
 //! - neither tokens nor secrets are logged.
 //!
 //! Absent on purpose: connections to hosts (they dial), decisions where runs go (`dispatch`), acknowledged heartbeats: a
-//! host judges its connection by HTTP/2's own pings, whose times are below. A host that counts its lease must count from
-//! the last ping that was answered; [`KEEPALIVE_MS`] and [`KEEPALIVE_TIMEOUT_MS`] are within the margin of the fence.
+//! host judges its connection by HTTP/2's own pings, so nothing may stand between that ends HTTP/2 itself.
+//!
+//! How a lease is counted: the store's clock says when a host was last heard; the host counts from the last ping that was
+//! answered, or from the end of its session. Between the two lie [`LinkSettings::heartbeat_ms`] × 3, after which a session
+//! ends whose heartbeats are not heard or not stored, and the second in which heartbeats are gathered: 16 s of the fence's
+//! margin, whatever of replica, store and network fails.
 
 mod access;
 mod beats;
@@ -61,7 +65,7 @@ use crate::secrets::Keyring;
 use crate::store::Store;
 use access::{Gate, Pass};
 use reports::Reports;
-use session::{REPORTS_MAX, Session};
+use session::{MISSED_BEATS_MAX, REPORTS_MAX, Session};
 
 pub use access::AUDIENCE;
 pub use error::LinkError;
@@ -155,7 +159,8 @@ impl Link {
         let mut tasks = JoinSet::new();
         let teller = dispatch.teller();
         let reports = Reports::start(&parts.store, &teller, &mut tasks);
-        let beats = beats::run(Arc::clone(&parts.store), parts.sessions.clone());
+        let silence_ms = u64::from(settings.heartbeat_ms * MISSED_BEATS_MAX);
+        let beats = beats::run(Arc::clone(&parts.store), parts.sessions.clone(), silence_ms);
         tasks.spawn(beats);
         let gate = Gate {
             store: Arc::clone(&parts.store),
@@ -259,7 +264,8 @@ impl Shared {
         };
         let session = Session {
             peer: greeted.peer,
-            pass,
+            host: pass.host,
+            expires: pass.expires(),
             gate: Arc::clone(&self.gate),
             store: Arc::clone(&self.store),
             sessions: self.sessions.clone(),

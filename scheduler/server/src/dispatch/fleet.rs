@@ -6,7 +6,7 @@
 //!  nobody's ────────────── Offline: what it holds stays reserved until it is lost
 //! ```
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Instant;
 
 use davit_placement::{HostName, HostSpec, HostState as Standing, ImageRef};
@@ -127,13 +127,11 @@ impl Keeper {
     pub(super) async fn survey_hosts(&mut self) -> Result<(), StoreError> {
         let mut after = None;
         let mut silent = Vec::new();
-        let mut seen = BTreeSet::new();
         loop {
             let page = self.store.hosts(after, PAGE_ROWS_MAX).await?;
             let whole = page.len() == PAGE_ROWS_MAX;
             after = page.last().map(|host| host.host);
             for host in page {
-                seen.insert(host.host);
                 silent.extend(self.look_at(&host));
             }
             if !whole {
@@ -168,12 +166,31 @@ impl Keeper {
             Some(replica) if replica != self.settings.replica => Standing::Remote,
             _ => Standing::Offline,
         };
-        self.stand_elsewhere(host, session, state);
+        if host.state == HostState::Removed {
+            self.forget(host.host);
+        } else {
+            self.stand_elsewhere(host, session, state);
+        }
         let due = silent_ms >= self.settings.silent_after_ms
             && self
                 .silences
                 .is_due(host.host, session.heard_ms, Instant::now());
         due.then(|| (host.host, session.clone()))
+    }
+
+    /// A host that is not to come back. What it holds keeps it known until that is lost.
+    fn forget(&mut self, host: Uuid) {
+        let Some(name) = self.names.get(&host) else {
+            return;
+        };
+        match self.engine.remove_host(name) {
+            Ok(()) => {
+                self.ids.remove(name);
+                self.names.remove(&host);
+                self.hosts.remove(&host);
+            }
+            Err(held) => tracing::debug!(%held, "a removed host is remembered"),
+        }
     }
 
     /// A host that is not connected here.

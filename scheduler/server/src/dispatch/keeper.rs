@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::DispatchSettings;
 use super::fleet::Known;
-use super::shares::WINDOW_RUNS_MIN;
+use super::shares::{WINDOW_RUNS_MIN, next_window};
 use super::silence::Silences;
 use super::told::Told;
 use super::warm::Warming;
@@ -74,6 +74,8 @@ pub(super) struct Keeper {
     pub(super) wanted: HashMap<RunKey, (u64, u32)>,
     /// A claim's answer was lost: the store is asked what is claimed.
     pub(super) recover: bool,
+    /// When claims were last looked at, whether to give them back.
+    looked: Instant,
     pub(super) silences: Silences,
     pub(super) warming: HashMap<Uuid, Warming>,
 }
@@ -113,6 +115,7 @@ impl Keeper {
             held_off: HashMap::new(),
             wanted: HashMap::new(),
             recover: false,
+            looked: Instant::now(),
             silences: Silences::default(),
             warming: HashMap::new(),
         }
@@ -220,14 +223,7 @@ impl Keeper {
     }
 
     fn explain(&self, run: RunId) -> Option<davit_placement::Explanation> {
-        let key = match self.waiting.get(&run) {
-            Some(waiting) => waiting.key,
-            None => self.hosts.values().find_map(|host| {
-                let mut live = self.engine.live_on(&host.spec.name);
-                live.find(|key| key.run == run)
-            })?,
-        };
-        self.engine.explain(key).ok()
+        self.engine.explain(self.engine.attempt_of(run)?).ok()
     }
 
     /// Everything that a hint or the poll may be about.
@@ -240,7 +236,11 @@ impl Keeper {
                 break;
             }
         }
-        self.give_back().await?;
+        self.window = next_window(self.window, self.waiting.len());
+        if self.looked.elapsed() >= Duration::from_millis(self.settings.poll_ms) {
+            self.looked = Instant::now();
+            self.give_back().await?;
+        }
         self.tell_orders().await
     }
 

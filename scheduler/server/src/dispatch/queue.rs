@@ -9,7 +9,7 @@ use davit_types::{RunId, Tenant};
 
 use super::demand::{Demand, excluded, next_key};
 use super::keeper::{Keeper, Waiting};
-use super::shares::{next_window, shares};
+use super::shares::shares;
 use super::verdicts::{Unplaced, gives_back};
 use crate::clock::unix_ms;
 use crate::link::want;
@@ -165,9 +165,8 @@ impl Keeper {
         self.admit(claims).await
     }
 
-    /// Gives back claims that another replica may do better with, and sets the window for the next ones.
+    /// Gives back claims that another replica may do better with.
     pub(super) async fn give_back(&mut self) -> Result<(), StoreError> {
-        self.window = next_window(self.window, self.waiting.len());
         let now_ms = unix_ms();
         let others = self.hosts.values();
         let others: BTreeSet<String> = others

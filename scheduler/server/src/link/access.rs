@@ -10,6 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::{constant_time, digest, hmac};
 use davit_placement::HostName;
 use davit_rpc::link as proto;
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
@@ -37,7 +38,15 @@ pub(super) struct Gate {
 pub(super) struct Pass {
     pub(super) host: Uuid,
     /// Unix milliseconds; not valid from then on.
-    pub(super) expires_ms: u64,
+    expires_ms: u64,
+}
+
+impl Pass {
+    /// When it is over, on the clock that does not step.
+    pub(super) fn expires(&self) -> Instant {
+        let left_ms = self.expires_ms.saturating_sub(unix_ms());
+        Instant::now() + Duration::from_millis(left_ms)
+    }
 }
 
 impl Gate {

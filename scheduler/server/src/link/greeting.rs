@@ -40,12 +40,32 @@ pub(super) struct Greeted {
     pub(super) images: Vec<ImageRef>,
 }
 
+/// Bytes of assignments within a welcome; further ones follow it, a message each.
+const WELCOME_ASSIGN_BYTES_MAX: usize = 1 << 20;
+
 /// What the host's stored attempts come to.
 #[derive(Default)]
 struct Sorted {
     places: Vec<proto::Place>,
     adopted: Vec<Adopted>,
     losses: Vec<Loss>,
+    /// Assignments beyond what a welcome holds.
+    beyond: Vec<proto::Assign>,
+    assign_bytes: usize,
+}
+
+impl Sorted {
+    /// The assignment, if the welcome has room for it.
+    fn fit(&mut self, assign: proto::Assign) -> Option<proto::Assign> {
+        let env = assign.secret_env.iter();
+        let env: usize = env.map(|var| var.key.len() + var.value.len()).sum();
+        self.assign_bytes += assign.request_json.len() + assign.instance_type_json.len() + env;
+        if self.assign_bytes <= WELCOME_ASSIGN_BYTES_MAX {
+            return Some(assign);
+        }
+        self.beyond.push(assign);
+        None
+    }
 }
 
 impl Shared {
@@ -90,6 +110,9 @@ impl Shared {
             assigned.epoch,
             sorted.places,
         )));
+        for assign in sorted.beyond {
+            peer.send(Message::Assign(assign));
+        }
         self.sessions.enter(&peer)?;
         let up = up(from, host, &beat, images.clone(), sorted.adopted)?;
         self.teller.tell(Told::Up(Box::new(up))).await;
@@ -133,6 +156,7 @@ impl Shared {
             _ => None,
         };
         peer.plan(key, Arc::clone(&plan));
+        let assign = assign.and_then(|assign| sorted.fit(assign));
         sorted.places.push(live(key, &run.row, assign));
         let row = run.row;
         sorted.adopted.push(Adopted { key, row, plan });

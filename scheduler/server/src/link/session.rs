@@ -11,7 +11,8 @@
 //! It ends when the connection breaks, nothing is heard for three heartbeats, the access token is over, a later
 //! session begins, the host does not read, or it says something that cannot be read.
 //!
-//! Invariants: reports of an attempt are put in the order in which they came; no host has more than
+//! Invariants: a host that is not heard of is not connected, whoever is to blame: its runs may be given away, so it must
+//! begin to count; reports of an attempt are put in the order in which they came; no host has more than
 //! [`REPORTS_MAX`] reports and [`LOG_RECEIPTS_MAX`] log batches under way: beyond that it is not read from.
 
 use std::sync::Arc;
@@ -30,14 +31,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::Streaming;
 use uuid::Uuid;
 
-use super::access::{Gate, Pass};
+use super::access::Gate;
 use super::error::LinkError;
 use super::facts::HostBeat;
 use super::places::{Answer, answer};
 use super::reports::{Reported, Reports, let_go, place};
 use super::sessions::{Peer, Sessions};
 use super::words;
-use crate::clock::unix_ms;
 use crate::dispatch::retries::decided;
 use crate::dispatch::told::{Teller, Told};
 use crate::logs::{LogError, Logs};
@@ -52,10 +52,15 @@ pub(super) const ENDS_MAX: usize = 256;
 /// Heartbeats that may be missed.
 pub(super) const MISSED_BEATS_MAX: u32 = 3;
 
+/// Why a session ends whose host is not read from for too long: nobody would know that it lives.
+const TOO_SLOW: &str = "the store is too slow to hear it";
+
 /// A running session.
 pub(super) struct Session {
     pub(super) peer: Peer,
-    pub(super) pass: Pass,
+    pub(super) host: Uuid,
+    /// When the access token is over.
+    pub(super) expires: Instant,
     pub(super) gate: Arc<Gate>,
     pub(super) store: Arc<dyn Store>,
     pub(super) sessions: Sessions,
@@ -99,7 +104,7 @@ impl Session {
             let said = tokio::select! {
                 biased;
                 reason = &mut closed => return reason,
-                () = sleep_until(self.expiry()) => return "the access token is over".to_owned(),
+                () = sleep_until(self.expires) => return "the access token is over".to_owned(),
                 Some((key, stored)) = pending.receipts.next(), if !pending.receipts.is_empty() => {
                     self.log_stored(key, stored).await;
                     continue;
@@ -108,8 +113,10 @@ impl Session {
                     tokio::select! {
                         () = self.put(update) => continue,
                         reason = &mut closed => return reason,
+                        () = sleep_until(heard + silence) => return TOO_SLOW.to_owned(),
                     }
                 }
+                () = sleep_until(heard + silence), if full => return TOO_SLOW.to_owned(),
                 said = timeout_at(heard + silence, incoming.message()), if !full => said,
             };
             let message = match said {
@@ -122,17 +129,12 @@ impl Session {
             let done = tokio::select! {
                 done = self.hear(message, &mut pending) => done,
                 reason = &mut closed => return reason,
+                () = sleep_until(heard + silence) => return TOO_SLOW.to_owned(),
             };
             if let Err(error) = done {
                 return error.to_string();
             }
         }
-    }
-
-    /// When the access token is over, on the clock that does not step.
-    fn expiry(&self) -> Instant {
-        let left_ms = self.pass.expires_ms.saturating_sub(unix_ms());
-        Instant::now() + Duration::from_millis(left_ms)
     }
 
     async fn hear(
@@ -156,10 +158,10 @@ impl Session {
             Some(Said::Warmed(warmed)) => self.warmed(warmed).await,
             Some(Said::Renew(renew)) => {
                 let pass = self.gate.pass(&renew.access_token)?;
-                if pass.host != self.pass.host {
+                if pass.host != self.host {
                     return Err(LinkError::Unauthenticated);
                 }
-                self.pass.expires_ms = self.pass.expires_ms.max(pass.expires_ms);
+                self.expires = self.expires.max(pass.expires());
                 Ok(())
             }
             Some(Said::Hello(_)) => Err(LinkError::OutOfPlace {

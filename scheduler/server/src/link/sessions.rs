@@ -212,6 +212,13 @@ impl Sessions {
         }
     }
 
+    /// Keeps a heartbeat that was not stored, unless a later one came.
+    pub(super) fn keep(&self, beat: &Beat) {
+        if let Some(peer) = self.at(beat.from) {
+            held(&peer.0.beat).get_or_insert_with(|| beat.body.clone());
+        }
+    }
+
     /// Heartbeats that came since they were stored last.
     pub(super) fn take_beats(&self) -> Vec<Beat> {
         let all: Vec<Peer> = held(&self.0).values().cloned().collect();

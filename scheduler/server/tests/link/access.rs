@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use davit_rpc::link::host_message::Message as Said;
 use davit_rpc::link::{AttemptKey, JoinRequest, Renew};
+use davit_scheduler::store::HostState;
 use tonic::Code;
 use uuid::Uuid;
 
@@ -134,4 +135,21 @@ async fn what_cannot_be_read_ends_the_session() {
     line.say(Said::Hello(host.hello(vec![]))).await;
     let reason = line.goodbye().await;
     assert!(reason.contains("second hello"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_host_is_cut_off_and_not_let_in_again() {
+    let world = World::sqlite().await;
+    let replica = world.replica(Tweak::default()).await;
+    let host = Host::join(&world, &replica, "host-1", 1).await;
+    let mut line = host.connect(&replica, vec![]).await;
+    let actor = "operator".to_owned();
+    let removed = world
+        .store
+        .set_host_state(host.id, HostState::Removed, actor, 1);
+    assert!(removed.await.unwrap());
+    let reason = line.goodbye().await;
+    assert!(reason.contains("removed"), "{reason}");
+    let refused = host.dial(replica.address, vec![]).await.err().unwrap();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
 }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use davit_rpc::link::*;
 use davit_scheduler::service::planned::LostPolicy;
-use davit_scheduler::store::ActiveState;
+use davit_scheduler::store::{ActiveState, PostgresSettings, StoreSettings, Tls};
 use davit_types::{EndReason, RunId, RunStatus};
 
+use tempfile::TempDir;
+
+use crate::cluster::Cluster;
 use crate::host::{Host, Line};
-use crate::world::{Replica, Tweak, World, plan_when_lost};
+use crate::world::{Replica, Tweak, World, plan_when_lost, wait_for};
 
 /// Silence after which the runs of these tests are given up.
 const LOST_AFTER_MS: u64 = 1_200;
@@ -131,4 +134,49 @@ async fn another_boot_without_records_proves_a_run_dead() {
         (end.end_reason, end.exit_code),
         (EndReason::ExecutorLost, None)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_cut_off_while_nobody_can_store_that_they_live() {
+    let mut cluster = Cluster::start();
+    let settings = StoreSettings::Postgres(PostgresSettings {
+        url: cluster.create("davit"),
+        connections_max: 4,
+        tls: Tls::Off,
+    });
+    let world = World::open(settings, TempDir::new().unwrap()).await;
+    let tweak = Tweak {
+        heartbeat_ms: 700,
+        ..Tweak::default()
+    };
+    let replica = world.replica(tweak).await;
+    let host = Host::join(&world, &replica, "host-1", 1).await;
+    let mut line = host.connect(&replica, vec![]).await;
+    let to = line.to.clone();
+    let beats = tokio::spawn(async move {
+        let beat = || HostMessage {
+            message: Some(host_message::Message::Heartbeat(Heartbeat::default())),
+        };
+        while to.send(beat()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let run = world
+        .submit(&plan_when_lost(LostPolicy::Wait, 1_000, 100))
+        .await;
+    let key = line.start().await;
+    tokio::time::sleep(Duration::from_millis(3_000)).await;
+    assert_eq!(replica.sessions.count(), 1, "it is heard all the time");
+    cluster.down("immediate");
+    let reason = line.goodbye().await;
+    assert!(reason.contains("store"), "{reason}");
+    beats.abort();
+    cluster.up();
+    let line = wait_for("the replica to serve again", async || {
+        host.dial(replica.address, vec![key.clone()]).await.ok()
+    })
+    .await;
+    assert!(matches!(line.place(&key), Some(place::Standing::Live(_))));
+    let row = world.view(run).await.active.unwrap();
+    assert_eq!((row.attempt, row.state), (1, ActiveState::Running));
 }

@@ -153,3 +153,15 @@ async fn a_replica_that_was_taken_for_dead_gets_its_hosts_back() {
     world.submit(&plan()).await;
     line.assigned().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stops_tells_its_hosts() {
+    let world = World::sqlite().await;
+    let mut replica = world.replica(Tweak::default()).await;
+    let host = Host::join(&world, &replica, "host-1", 1).await;
+    let mut line = host.connect(&replica, vec![]).await;
+    replica.stop();
+    let reason = line.goodbye().await;
+    assert!(reason.contains("goes away"), "{reason}");
+    assert!(line.next().await.is_none(), "a goodbye is the last word");
+}

@@ -17,6 +17,7 @@ use davit_types::{Bytes, InstanceType, Resources, RunId, RunRequest, Tenant};
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 pub(crate) const REGION: &str = "here";
@@ -108,12 +109,13 @@ impl World {
             };
             begin(store, objects, keys, signing, tweak).await
         });
-        let (id, address, dispatch, sessions) = begun.await.unwrap();
+        let (id, address, dispatch, sessions, stop) = begun.await.unwrap();
         Replica {
             id,
             address,
             dispatch,
             sessions,
+            stop: Some(stop),
             runtime: Some(runtime),
         }
     }
@@ -208,7 +210,7 @@ async fn begin(
     keys: PathBuf,
     signing: PathBuf,
     tweak: Tweak,
-) -> (Uuid, SocketAddr, Dispatch, Sessions) {
+) -> (Uuid, SocketAddr, Dispatch, Sessions, oneshot::Sender<()>) {
     let id = Uuid::now_v7();
     let keys = Arc::new(Keyring::open(&keys).unwrap());
     let sessions = Sessions::new();
@@ -242,8 +244,10 @@ async fn begin(
     let link = Link::new(parts, &dispatch, settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(link.serve(listener, None, std::future::pending()));
-    (id, address, dispatch, sessions)
+    let (stop, stopped) = oneshot::channel();
+    let stopped = async move { drop(stopped.await) };
+    tokio::spawn(link.serve(listener, None, stopped));
+    (id, address, dispatch, sessions, stop)
 }
 
 /// One process of the scheduler, as far as the store and the hosts can tell.
@@ -252,10 +256,16 @@ pub(crate) struct Replica {
     pub(crate) address: SocketAddr,
     pub(crate) dispatch: Dispatch,
     pub(crate) sessions: Sessions,
+    stop: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
 }
 
 impl Replica {
+    /// Asks it to go away in order.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
     /// kill -9: nothing of it runs on, no connection is ended in order.
     pub(crate) fn kill(self) {
         drop(self);
