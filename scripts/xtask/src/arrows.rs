@@ -4,7 +4,7 @@
 //!  types ◄── lifecycle, cgroup, rundir ◄── rpc ◄── daemon ◄── cli
 //!  types, cgroup, rundir ◄── shim
 //!  types ◄── placement
-//!  types, rpc ◄── scheduler
+//!  types, rpc, placement ◄── scheduler
 //!  nothing ──► cli, shim, benches, vm-tests, xtask
 //! ```
 //!

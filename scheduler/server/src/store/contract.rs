@@ -84,6 +84,10 @@ pub trait HostStore {
         actor: String,
         at_ms: u64,
     ) -> Stored<bool>;
+    /// A host.
+    async fn host(&self, host: Uuid) -> Stored<Option<Host>>;
+    /// The live attempts that a host should have, connected or not.
+    async fn held(&self, host: Uuid) -> Stored<Vec<HeldRun>>;
     /// Hosts by id, after one.
     async fn hosts(&self, after: Option<Uuid>, limit: usize) -> Stored<Vec<Host>>;
     /// A replica is alive.
