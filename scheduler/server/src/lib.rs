@@ -12,5 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod credentials;
+pub mod logs;
+pub mod secrets;
 pub mod service;
 pub mod store;
