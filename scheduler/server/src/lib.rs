@@ -14,6 +14,7 @@
 
 pub mod credentials;
 pub mod logs;
+pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod store;

@@ -66,6 +66,16 @@ impl Shown {
         }
     }
 
+    /// The live attempt or the last; 0 before the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        match (&self.view.ended, &self.view.active) {
+            (Some(ended), _) => ended.attempts,
+            (None, Some(active)) => active.attempt,
+            (None, None) => 0,
+        }
+    }
+
     /// Billable milliseconds up to now.
     #[must_use]
     pub fn active_ms(&self) -> u64 {
