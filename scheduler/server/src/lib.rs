@@ -13,8 +13,11 @@
 #![forbid(unsafe_code)]
 
 pub mod credentials;
+mod key_files;
 pub mod logs;
 pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod store;
+
+pub use key_files::KeyFileError;
