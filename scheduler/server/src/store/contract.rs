@@ -5,7 +5,7 @@
 //! a key. Every operation fails with a [`StoreError`](super::StoreError) that names it.
 
 use async_trait::async_trait;
-use davit_types::{Attempt, RunId, Tenant};
+use davit_types::{Attempt, RunId, RunKey, Tenant};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -113,6 +113,8 @@ pub trait BookStore {
         after: Option<(Attempt, u32)>,
         limit: usize,
     ) -> Stored<Vec<LedgerRow>>;
+    /// What segments of the same runs come before these, of all attempts.
+    async fn usage_before(&self, segments: Vec<(RunKey, u32)>) -> Stored<Vec<UsageBefore>>;
     /// What a tenant used up to now.
     async fn totals(&self, tenant: Tenant) -> Stored<Totals>;
     /// Tenants that spent what they may and still have runs.
