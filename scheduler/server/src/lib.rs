@@ -20,7 +20,9 @@ pub mod link;
 pub mod logs;
 pub mod rest;
 pub mod secrets;
+pub mod serve;
 pub mod service;
+pub mod settings;
 pub mod store;
 
 pub use key_files::KeyFileError;

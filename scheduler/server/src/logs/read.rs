@@ -96,13 +96,14 @@ impl Reader {
                 .log_chunks(key.run, key.attempt, page.after_id, INDEX_ROWS_MAX)
                 .await
                 .map_err(|error| LogError::store(key, error))?;
-            // The index goes on with the next attempt.
-            let mut ours = chunks.iter().filter(|chunk| chunk.key == key).peekable();
-            if ours.peek().is_none() {
+            // The index goes on with the next attempt. A list, because an iterator with a closure in it may not be held
+            // across an await by futures that must be `Send`.
+            let ours: Vec<_> = chunks.into_iter().filter(|c| c.key == key).collect();
+            if ours.is_empty() {
                 page.more = false;
                 return Ok(page);
             }
-            for chunk in ours {
+            for chunk in &ours {
                 let decoded = self.chunk(chunk).await?;
                 for record in decoded.iter().filter(|record| record.id > wanted.after_id) {
                     if wanted.stream.is_none_or(|stream| stream == record.stream) {
