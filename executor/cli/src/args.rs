@@ -1,6 +1,7 @@
 //! The command line.
 
 mod run;
+mod scheduler;
 mod values;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::run::RunArgs;
+pub(crate) use self::scheduler::{DevArgs, SchedulerCommand, SchedulerSettingsArgs};
 pub(crate) use self::values::Cpu;
 use self::values::{milliseconds, whole_seconds};
 
@@ -142,6 +144,11 @@ pub(crate) enum Command {
     /// The executor itself
     #[command(subcommand)]
     Executor(ExecutorCommand),
+    /// The scheduler: many hosts, one API
+    #[command(subcommand)]
+    Scheduler(SchedulerCommand),
+    /// A scheduler and an executor on this host, for trying things out
+    Dev(DevArgs),
     /// Print a completion script
     Completions {
         /// Which shell

@@ -10,6 +10,8 @@
 //!
 //! Absent on purpose: signals and the process's log (the command's), and a first tenant: [`Scheduler::service`] makes one.
 
+mod admin;
+mod development;
 mod error;
 mod keys;
 mod place;
@@ -27,6 +29,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Identity;
 use uuid::Uuid;
 
+pub use admin::first_token;
 pub use error::ServeError;
 
 use crate::dispatch::{Dispatch, DispatchSettings};

@@ -84,7 +84,7 @@ pub(super) fn load(args: &SettingsArgs, socket: Option<PathBuf>) -> Result<Loade
     })?)
 }
 
-fn start_logging(log: &LogSettings) -> Result<(), CliError> {
+pub(super) fn start_logging(log: &LogSettings) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| {
         CliError::field(FieldError::new(
             "log.filter",

@@ -8,6 +8,7 @@ use crate::credentials::CredentialError;
 use crate::link::LinkError;
 use crate::logs::LogError;
 use crate::secrets::SecretError;
+use crate::service::ServiceError;
 use crate::store::StoreError;
 
 /// See the module.
@@ -62,6 +63,9 @@ pub enum ServeError {
     /// The database.
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
+    /// A tenant, token, region or size.
+    #[error("it cannot be set up")]
+    Service(#[from] ServiceError),
     /// The object store.
     #[error("the object store cannot be used")]
     Objects(#[from] LogError),
