@@ -49,11 +49,14 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .then(|| text.trim_start_matches(' '))
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+/// Who asks, for routes that are guarded.
+pub(super) struct Asking(pub(super) Caller);
+
+impl<S: Sync> FromRequestParts<S> for Asking {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(Problem::unauthorized)
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.map(Self).ok_or_else(Problem::unauthorized)
     }
 }

@@ -18,8 +18,7 @@ use super::problem::Problem;
 /// Counters above which the idle ones are forgotten.
 const COUNTERS_MAX: usize = 10_000;
 
-type Limiter =
-    RateLimiter<Uuid, HashMapStateStore<Uuid>, DefaultClock, StateInformationMiddleware>;
+type Limiter = RateLimiter<Uuid, HashMapStateStore<Uuid>, DefaultClock, StateInformationMiddleware>;
 
 pub(super) struct RateLimits {
     limiter: Limiter,

@@ -166,7 +166,10 @@ impl Timer {
             route: self.route.clone(),
         };
         let seconds = self.begin.elapsed().as_secs_f64();
-        self.metrics.durations.get_or_create(&route).observe(seconds);
+        self.metrics
+            .durations
+            .get_or_create(&route)
+            .observe(seconds);
         let answered = Answered {
             route: self.route,
             method: self.method,

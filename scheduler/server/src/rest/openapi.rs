@@ -27,10 +27,16 @@ const PROBLEMS: [(&str, &str); 14] = [
     ("404", "It is not there, or is another tenant's."),
     ("405", "The path is not there for this method."),
     ("408", "The body came too slowly."),
-    ("409", "It conflicts with what is there, or the key's first request is under way."),
+    (
+        "409",
+        "It conflicts with what is there, or the key's first request is under way.",
+    ),
     ("413", "The body is too large."),
     ("415", "The body is not JSON."),
-    ("422", "Fields are not valid, or the key was used for another request."),
+    (
+        "422",
+        "Fields are not valid, or the key was used for another request.",
+    ),
     ("429", "The token's rate is exceeded."),
     ("500", "The scheduler's own fault."),
     ("503", "It cannot be answered now; it may be repeated."),
@@ -57,7 +63,10 @@ impl IntoResponses for Problems {
 /// The header that makes a POST safe to repeat.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its documentation is used; `Key` reads the header")]
+#[expect(
+    dead_code,
+    reason = "only its documentation is used; `Key` reads the header"
+)]
 pub(super) struct KeyHeader {
     /// Visible ASCII, at most 255 characters. The same key within 24 hours makes nothing new: the first answer comes
     /// again, with `Idempotency-Replayed: true`. With another request it is refused (422), while the first is under way
@@ -69,7 +78,10 @@ pub(super) struct KeyHeader {
 /// Where a client was that lost its stream.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its documentation is used; the route reads the header")]
+#[expect(
+    dead_code,
+    reason = "only its documentation is used; the route reads the header"
+)]
 pub(super) struct LastEventHeader {
     /// `id:` of the last event that came.
     #[param(rename = "Last-Event-ID")]
@@ -147,7 +159,9 @@ fn name_runner(item: &mut PathItem) {
         if let Some(id) = operation_id {
             id.push_str("_of_runner");
         }
-        parameters.get_or_insert_default().insert(0, runner_id());
+        parameters
+            .get_or_insert_default()
+            .insert(0, RefOr::T(runner_id()));
     }
 }
 

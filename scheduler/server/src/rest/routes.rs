@@ -1,5 +1,10 @@
 //! Every route, once: its handler, its documentation, its scope.
 
+#![allow(
+    unused_qualifications,
+    reason = "the macros of utoipa qualify what stands in params(…)"
+)]
+
 mod accounts;
 mod catalogue;
 mod executors;
@@ -42,7 +47,10 @@ pub(super) fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(catalogue::put_type, catalogue::remove_type))
         .routes(routes!(catalogue::list_regions))
         .routes(routes!(catalogue::put_region, catalogue::remove_region))
-        .routes(routes!(catalogue::create_registry, catalogue::list_registries))
+        .routes(routes!(
+            catalogue::create_registry,
+            catalogue::list_registries
+        ))
         .routes(routes!(catalogue::remove_registry))
         .routes(routes!(executors::list))
         .routes(routes!(executors::drain))

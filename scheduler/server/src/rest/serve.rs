@@ -101,7 +101,9 @@ async fn connection(
     let handshake = acceptor.accept(stream);
     let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long");
-    let stream = tokio::time::timeout(limit, handshake).await.map_err(late)??;
+    let stream = tokio::time::timeout(limit, handshake)
+        .await
+        .map_err(late)??;
     http(stream, router, watcher).await
 }
 

@@ -8,13 +8,19 @@ use crate::logs::LogError;
 use crate::service::{ServiceError, WarmRefused};
 use crate::store::{Refusal, StoreError};
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Self {
         if error.is_retriable() {
-            tracing::warn!(error = chain(&error), "the store cannot answer now");
+            tracing::warn!(error = chain(error), "the store cannot answer now");
             return Self::busy("the store cannot answer now; the request may be repeated");
         }
-        Self::internal(&error)
+        Self::internal(error)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::from(&error)
     }
 }
 
@@ -111,7 +117,8 @@ impl From<LogError> for Problem {
                 Self::new(StatusCode::CONFLICT, "too-slow", title, told)
             }
             LogError::Busy { .. } => Self::busy(&told),
-            LogError::Store { source, .. } => source.into(),
+            LogError::Unknown { key } => Self::not_found("log of attempt", &key.to_string()),
+            LogError::Store { source, .. } => (&*source).into(),
             other => Self::internal(&other),
         }
     }

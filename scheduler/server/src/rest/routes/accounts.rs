@@ -6,6 +6,7 @@ use axum::extract::State;
 use davit_types::Tenant;
 
 use crate::rest::answer::{Answer, created_json, done, ok};
+use crate::rest::auth::Asking;
 use crate::rest::body::Body;
 use crate::rest::openapi::{KeyHeader, Problems};
 use crate::rest::params::{IdPath, Key, NamePath, PageParams, Params, limit};
@@ -15,7 +16,7 @@ use crate::rest::views::accounts::{
     TenantsReply, TokenInput, TokenView, TokensReply,
 };
 use crate::rest::{Api, cursor};
-use crate::service::access::{Caller, Scope};
+use crate::service::access::Scope;
 use crate::service::tokens::Minted;
 use crate::service::usage::micros;
 use crate::service::{tenants, tokens};
@@ -35,7 +36,7 @@ fn minted(minted: Minted) -> Answer {
     responses((status = 201, description = "It is valid from now on.", body = MintedReply), Problems))]
 pub(in crate::rest) async fn create_token(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Key(key): Key,
     Body(input): Body<TokenInput>,
 ) -> Answer {
@@ -51,7 +52,7 @@ pub(in crate::rest) async fn create_token(
     responses((status = 200, description = "A page.", body = TokensReply), Problems))]
 pub(in crate::rest) async fn list_tokens(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Params(page): Params<PageParams>,
 ) -> Answer {
     caller.may(Scope::TokensWrite)?;
@@ -71,7 +72,7 @@ pub(in crate::rest) async fn list_tokens(
     responses((status = 204, description = "It opens nothing any more."), Problems))]
 pub(in crate::rest) async fn revoke_token(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
 ) -> Answer {
     caller.may(Scope::TokensWrite)?;
@@ -89,7 +90,10 @@ async fn shown(api: &Api, tenant: &Tenant) -> Answer {
 #[utoipa::path(get, path = "/v1/tenant", tag = "tenants",
     security(("token" = ["usage:read"])), operation_id = "show_own_tenant",
     responses((status = 200, description = "The tenant.", body = TenantReply), Problems))]
-pub(in crate::rest) async fn own_tenant(State(api): State<Arc<Api>>, caller: Caller) -> Answer {
+pub(in crate::rest) async fn own_tenant(
+    State(api): State<Arc<Api>>,
+    Asking(caller): Asking,
+) -> Answer {
     caller.may(Scope::UsageRead)?;
     shown(&api, &caller.tenant).await
 }
@@ -104,7 +108,7 @@ fn named(name: &str) -> Result<Tenant, Problem> {
     responses((status = 200, description = "A page.", body = TenantsReply), Problems))]
 pub(in crate::rest) async fn list_tenants(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Params(page): Params<PageParams>,
 ) -> Answer {
     caller.may(Scope::Operator)?;
@@ -116,7 +120,10 @@ pub(in crate::rest) async fn list_tenants(
     let found = tenants::list(&api.service, after.transpose()?, rows).await?;
     let full = found.len() == rows;
     let tenants: Vec<TenancyView> = found.into_iter().map(TenancyView::from).collect();
-    let next = tenants.last().filter(|_| full).map(|last| last.name.clone());
+    let next = tenants
+        .last()
+        .filter(|_| full)
+        .map(|last| last.name.clone());
     Ok(ok(&TenantsReply { tenants, next }))
 }
 
@@ -127,7 +134,7 @@ pub(in crate::rest) async fn list_tenants(
     responses((status = 200, description = "The tenant.", body = TenantReply), Problems))]
 pub(in crate::rest) async fn show_tenant(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     NamePath(name): NamePath,
 ) -> Answer {
     caller.may(Scope::Operator)?;
@@ -141,7 +148,7 @@ pub(in crate::rest) async fn show_tenant(
     responses((status = 200, description = "The tenant as it is now.", body = TenantReply), Problems))]
 pub(in crate::rest) async fn put_tenant(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     NamePath(name): NamePath,
     Body(input): Body<TenantInput>,
 ) -> Answer {
@@ -164,7 +171,7 @@ pub(in crate::rest) async fn put_tenant(
     responses((status = 201, description = "It is valid from now on.", body = MintedReply), Problems))]
 pub(in crate::rest) async fn create_tenant_token(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     NamePath(name): NamePath,
     Key(key): Key,
     Body(input): Body<TokenInput>,
@@ -182,7 +189,7 @@ pub(in crate::rest) async fn create_tenant_token(
     responses((status = 200, description = "A page.", body = AuditReply), Problems))]
 pub(in crate::rest) async fn audit(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Params(page): Params<PageParams>,
 ) -> Answer {
     caller.may(Scope::AuditRead)?;

@@ -6,6 +6,7 @@ use axum::extract::State;
 use davit_types::{Bytes, InstanceType, Resources};
 
 use crate::rest::answer::{Answer, created_json, done, ok};
+use crate::rest::auth::Asking;
 use crate::rest::body::Body;
 use crate::rest::openapi::{KeyHeader, Problems};
 use crate::rest::params::{IdPath, Key, NamePath, PageParams, Params, limit};
@@ -15,7 +16,7 @@ use crate::rest::views::catalogue::{
     RegionView, RegionsReply, RegistriesReply, RegistryInput, RegistryReply, RegistryView,
 };
 use crate::rest::{Api, cursor};
-use crate::service::access::{Caller, Scope};
+use crate::service::access::Scope;
 use crate::service::catalogue::{self, Region};
 use crate::service::instance_types::{self, Offer};
 use crate::service::planned::DISK_BYTES_DEFAULT;
@@ -27,7 +28,10 @@ use crate::service::usage::micros;
 #[utoipa::path(get, path = "/v1/instance-types", tag = "catalogue",
     security(("token" = ["runners:read"])), operation_id = "list_instance_types",
     responses((status = 200, description = "All of them.", body = InstanceTypesReply), Problems))]
-pub(in crate::rest) async fn list_types(State(api): State<Arc<Api>>, caller: Caller) -> Answer {
+pub(in crate::rest) async fn list_types(
+    State(api): State<Arc<Api>>,
+    Asking(caller): Asking,
+) -> Answer {
     caller.may(Scope::RunnersRead)?;
     let found = instance_types::list(&api.service).await?;
     let instance_types = found.into_iter().map(InstanceTypeView::from).collect();
@@ -41,7 +45,7 @@ pub(in crate::rest) async fn list_types(State(api): State<Arc<Api>>, caller: Cal
     responses((status = 200, description = "As it is offered now.", body = InstanceTypeReply), Problems))]
 pub(in crate::rest) async fn put_type(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     NamePath(slug): NamePath,
     Body(input): Body<InstanceTypeInput>,
 ) -> Answer {
@@ -72,7 +76,7 @@ pub(in crate::rest) async fn put_type(
     responses((status = 204, description = "It is offered no more."), Problems))]
 pub(in crate::rest) async fn remove_type(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     NamePath(slug): NamePath,
 ) -> Answer {
     caller.may(Scope::Operator)?;
@@ -84,7 +88,10 @@ pub(in crate::rest) async fn remove_type(
 #[utoipa::path(get, path = "/v1/regions", tag = "catalogue",
     security(("token" = ["runners:read"])), operation_id = "list_regions",
     responses((status = 200, description = "All of them.", body = RegionsReply), Problems))]
-pub(in crate::rest) async fn list_regions(State(api): State<Arc<Api>>, caller: Caller) -> Answer {
+pub(in crate::rest) async fn list_regions(
+    State(api): State<Arc<Api>>,
+    Asking(caller): Asking,
+) -> Answer {
     caller.may(Scope::RunnersRead)?;
     let found = catalogue::regions(&api.service).await?;
     let regions = found.into_iter().map(RegionView::from).collect();
@@ -98,7 +105,7 @@ pub(in crate::rest) async fn list_regions(State(api): State<Arc<Api>>, caller: C
     responses((status = 200, description = "As it is now.", body = RegionView), Problems))]
 pub(in crate::rest) async fn put_region(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     NamePath(slug): NamePath,
     Body(input): Body<RegionInput>,
 ) -> Answer {
@@ -118,7 +125,7 @@ pub(in crate::rest) async fn put_region(
     responses((status = 204, description = "It is gone."), Problems))]
 pub(in crate::rest) async fn remove_region(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     NamePath(slug): NamePath,
 ) -> Answer {
     caller.may(Scope::Operator)?;
@@ -133,7 +140,7 @@ pub(in crate::rest) async fn remove_region(
     responses((status = 201, description = "It is kept.", body = RegistryReply), Problems))]
 pub(in crate::rest) async fn create_registry(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Key(key): Key,
     Body(input): Body<RegistryInput>,
 ) -> Answer {
@@ -154,7 +161,7 @@ pub(in crate::rest) async fn create_registry(
     responses((status = 200, description = "A page.", body = RegistriesReply), Problems))]
 pub(in crate::rest) async fn list_registries(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Params(page): Params<PageParams>,
 ) -> Answer {
     caller.may(Scope::RunnersRead)?;
@@ -174,7 +181,7 @@ pub(in crate::rest) async fn list_registries(
     responses((status = 204, description = "It is gone."), Problems))]
 pub(in crate::rest) async fn remove_registry(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
 ) -> Answer {
     caller.may(Scope::RunnersWrite)?;

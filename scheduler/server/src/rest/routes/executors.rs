@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use crate::rest::answer::{Answer, done, json, ok};
+use crate::rest::auth::Asking;
 use crate::rest::body::Body;
 use crate::rest::openapi::Problems;
 use crate::rest::params::{IdPath, PageParams, Params, limit};
@@ -26,7 +27,7 @@ const JOIN_SECONDS_DEFAULT: u64 = 3_600;
     responses((status = 200, description = "A page.", body = ExecutorsReply), Problems))]
 pub(in crate::rest) async fn list(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Params(page): Params<PageParams>,
 ) -> Answer {
     caller.may(Scope::Operator)?;
@@ -52,7 +53,7 @@ async fn set(api: &Api, caller: &Caller, id: uuid::Uuid, state: HostState) -> An
     responses((status = 204, description = "It drains."), Problems))]
 pub(in crate::rest) async fn drain(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
 ) -> Answer {
     set(&api, &caller, id, HostState::Draining).await
@@ -65,7 +66,7 @@ pub(in crate::rest) async fn drain(
     responses((status = 204, description = "It is given runs."), Problems))]
 pub(in crate::rest) async fn resume(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
 ) -> Answer {
     set(&api, &caller, id, HostState::Online).await
@@ -78,7 +79,7 @@ pub(in crate::rest) async fn resume(
     responses((status = 204, description = "It is given nothing any more."), Problems))]
 pub(in crate::rest) async fn remove(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
 ) -> Answer {
     set(&api, &caller, id, HostState::Removed).await
@@ -90,7 +91,7 @@ pub(in crate::rest) async fn remove(
     responses((status = 201, description = "It may be used once.", body = JoinReply), Problems))]
 pub(in crate::rest) async fn join_token(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Body(input): Body<JoinInput>,
 ) -> Answer {
     caller.may(Scope::Operator)?;

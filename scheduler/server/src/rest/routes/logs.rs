@@ -12,11 +12,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::logs::{LogRecord, LogStream};
 use crate::rest::answer::{Answer, ok};
+use crate::rest::auth::Asking;
 use crate::rest::openapi::{LastEventHeader, Problems};
 use crate::rest::params::{Params, RunPath, limit};
 use crate::rest::problem::Problem;
 use crate::rest::{Api, sse};
-use crate::service::access::{Caller, Scope};
+use crate::service::access::Scope;
 use crate::service::runs;
 
 /// Which output.
@@ -119,7 +120,7 @@ fn attempt(number: u32) -> Result<Attempt, Problem> {
     responses((status = 200, description = "A page.", body = LogsReply), Problems))]
 pub(in crate::rest) async fn page(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     path: RunPath,
     Params(params): Params<LogParams>,
 ) -> Answer {
@@ -163,7 +164,7 @@ pub(in crate::rest) struct StreamParams {
         content_type = "text/event-stream"), Problems))]
 pub(in crate::rest) async fn stream(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     path: RunPath,
     Params(params): Params<StreamParams>,
     headers: HeaderMap,

@@ -6,6 +6,7 @@ use axum::extract::State;
 
 use crate::rest::Api;
 use crate::rest::answer::{Answer, ok};
+use crate::rest::auth::Asking;
 use crate::rest::body::{Body, OptionalBody};
 use crate::rest::openapi::Problems;
 use crate::rest::params::RunPath;
@@ -30,7 +31,7 @@ async fn order(api: &Api, caller: &Caller, path: &RunPath, want: Want) -> Answer
     responses((status = 200, description = "The run.", body = RunReply), Problems))]
 pub(in crate::rest) async fn show(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     path: RunPath,
 ) -> Answer {
     caller.may(Scope::RunsRead)?;
@@ -45,7 +46,7 @@ pub(in crate::rest) async fn show(
     responses((status = 200, description = "The run as it is now.", body = RunReply), Problems))]
 pub(in crate::rest) async fn change(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     path: RunPath,
     Body(change): Body<RunChange>,
 ) -> Answer {
@@ -60,7 +61,7 @@ pub(in crate::rest) async fn change(
         body = RunReply), Problems))]
 pub(in crate::rest) async fn stop(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     path: RunPath,
     OptionalBody(input): OptionalBody<StopInput>,
 ) -> Answer {
@@ -75,7 +76,7 @@ pub(in crate::rest) async fn stop(
         body = RunReply), Problems))]
 pub(in crate::rest) async fn cancel(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     path: RunPath,
 ) -> Answer {
     caller.may(Scope::RunsWrite)?;
@@ -93,7 +94,7 @@ pub(in crate::rest) async fn cancel(
         body = RunReply), Problems))]
 pub(in crate::rest) async fn pause(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     path: RunPath,
 ) -> Answer {
     caller.may(Scope::RunsWrite)?;
@@ -107,7 +108,7 @@ pub(in crate::rest) async fn pause(
         body = RunReply), Problems))]
 pub(in crate::rest) async fn resume(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     path: RunPath,
 ) -> Answer {
     caller.may(Scope::RunsWrite)?;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::rest::answer::{Answer, created_json, done, ok};
+use crate::rest::auth::Asking;
 use crate::rest::body::Body;
 use crate::rest::openapi::{KeyHeader, Problems};
 use crate::rest::params::{IdPath, Key, PageParams, Params, limit};
@@ -16,7 +17,7 @@ use crate::rest::views::catalogue::{InstanceTypeView, RegionView};
 use crate::rest::views::runner::{NewRunner, RunnerChange};
 use crate::rest::views::runner_view::{RunnerReply, RunnerView, RunnersReply};
 use crate::rest::{Api, cursor};
-use crate::service::access::{Caller, Scope};
+use crate::service::access::Scope;
 use crate::service::runners::{self, Made, Runner};
 use crate::service::{catalogue, environment, instance_types};
 
@@ -49,7 +50,7 @@ async fn reply(api: &Api, runner: Runner) -> Result<RunnerReply, Problem> {
     responses((status = 201, description = "It is saved.", body = RunnerReply), Problems))]
 pub(in crate::rest) async fn create(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Key(key): Key,
     Body(new): Body<NewRunner>,
 ) -> Answer {
@@ -69,7 +70,7 @@ pub(in crate::rest) async fn create(
     responses((status = 200, description = "A page.", body = RunnersReply), Problems))]
 pub(in crate::rest) async fn list(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Params(page): Params<PageParams>,
 ) -> Answer {
     caller.may(Scope::RunnersRead)?;
@@ -98,7 +99,7 @@ pub(in crate::rest) struct ShowParams {
     responses((status = 200, description = "The runner.", body = RunnerReply), Problems))]
 pub(in crate::rest) async fn show(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
     Params(params): Params<ShowParams>,
 ) -> Answer {
@@ -121,7 +122,7 @@ pub(in crate::rest) async fn show(
     responses((status = 200, description = "The runner as it is now.", body = RunnerReply), Problems))]
 pub(in crate::rest) async fn change(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
     Body(change): Body<RunnerChange>,
 ) -> Answer {
@@ -137,7 +138,7 @@ pub(in crate::rest) async fn change(
     responses((status = 204, description = "It is gone."), Problems))]
 pub(in crate::rest) async fn remove(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
 ) -> Answer {
     caller.may(Scope::RunnersWrite)?;
@@ -152,7 +153,7 @@ pub(in crate::rest) async fn remove(
         body = RunnerReply), Problems))]
 pub(in crate::rest) async fn warm(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(id): IdPath,
 ) -> Answer {
     caller.may(Scope::RunnersWrite)?;

@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::rest::answer::{Answer, created, ok};
+use crate::rest::auth::Asking;
 use crate::rest::body::{Body, OptionalBody};
 use crate::rest::openapi::{KeyHeader, Problems};
 use crate::rest::params::{IdPath, Key, Params, limit};
@@ -36,7 +37,11 @@ async fn submit(api: &Api, caller: Caller, asked: Asked, key: Option<String>) ->
         tokio::spawn(async move { runs::submit(&service, &caller, asked, key, render).await });
     let answer = match task.await {
         Ok(answer) => answer?,
-        Err(_) => return Err(Problem::busy("the scheduler is going down; repeat the request")),
+        Err(_) => {
+            return Err(Problem::busy(
+                "the scheduler is going down; repeat the request",
+            ));
+        }
     };
     let path = match runner {
         Some(runner) => format!("/v1/runners/{runner}/runs/{}", answer.run),
@@ -52,7 +57,7 @@ async fn submit(api: &Api, caller: Caller, asked: Asked, key: Option<String>) ->
     responses((status = 201, description = "It is accepted.", body = RunReply), Problems))]
 pub(in crate::rest) async fn create_of_runner(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(runner): IdPath,
     Key(key): Key,
     OptionalBody(new): OptionalBody<NewRun>,
@@ -67,7 +72,7 @@ pub(in crate::rest) async fn create_of_runner(
     responses((status = 201, description = "It is accepted.", body = RunReply), Problems))]
 pub(in crate::rest) async fn create(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Key(key): Key,
     Body(new): Body<NewOneOff>,
 ) -> Answer {
@@ -81,7 +86,7 @@ pub(in crate::rest) async fn create(
     responses((status = 200, description = "What would become of it.", body = ExplainReply), Problems))]
 pub(in crate::rest) async fn explain(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Body(new): Body<NewOneOff>,
 ) -> Answer {
     caller.may(Scope::RunsWrite)?;
@@ -127,7 +132,7 @@ async fn page(api: &Api, caller: &Caller, runner: Option<Uuid>, params: ListPara
     responses((status = 200, description = "A page.", body = RunsReply), Problems))]
 pub(in crate::rest) async fn list_of_runner(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     IdPath(runner): IdPath,
     Params(params): Params<ListParams>,
 ) -> Answer {
@@ -140,7 +145,7 @@ pub(in crate::rest) async fn list_of_runner(
     responses((status = 200, description = "A page.", body = RunsReply), Problems))]
 pub(in crate::rest) async fn list(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Params(params): Params<ListParams>,
 ) -> Answer {
     page(&api, &caller, None, params).await

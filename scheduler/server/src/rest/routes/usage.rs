@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::rest::answer::{Answer, ok};
+use crate::rest::auth::Asking;
 use crate::rest::openapi::Problems;
 use crate::rest::params::{Params, limit};
 use crate::rest::views::usage::{Charge, CloudEvent, ReconciliationReply, UsageReply};
 use crate::rest::{Api, cursor};
-use crate::service::access::{Caller, Scope};
+use crate::service::access::Scope;
 use crate::service::{reconcile, usage};
 
 /// How the rows are written.
@@ -78,7 +79,7 @@ pub(in crate::rest) struct UsageParams {
         headers(("Davit-Next" = String, description = "The cursor after the rows."))), Problems))]
 pub(in crate::rest) async fn page(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
     Params(params): Params<UsageParams>,
     headers: HeaderMap,
 ) -> Answer {
@@ -106,7 +107,10 @@ pub(in crate::rest) async fn page(
         }
         Format::Csv => {
             let lines = charges.iter().map(Charge::line);
-            written(format, Charge::HEADER.to_owned() + &lines.collect::<String>())
+            written(
+                format,
+                Charge::HEADER.to_owned() + &lines.collect::<String>(),
+            )
         }
         Format::Cloudevents => {
             let events: Vec<CloudEvent> = charges.into_iter().map(Charge::event).collect();
@@ -134,7 +138,7 @@ fn written(format: Format, text: String) -> Response {
     responses((status = 200, description = "What was found.", body = ReconciliationReply), Problems))]
 pub(in crate::rest) async fn reconciliation(
     State(api): State<Arc<Api>>,
-    caller: Caller,
+    Asking(caller): Asking,
 ) -> Answer {
     caller.may(Scope::UsageRead)?;
     let report = reconcile::reconcile(&api.service, &caller.tenant).await?;

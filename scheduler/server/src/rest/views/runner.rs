@@ -332,7 +332,9 @@ impl RunnerChange {
                 executors: new.executors.unwrap_or(kept.executors),
                 labels_wanted: new.labels_wanted.unwrap_or(kept.labels_wanted),
                 network: new.network.map_or(kept.network, NetworkMode::from),
-                runtime: new.runtime.map_or(kept.runtime, |r| r.map(OciRuntime::from)),
+                runtime: new
+                    .runtime
+                    .map_or(kept.runtime, |r| r.map(OciRuntime::from)),
                 pull_policy: new.pull_policy.map_or(kept.pull_policy, PullPolicy::from),
                 max_pause_seconds: new.max_pause_seconds.unwrap_or(kept.max_pause_seconds),
             },
