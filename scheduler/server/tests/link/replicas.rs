@@ -1,5 +1,7 @@
 //! Several replicas on one store: hosts that move, claims that compete, replicas that die.
 
+use std::time::Duration;
+
 use davit_rpc::link::host_message::Message as Said;
 use davit_rpc::link::*;
 use davit_scheduler::store::{ActiveState, PostgresSettings, StoreSettings, Tls};
@@ -164,4 +166,57 @@ async fn a_replica_that_stops_tells_its_hosts() {
     let reason = line.goodbye().await;
     assert!(reason.contains("goes away"), "{reason}");
     assert!(line.next().await.is_none(), "a goodbye is the last word");
+}
+
+/// Replicas that are killed, one after the other, while runs come and go.
+const KILLS: u64 = 6;
+
+/// Hosts that behave badly, at a scheduler that dies again and again: each attempt once, each run to its end.
+async fn be_killed(world: World) {
+    let tweak = Tweak {
+        dead_after_ms: 800,
+        ..Tweak::default()
+    };
+    let mut replica = world.replica(tweak.clone()).await;
+    let executions = Executions::default();
+    let (to, address) = watch::channel(replica.address);
+    let mut robots = Vec::new();
+    for (name, seed) in [("host-1", 5), ("host-2", 6), ("host-3", 7)] {
+        let host = Host::join(&world, &replica, name, 3).await;
+        let robot = Robot::start(host, address.clone(), executions.clone(), Some(seed));
+        robots.push(robot);
+    }
+    let mut runs = Vec::new();
+    for kill in 0..KILLS {
+        for _ in 0..RUNS / 5 {
+            runs.push(world.submit(&plan()).await);
+        }
+        // Not at the same moment of the runs' lives each time.
+        tokio::time::sleep(Duration::from_millis(40 + 37 * kill)).await;
+        let next = world.replica(tweak.clone()).await;
+        replica.kill();
+        to.send(next.address).unwrap();
+        replica = next;
+    }
+    for run in &runs {
+        let end = world.ended(*run).await;
+        assert_eq!((end.status, end.attempts), (RunStatus::Succeeded, 1));
+    }
+    assert_eq!(executions.count(), runs.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_may_be_killed_at_any_moment_on_sqlite() {
+    be_killed(World::sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_may_be_killed_at_any_moment_on_postgres() {
+    let cluster = Cluster::start();
+    let settings = StoreSettings::Postgres(PostgresSettings {
+        url: cluster.create("davit"),
+        connections_max: 8,
+        tls: Tls::Off,
+    });
+    be_killed(World::open(settings, TempDir::new().unwrap()).await).await;
 }
