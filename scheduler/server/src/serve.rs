@@ -155,37 +155,34 @@ impl Scheduler {
         ));
         tasks.spawn(follow_usage(self.service.clone(), self.metrics));
         let (stopping, stopped) = watch::channel(false);
-        let mut link = Box::pin(self.link.serve(
-            self.link_listener,
-            self.link_identity,
-            when(stopped.clone()),
-        ));
         let rest = serve(
             self.rest_listener,
             self.rest_tls,
             self.router,
-            when(stopped),
+            when(stopped.clone()),
         );
-        let mut rest = Box::pin(rest);
-        let mut stop = std::pin::pin!(stop);
+        let rest = tokio::spawn(rest);
+        let link = self
+            .link
+            .serve(self.link_listener, self.link_identity, when(stopped));
+        let mut link = std::pin::pin!(link);
         let served = tokio::select! {
-            () = &mut stop => None,
-            () = &mut rest => None,
+            () = stop => None,
             served = &mut link => Some(served),
         };
         stopping.send_replace(true);
-        let failed = match served {
-            Some(served) => {
-                rest.await;
-                served
-            }
-            None => tokio::join!(rest, link).1,
+        let served = match served {
+            Some(served) => served,
+            None => link.await,
         };
+        if let Err(panicked) = rest.await {
+            tracing::error!(%panicked, "the API did not end in order");
+        }
         // What fails to be stored now, its host sends again to whom it finds next.
         self.logs.flush_all().await;
         drop(tasks);
         self.store.close().await;
-        Ok(failed?)
+        Ok(served?)
     }
 }
 

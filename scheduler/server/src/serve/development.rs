@@ -9,7 +9,7 @@ use crate::service::executors;
 use crate::service::instance_types::{self, Offer};
 
 /// The region of the one host.
-pub const REGION: &str = "local";
+const REGION: &str = "local";
 /// Disk that is reserved for a run.
 const DISK_BYTES: u64 = Bytes::gib(1).0;
 /// How long the host has to register: it does so at once.
