@@ -113,9 +113,7 @@ impl CliError {
             {
                 Some("`davit info` lists the sizes offered")
             }
-            Self::SettingsFields(_) => Some(
-                "`davit executor reference` and `davit scheduler reference` explain every setting",
-            ),
+            Self::SettingsFields(_) => Some("`davit executor reference` explains every setting"),
             _ => None,
         }
     }
