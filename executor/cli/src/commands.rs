@@ -1,11 +1,14 @@
 //! What each command does: one module a group.
 
 mod control;
+mod dev;
 mod executor;
 mod follow;
 mod images;
 mod manual;
+mod register;
 mod run;
+mod scheduler;
 mod show;
 
 use std::path::PathBuf;
@@ -29,6 +32,8 @@ struct Context {
 pub(crate) fn dispatch(cli: Cli) -> Result<u8, CliError> {
     match cli.command {
         Command::Executor(command) => return executor_command(command, cli.socket, cli.output),
+        Command::Scheduler(command) => return scheduler::command(&command, cli.output),
+        Command::Dev(args) => return dev::serve(&args),
         Command::Completions { shell } => return manual::completions(shell),
         Command::Man { dir } => return manual::write_pages(&dir),
         _ => {}
@@ -59,6 +64,7 @@ fn executor_command(
 ) -> Result<u8, CliError> {
     match command {
         ExecutorCommand::Serve(settings) => executor::serve(&settings, socket),
+        ExecutorCommand::Register(args) => register::register(&args, socket, format),
         ExecutorCommand::Config(settings) => executor::config(&settings, socket, format),
         ExecutorCommand::Schema => executor::schema(),
         ExecutorCommand::Reference => executor::reference(),
@@ -90,7 +96,11 @@ async fn client_command(command: Command, context: &Context) -> Result<u8, CliEr
         Command::Pull { image, registry } => images::pull(image, &registry, context).await,
         Command::Info => show::info(context).await,
         Command::Metrics => show::metrics(context).await,
-        Command::Executor(_) | Command::Completions { .. } | Command::Man { .. } => {
+        Command::Executor(_)
+        | Command::Scheduler(_)
+        | Command::Dev(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => {
             // Handled before a connection was made.
             Ok(())
         }

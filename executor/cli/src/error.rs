@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use davit_executor::settings::SettingsError;
+use davit_settings::SettingsError;
 use davit_types::{FieldError, FieldErrors};
 use tonic::Status;
 
@@ -48,6 +48,12 @@ pub(crate) enum CliError {
     /// The executor does not serve.
     #[error(transparent)]
     Serve(#[from] davit_executor::ServeError),
+    /// The scheduler does not serve.
+    #[error("the scheduler does not serve")]
+    Scheduler(#[from] davit_scheduler::serve::ServeError),
+    /// The host cannot be registered.
+    #[error("this host is not registered")]
+    Register(#[from] davit_executor::link::LinkError),
     /// The executor went away and did not come back.
     #[error("the executor went away for {seconds} s; the run goes on: davit attach {run}")]
     Lost {

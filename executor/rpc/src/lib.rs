@@ -38,3 +38,19 @@ pub mod local {
     pub const FILE_DESCRIPTOR_SET: &[u8] =
         include_bytes!(concat!(env!("OUT_DIR"), "/local_descriptor.bin"));
 }
+
+/// `davit.executor.v1`: the link between a host and the scheduler.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated; documented in the .proto"
+)]
+pub mod link {
+    tonic::include_proto!("davit.executor.v1");
+
+    /// For the reflection service.
+    pub const FILE_DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/link_descriptor.bin"));
+}

@@ -1,6 +1,6 @@
 //! What the engine is told of hosts, starts, runners and tenants, and what it tells of them.
 
-use davit_types::{RunKey, Tenant};
+use davit_types::{RunId, RunKey, Tenant};
 
 use crate::engine::{Counts, Engine, StartFailure};
 use crate::error::Refused;
@@ -165,6 +165,13 @@ impl Engine {
                 .as_ref()
                 .map(|kept| self.runs[kept.run].key),
         })
+    }
+
+    /// The attempt of a run that waits or is live here.
+    #[must_use]
+    pub fn attempt_of(&self, run: RunId) -> Option<RunKey> {
+        let at = self.by_run.get(&run)?;
+        Some(self.runs[*at].key)
     }
 
     /// The attempts that hold reservations on a host, in no order: what a drain waits for, what a lost host had.

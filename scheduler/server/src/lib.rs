@@ -1,15 +1,28 @@
 //! The scheduler: many hosts, one API, and books that add up.
 //!
 //! ```text
-//!  REST ──┐                      ┌── SQLite, embedded
-//!         ├──► service ──► store ┤
-//!  hosts ─┘                      └── PostgreSQL, for several replicas
+//!  REST ──► service ──┐                ┌── SQLite, embedded
+//!                     ├──► store ──────┤
+//!  hosts ══► link ────┤      ▲         └── PostgreSQL, for several replicas
+//!             │       └──► logs ──► object store
+//!             └──► dispatch ─┘ ──► placement engine
 //! ```
 //!
-//! So far there is the [`store`]: everything that must survive a process, and the rules by which it
-//! may change. Absent: placement (its own pure crate), containers, cgroups; a scheduler never touches a
-//! host but through the host's own connection.
+//! Absent: containers, cgroups; a scheduler never touches a host but through the host's own connection.
 
 #![forbid(unsafe_code)]
 
+mod clock;
+pub mod credentials;
+pub mod dispatch;
+mod key_files;
+pub mod link;
+pub mod logs;
+pub mod rest;
+pub mod secrets;
+pub mod serve;
+pub mod service;
+pub mod settings;
 pub mod store;
+
+pub use key_files::KeyFileError;

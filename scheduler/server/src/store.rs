@@ -47,6 +47,7 @@ use std::sync::Arc;
 pub use contract::{BookStore, HostStore, PeopleStore, RunStore, Store};
 pub use error::{BoxedError, Failure, StoreError};
 pub use model::*;
+pub use rules::billed_seconds;
 pub use settings::{PostgresSettings, StoreSettings, Tls};
 
 /// The result of an operation.

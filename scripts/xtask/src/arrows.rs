@@ -4,7 +4,7 @@
 //!  types ◄── lifecycle, cgroup, rundir ◄── rpc ◄── daemon ◄── cli
 //!  types, cgroup, rundir ◄── shim
 //!  types ◄── placement
-//!  types, rpc ◄── scheduler
+//!  types, rpc, placement ◄── scheduler
 //!  nothing ──► cli, shim, benches, vm-tests, xtask
 //! ```
 //!
@@ -25,10 +25,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("davit-rundir", &["davit-types"]),
     // rpc turns the run directory's records into messages.
     ("davit-rpc", &["davit-types", "davit-rundir"]),
+    ("davit-settings", &["davit-types"]),
     (
         "davit-executor",
         &[
             "davit-types",
+            "davit-settings",
             "davit-lifecycle",
             "davit-cgroup",
             "davit-rundir",
@@ -37,7 +39,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "davit",
-        &["davit-types", "davit-rundir", "davit-rpc", "davit-executor"],
+        &[
+            "davit-types",
+            "davit-rundir",
+            "davit-rpc",
+            "davit-settings",
+            "davit-executor",
+            "davit-scheduler",
+        ],
     ),
     // Pure: nothing of the executor, so that whole fleets can be played through in a test.
     ("davit-placement", &["davit-types"]),
@@ -47,7 +56,15 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["davit-types", "davit-cgroup", "davit-rundir"],
     ),
     // Never the daemon, never a cgroup: a scheduler touches a host only through the host's connection.
-    ("davit-scheduler", &["davit-types", "davit-rpc"]),
+    (
+        "davit-scheduler",
+        &[
+            "davit-types",
+            "davit-rpc",
+            "davit-settings",
+            "davit-placement",
+        ],
+    ),
     // They see davit as a user does.
     ("davit-vm-tests", &[]),
     (

@@ -15,7 +15,7 @@ use crate::containerd::Containerd;
 use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits};
 use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
-use crate::runs::{Host, offload, sentence};
+use crate::runs::{GivenSecrets, Host, offload, sentence};
 use crate::runtimes::{FoundRuntime, find_runtimes};
 use crate::settings::{ContainerdSettings, Settings};
 use crate::shims::{SHIM_BINARY, Shims};
@@ -105,6 +105,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         runs_dir,
         slots_dir,
         warm,
+        given: GivenSecrets::default(),
         metrics: Metrics::new(),
         settings,
     };

@@ -4,68 +4,7 @@
 //! hints all read this table, so none of them can lag behind. A test holds it against the structure
 //! in [`super::model`].
 
-/// One setting.
-pub(super) struct Field {
-    pub(super) key: &'static str,
-    pub(super) kind: Kind,
-    /// Inside a list or map of tables: whether an entry must have it.
-    pub(super) required: bool,
-    /// One or two sentences for the reference.
-    pub(super) doc: &'static str,
-}
-
-/// What a setting takes.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    /// An absolute path.
-    Path,
-    /// A text of 1 to so many characters.
-    Text { chars_max: usize },
-    /// A name for identifiers: letters, digits, `-_.`, at most 63.
-    Name,
-    /// true or false.
-    Bool,
-    /// A whole number.
-    Integer { min: u64, max: u64 },
-    /// Bytes, with an optional unit; also a whole number.
-    Bytes { min: u64, max: u64 },
-    /// A count of CPUs, kept in thousandths.
-    Cpu,
-    /// One of some words.
-    Choice(&'static [&'static str]),
-    /// A list of values of one kind.
-    List { of: &'static Kind, items_max: usize },
-    /// A section.
-    Section(&'static [Field]),
-    /// `[[key]]`: a list of tables.
-    Tables {
-        fields: &'static [Field],
-        items_max: usize,
-    },
-    /// `[key."name"]`: tables by name.
-    Map {
-        fields: &'static [Field],
-        items_max: usize,
-    },
-}
-
-const fn field(key: &'static str, kind: Kind, doc: &'static str) -> Field {
-    Field {
-        key,
-        kind,
-        required: false,
-        doc,
-    }
-}
-
-const fn required(key: &'static str, kind: Kind, doc: &'static str) -> Field {
-    Field {
-        key,
-        kind,
-        required: true,
-        doc,
-    }
-}
+use davit_settings::{Field, Kind, field, required};
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
@@ -76,9 +15,6 @@ const INSTANCE_TYPES_MAX: usize = 100;
 const REGISTRIES_MAX: usize = 1_000;
 const TEXT_CHARS_MAX: usize = 4_095;
 const DAY_SECONDS: u64 = 86_400;
-
-/// Smallest and largest CPU count, in thousandths.
-pub(super) const CPU_MILLIS_RANGE: (u64, u64) = (10, 1_024_000);
 
 const TEXT: Kind = Kind::Text {
     chars_max: TEXT_CHARS_MAX,
@@ -140,6 +76,11 @@ pub(super) const SETTINGS: &[Field] = &[
             items_max: REGISTRIES_MAX,
         },
         "Access to registries, by host (and port): `[registries.\"registry.example.com\"]`.",
+    ),
+    field(
+        "link",
+        Kind::Section(LINK),
+        "The scheduler that gives this host runs. Without `server` the host works alone.",
     ),
     field(
         "network",
@@ -247,6 +188,61 @@ const REGISTRY: &[Field] = &[
     field("plain_http", Kind::Bool, "Speak http without TLS."),
 ];
 
+const LINK: &[Field] = &[
+    field(
+        "server",
+        Kind::Text { chars_max: 2_000 },
+        "The scheduler's address, `https://…`; `http://` only to this host itself. Register first: `davit executor register`.",
+    ),
+    field(
+        "ca_file",
+        Kind::Path,
+        "Certificates (PEM) that the scheduler's must lead to; absent: those of the system.",
+    ),
+    field(
+        "credentials_file",
+        Kind::Path,
+        "Who this host is to the scheduler, written by `davit executor register` with mode 0600.",
+    ),
+    field(
+        "labels",
+        Kind::List {
+            of: &TEXT,
+            items_max: davit_types::limits::LABELS_MAX,
+        },
+        "What runs can ask for, each `key=value`.",
+    ),
+    field(
+        "cpu",
+        Kind::Cpu,
+        "CPUs that runs of the scheduler's may have in all; absent: the host's.",
+    ),
+    field(
+        "memory",
+        Kind::Bytes {
+            min: 4 * MIB,
+            max: 1024 * TIB,
+        },
+        "Memory that they may have in all; absent: the host's.",
+    ),
+    field(
+        "pids",
+        Kind::Integer {
+            min: 1,
+            max: 4_194_304,
+        },
+        "Processes and threads that they may have in all; absent: the kernel's limit, less 4096.",
+    ),
+    field(
+        "disk",
+        Kind::Bytes {
+            min: MIB,
+            max: 1024 * TIB,
+        },
+        "Disk that they may have in all; absent: the file system of `state_dir`.",
+    ),
+];
+
 const NETWORK: &[Field] = &[field(
     "allow_host",
     Kind::Bool,
@@ -347,47 +343,3 @@ const LOG: &[Field] = &[
         "How lines look.",
     ),
 ];
-
-impl Kind {
-    /// What the setting takes, for an error message or the reference.
-    pub(super) fn expected(&self) -> String {
-        match self {
-            Self::Path => "an absolute path".to_owned(),
-            Self::Text { chars_max } => format!("a text of 1 to {chars_max} characters"),
-            Self::Name => {
-                "a name: 1 to 63 of A-Z a-z 0-9 - _ . beginning with a letter or digit".to_owned()
-            }
-            Self::Bool => "true or false".to_owned(),
-            Self::Integer { min, max } => format!("a whole number, {min} to {max}"),
-            Self::Bytes { min, max } => format!(
-                "a byte count such as \"512MiB\", {} to {}",
-                davit_types::Bytes(*min),
-                davit_types::Bytes(*max)
-            ),
-            Self::Cpu => "a number of CPUs such as 0.5, 0.01 to 1024".to_owned(),
-            Self::Choice(words) => format!("one of {}", words.join(", ")),
-            Self::List { of, items_max } => {
-                format!("a list of at most {items_max}, each {}", of.expected())
-            }
-            Self::Section(_) => "a section".to_owned(),
-            Self::Tables { items_max, .. } => format!("a list of 1 to {items_max} tables"),
-            Self::Map { items_max, .. } => format!("at most {items_max} tables by name"),
-        }
-    }
-}
-
-/// All settings by full path, sections opened, lists of tables not.
-pub(super) fn leaves() -> Vec<(String, &'static Field)> {
-    let mut found = Vec::new();
-    for top in SETTINGS {
-        match top.kind {
-            Kind::Section(fields) => found.extend(
-                fields
-                    .iter()
-                    .map(|inner| (format!("{}.{}", top.key, inner.key), inner)),
-            ),
-            _ => found.push((top.key.to_owned(), top)),
-        }
-    }
-    found
-}

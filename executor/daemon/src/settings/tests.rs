@@ -9,8 +9,9 @@ use std::io::Write;
 use davit_types::{Bytes, FieldErrors, OciRuntime};
 use serde_json::Value as Json;
 
-use super::fields::{Kind, SETTINGS, leaves};
-use super::load::variable;
+use davit_settings::{Kind, Layered};
+
+use super::fields::SETTINGS;
 use super::*;
 
 fn from_file(text: &str) -> Result<Loaded, SettingsError> {
@@ -228,9 +229,16 @@ fn the_table_of_fields_is_the_structure() {
             }
         }
     }
-    let table: BTreeSet<String> = leaves().into_iter().map(|(path, _)| path).collect();
+    let table: BTreeSet<String> = Settings::TABLE
+        .leaves()
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
     assert_eq!(table, paths);
-    let variables: BTreeSet<String> = table.iter().map(|path| variable(path)).collect();
+    let variables: BTreeSet<String> = table
+        .iter()
+        .map(|path| Settings::TABLE.variable(path))
+        .collect();
     assert_eq!(
         variables.len(),
         table.len(),

@@ -5,7 +5,7 @@
 //! a key. Every operation fails with a [`StoreError`](super::StoreError) that names it.
 
 use async_trait::async_trait;
-use davit_types::{Attempt, RunId, Tenant};
+use davit_types::{Attempt, RunId, RunKey, Tenant};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -84,6 +84,10 @@ pub trait HostStore {
         actor: String,
         at_ms: u64,
     ) -> Stored<bool>;
+    /// A host.
+    async fn host(&self, host: Uuid) -> Stored<Option<Host>>;
+    /// The live attempts that a host should have, connected or not.
+    async fn held(&self, host: Uuid) -> Stored<Vec<HeldRun>>;
     /// Hosts by id, after one.
     async fn hosts(&self, after: Option<Uuid>, limit: usize) -> Stored<Vec<Host>>;
     /// A replica is alive.
@@ -109,6 +113,8 @@ pub trait BookStore {
         after: Option<(Attempt, u32)>,
         limit: usize,
     ) -> Stored<Vec<LedgerRow>>;
+    /// What segments of the same runs come before these, of all attempts.
+    async fn usage_before(&self, segments: Vec<(RunKey, u32)>) -> Stored<Vec<UsageBefore>>;
     /// What a tenant used up to now.
     async fn totals(&self, tenant: Tenant) -> Stored<Totals>;
     /// Tenants that spent what they may and still have runs.

@@ -21,6 +21,7 @@ pub use host::{
 };
 pub use ledger::{
     AuditEntry, AuditRow, Cursor, Expired, LedgerRow, Page, RULE_CEIL_SECOND, Retention, Totals,
+    UsageBefore,
 };
 pub use refusal::Refusal;
 pub use run::{

@@ -11,6 +11,7 @@ cases![
     beats_of_old_sessions_are_refused,
     a_removed_host_may_not_say_hello,
     hosts_are_listed_with_their_sessions,
+    a_host_is_found_with_what_it_should_have,
     a_dead_replicas_claims_return_and_its_assigned_runs_stay,
 ];
 
@@ -123,6 +124,19 @@ async fn hosts_are_listed_with_their_sessions(world: World) {
     let session = last.session.unwrap();
     assert_eq!((session.epoch, session.replica), (1, Some(world.replica)));
     assert!(session.heard_ms > 0);
+}
+
+async fn a_host_is_found_with_what_it_should_have(world: World) {
+    let (peer, other) = (world.host().await, world.host().await);
+    let key = world.running(peer).await;
+    let host = world.store.host(peer.sender.host).await.unwrap().unwrap();
+    assert_eq!(host.host, peer.sender.host);
+    assert_eq!(host.session.unwrap().epoch, peer.sender.epoch);
+    assert_eq!(world.store.host(Uuid::now_v7()).await.unwrap(), None);
+    let held = only(world.store.held(peer.sender.host).await.unwrap());
+    assert_eq!(held.key(), Some(key));
+    assert!(held.spec.contains(&key.run.to_string()));
+    assert_eq!(world.store.held(other.sender.host).await.unwrap(), []);
 }
 
 async fn a_dead_replicas_claims_return_and_its_assigned_runs_stay(world: World) {

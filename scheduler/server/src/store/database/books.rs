@@ -1,13 +1,13 @@
 //! The books.
 
 use async_trait::async_trait;
-use davit_types::{Attempt, RunId, Tenant};
+use davit_types::{Attempt, RunId, RunKey, Tenant};
 
 use super::super::Stored;
 use super::super::contract::BookStore;
 use super::super::model::*;
 use super::super::ops::{audit, ledger, retention, tenants};
-use super::{Database, Driver, fits_batch, fits_page, run};
+use super::{Database, Driver, fits_batch, fits_page, keys, run};
 
 #[async_trait]
 impl<D: Driver> BookStore for Database<D> {
@@ -37,6 +37,14 @@ impl<D: Driver> BookStore for Database<D> {
         fits_page("usage_of_run", &key, limit)?;
         run!(self.read, "usage_of_run", key, [run, after, limit], |tx| {
             ledger::usage_of(tx, *run, *after, *limit)
+        })
+    }
+
+    async fn usage_before(&self, segments: Vec<(RunKey, u32)>) -> Stored<Vec<UsageBefore>> {
+        let key = keys(segments.iter().map(|(key, _)| key));
+        fits_batch("usage_before", &key, segments.len())?;
+        run!(self.read, "usage_before", key, [segments], |tx| {
+            ledger::usage_before(tx, &segments)
         })
     }
 

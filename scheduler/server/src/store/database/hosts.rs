@@ -59,6 +59,16 @@ impl<D: Driver> HostStore for Database<D> {
         )
     }
 
+    async fn host(&self, host: Uuid) -> Stored<Option<Host>> {
+        let key = host.to_string();
+        run!(self.read, "host", key, [host], |tx| hosts::find(tx, *host))
+    }
+
+    async fn held(&self, host: Uuid) -> Stored<Vec<HeldRun>> {
+        let key = host.to_string();
+        run!(self.read, "held", key, [host], |tx| hosts::held(tx, *host))
+    }
+
     async fn hosts(&self, after: Option<Uuid>, limit: usize) -> Stored<Vec<Host>> {
         let key = keys(after.iter());
         fits_page("hosts", &key, limit)?;

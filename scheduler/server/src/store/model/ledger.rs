@@ -54,6 +54,19 @@ impl LedgerRow {
     }
 }
 
+/// What a run used before one of its segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageBefore {
+    /// Of which attempt the segment is.
+    pub key: RunKey,
+    /// Its number there.
+    pub sequence: u32,
+    /// How many segments of the run come before it, those of earlier attempts included.
+    pub segments: u64,
+    /// Their billable milliseconds.
+    pub active_ms: u64,
+}
+
 /// What a tenant used up to now. The run part of it is exact at every commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

@@ -126,18 +126,21 @@ pub(crate) async fn hello(
     ];
     let bumped = tx.query(bump, values).await?;
     let epoch = first(bumped)?.columns().u64()?;
-    let found = tx.query(Sql::both(&HELD), values![hello.host]).await?;
-    let held: Result<Vec<_>, _> = found.into_iter().map(rows::active).collect();
-    let held = held?;
-    let mut specs = load::specs(tx, held.iter().map(|row| row.run)).await?;
-    let runs = held.into_iter().map(|row| HeldRun {
+    let runs = held(tx, hello.host).await?;
+    Ok(Ok(Assigned { epoch, runs }))
+}
+
+/// Live attempts of a host, and what each executes.
+pub(crate) async fn held(tx: &mut dyn Tx, host: Uuid) -> Result<Vec<HeldRun>, Failure> {
+    let found = tx.query(Sql::both(&HELD), values![host]).await?;
+    let rows: Result<Vec<_>, _> = found.into_iter().map(rows::active).collect();
+    let rows = rows?;
+    let mut specs = load::specs(tx, rows.iter().map(|row| row.run)).await?;
+    let runs = rows.into_iter().map(|row| HeldRun {
         spec: specs.remove(&row.run).unwrap_or_default(),
         row,
     });
-    Ok(Ok(Assigned {
-        epoch,
-        runs: runs.collect(),
-    }))
+    Ok(runs.collect())
 }
 
 /// The row of a statement that always returns one.
@@ -207,6 +210,18 @@ pub(crate) async fn set_state(
     };
     audit::append(tx, vec![entry]).await?;
     Ok(true)
+}
+
+const FIND: Sql = Sql::both(
+    "SELECT h.host, h.name, h.region, h.state, h.body, \
+     s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat \
+     FROM hosts h LEFT JOIN host_sessions s ON s.host = h.host WHERE h.host = $1",
+);
+
+/// One host.
+pub(crate) async fn find(tx: &mut dyn Tx, id: Uuid) -> Result<Option<Host>, Failure> {
+    let found = tx.query(FIND, values![id]).await?;
+    found.into_iter().next().map(host).transpose()
 }
 
 const LIST: Sql = Sql::both(

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use davit_types::{Attempt, RunId, RunKey, Tenant, UsageSegment};
 
 use super::super::error::Failure;
-use super::super::model::{Cursor, LedgerRow, Page, Totals};
-use super::super::tx::{Row, Sql, Tx, values};
+use super::super::model::{Cursor, LedgerRow, Page, Totals, UsageBefore};
+use super::super::tx::{Bulk, Kind, Row, Sql, Tx, values};
 use super::rows;
 
 /// Rows after ($1, $2) of an append-only table, at most $3, in both dialects. PostgreSQL shows only rows
@@ -97,16 +97,64 @@ pub(crate) async fn usage_of(
     found.into_iter().map(segment).collect()
 }
 
+static BEFORE: LazyLock<Bulk> = LazyLock::new(|| {
+    let sums = "CAST(COUNT(t.number) AS BIGINT), \
+                CAST(COALESCE(SUM(CASE WHEN t.paused = 0 THEN t.end_ms - t.begin_ms END), 0) AS BIGINT)";
+    Bulk::new(
+        &[Kind::Uuid, Kind::Int, Kind::Int],
+        &format!(
+            "SELECT $1, $2, $3, {sums} FROM usage_segments t \
+             WHERE t.run = $1 AND (t.attempt, t.sequence) < ($2, $3)"
+        ),
+        &format!(
+            "SELECT u.run, u.attempt, u.sequence, {sums} \
+             FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS u(run, attempt, sequence) \
+             LEFT JOIN usage_segments t ON t.run = u.run \
+             AND (t.attempt, t.sequence) < (u.attempt, u.sequence) \
+             GROUP BY u.run, u.attempt, u.sequence"
+        ),
+    )
+});
+
+/// What comes before segments, in any order.
+pub(crate) async fn usage_before(
+    tx: &mut dyn Tx,
+    segments: &[(RunKey, u32)],
+) -> Result<Vec<UsageBefore>, Failure> {
+    let keys = segments
+        .iter()
+        .map(|(key, sequence)| values![key.run, key.attempt.number(), *sequence]);
+    let keys = keys.collect();
+    let found = tx.bulk(&BEFORE, keys).await?;
+    let before = found.into_iter().map(|row| {
+        let mut c = row.columns();
+        let run = c.run()?;
+        Ok(UsageBefore {
+            key: RunKey {
+                run,
+                attempt: attempt(c.number()?)?,
+            },
+            sequence: c.number()?,
+            segments: c.u64()?,
+            active_ms: c.u64()?,
+        })
+    });
+    before.collect()
+}
+
+fn attempt(number: u32) -> Result<Attempt, Failure> {
+    Attempt::new(number).ok_or(Failure::Corrupt {
+        column: 3,
+        wanted: "an attempt from 1",
+        found: number.to_string(),
+    })
+}
+
 fn segment(row: Row) -> Result<LedgerRow, Failure> {
     let mut c = row.columns();
     let id = c.uuid()?;
     let run = c.run()?;
-    let number: u32 = c.number()?;
-    let attempt = Attempt::new(number).ok_or(Failure::Corrupt {
-        column: 3,
-        wanted: "an attempt from 1",
-        found: number.to_string(),
-    })?;
+    let attempt = attempt(c.number()?)?;
     Ok(LedgerRow {
         segment: UsageSegment {
             id,

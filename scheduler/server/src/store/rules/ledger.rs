@@ -13,7 +13,8 @@ pub(crate) struct Charge {
 }
 
 /// Seconds billed for a run by [`RULE_CEIL_SECOND`](super::super::model::RULE_CEIL_SECOND).
-pub(crate) fn billed_seconds(ever_started: bool, active_ms: u64) -> u64 {
+#[must_use]
+pub fn billed_seconds(ever_started: bool, active_ms: u64) -> u64 {
     if ever_started {
         active_ms.div_ceil(1_000).max(1)
     } else {

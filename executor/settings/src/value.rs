@@ -39,7 +39,7 @@ impl fmt::Display for Origin {
 
 /// A value of any shape TOML knows.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Integer(i64),
     Float(f64),
@@ -52,9 +52,9 @@ pub(super) enum Value {
 
 /// A value and where it was set.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) origin: Origin,
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
 }
 
 impl fmt::Display for Value {
@@ -72,13 +72,13 @@ impl fmt::Display for Value {
 
 /// A text that is not TOML.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SyntaxError {
-    pub(super) line: usize,
-    pub(super) message: String,
+pub(crate) struct SyntaxError {
+    pub(crate) line: usize,
+    pub(crate) message: String,
 }
 
 /// The tree of a whole TOML document.
-pub(super) fn parse_file(path: &Arc<Path>, text: &str) -> Result<Vec<(String, Node)>, SyntaxError> {
+pub(crate) fn parse_file(path: &Arc<Path>, text: &str) -> Result<Vec<(String, Node)>, SyntaxError> {
     let table = DeTable::parse(text).map_err(|error| SyntaxError {
         line: error.span().map_or(1, |span| line_of(text, span.start)),
         message: error.message().to_owned(),
@@ -91,7 +91,7 @@ pub(super) fn parse_file(path: &Arc<Path>, text: &str) -> Result<Vec<(String, No
 }
 
 /// The tree of one TOML value written in a variable or flag.
-pub(super) fn parse_value(text: &str, origin: &Origin) -> Result<Node, String> {
+pub(crate) fn parse_value(text: &str, origin: &Origin) -> Result<Node, String> {
     DeValue::parse(text)
         .map(|value| node(value, &|_| origin.clone()))
         .map_err(|error| error.message().to_owned())

@@ -1,22 +1,21 @@
 //! The settings told to people and editors: the effective values with their origins, the reference
-//! page, the JSON Schema. All are read off [`super::fields`].
+//! page, the JSON Schema. All are read off the table of fields.
 
 use davit_types::Bytes;
 use serde_json::{Map, Value as Json, json};
 
-use super::fields::{Field, Kind, SETTINGS, leaves};
-use super::load::{DEFAULT_FILE, Loaded, variable};
-use super::model::Settings;
+use super::fields::{Field, Kind};
+use super::load::{Layered, Loaded};
 
 /// The effective settings as TOML that can be read back, each with a comment saying where it is from.
 /// Settings hold no secret, so nothing needs to be hidden.
 #[must_use]
-pub fn effective(loaded: &Loaded) -> String {
+pub fn effective<S: Layered>(loaded: &Loaded<S>) -> String {
     let tree = tree_of(&loaded.settings);
     let mut plain = String::new();
     let mut sections = String::new();
     let mut section = "";
-    for (path, field) in leaves() {
+    for (path, field) in S::TABLE.leaves() {
         let value = at(&tree, &path);
         let origin = loaded
             .origins
@@ -27,10 +26,8 @@ pub fn effective(loaded: &Loaded) -> String {
             None => (&mut plain, path.as_str()),
             Some((name, key)) => {
                 if name != section {
-                    section = SETTINGS
-                        .iter()
-                        .find(|s| s.key == name)
-                        .map_or("", |s| s.key);
+                    let fields = S::TABLE.fields;
+                    section = fields.iter().find(|s| s.key == name).map_or("", |s| s.key);
                     line(&mut sections, &format!("\n[{name}]"));
                 }
                 (&mut sections, key)
@@ -45,7 +42,7 @@ pub fn effective(loaded: &Loaded) -> String {
             ),
         }
     }
-    for field in SETTINGS {
+    for field in S::TABLE.fields {
         let origin = loaded
             .origins
             .get(field.key)
@@ -96,7 +93,7 @@ fn line(out: &mut String, text: &str) {
     out.push('\n');
 }
 
-fn tree_of(settings: &Settings) -> Json {
+fn tree_of(settings: &impl Layered) -> Json {
     serde_json::to_value(settings).unwrap_or_default()
 }
 
@@ -124,18 +121,19 @@ fn toml_value(kind: &Kind, value: &Json) -> String {
 
 /// The reference page, Markdown.
 #[must_use]
-pub fn reference() -> String {
+pub fn reference<S: Layered>() -> String {
+    let (program, default_file) = (S::TABLE.program, S::TABLE.default_file);
     let mut out = format!(
-        "# Settings of the executor\n\n\
-         <!-- Written by `davit executor reference`; do not edit. -->\n\n\
-         Layers, later ones winning: built-in defaults, the file (`--config`, else `{DEFAULT_FILE}` if it\n\
+        "# Settings of the {program}\n\n\
+         <!-- Written by `davit {program} reference`; do not edit. -->\n\n\
+         Layers, later ones winning: built-in defaults, the file (`--config`, else `{default_file}` if it\n\
          exists), environment variables, flags (`--set KEY=VALUE`). A list or table set in one layer replaces\n\
          that of earlier layers as a whole. In variables and flags, lists are separated by commas and tables\n\
          are written as TOML. An unknown key, a wrong type or a value out of range is an error.\n\n\
          | setting | takes | default | variable | meaning |\n|---|---|---|---|---|\n"
     );
-    let defaults = tree_of(&Settings::default());
-    for (path, field) in leaves() {
+    let defaults = tree_of(&S::default());
+    for (path, field) in S::TABLE.leaves() {
         let default = match (field.kind, at(&defaults, &path)) {
             (_, Json::Null) => "not set".to_owned(),
             (Kind::Tables { .. }, _) => "see below".to_owned(),
@@ -145,14 +143,14 @@ pub fn reference() -> String {
             &mut out,
             &path,
             &field.kind,
-            &format!("{default} | `{}`", variable(&path)),
+            &format!("{default} | `{}`", S::TABLE.variable(&path)),
             field.doc,
         );
     }
-    for field in SETTINGS {
+    for field in S::TABLE.fields {
         let (title, fields) = match field.kind {
             Kind::Tables { fields, .. } => (format!("[[{}]]", field.key), fields),
-            Kind::Map { fields, .. } => (format!("[{}.\"host\"]", field.key), fields),
+            Kind::Map { fields, .. } => (format!("[{}.\"name\"]", field.key), fields),
             _ => continue,
         };
         out.push_str(&format!("\n## `{title}`\n\n{}\n\n", field.doc));
@@ -162,12 +160,14 @@ pub fn reference() -> String {
             row(&mut out, inner.key, &inner.kind, required, inner.doc);
         }
     }
-    out.push_str("\nThe built-in sizes:\n\n```toml");
-    let built_in = &at(&defaults, "instance_types");
-    if let Some(field) = SETTINGS.iter().find(|field| field.key == "instance_types") {
-        tables(&mut out, field, built_in, "default");
+    for field in S::TABLE.fields {
+        let built_in = at(&defaults, field.key);
+        if matches!(field.kind, Kind::Tables { .. }) && built_in != json!([]) {
+            out.push_str(&format!("\nBuilt-in `{}`:\n\n```toml", field.key));
+            tables(&mut out, field, &built_in, "default");
+            out.push_str("```\n");
+        }
     }
-    out.push_str("```\n");
     out
 }
 
@@ -180,10 +180,10 @@ fn row(out: &mut String, key: &str, kind: &Kind, middle: &str, doc: &str) {
 
 /// The JSON Schema (2020-12) of the settings file, for completion in editors.
 #[must_use]
-pub fn json_schema() -> Json {
-    let mut schema = object(SETTINGS, &tree_of(&Settings::default()));
+pub fn json_schema<S: Layered>() -> Json {
+    let mut schema = object(S::TABLE.fields, &tree_of(&S::default()));
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-    schema["title"] = "Settings of the davit executor".into();
+    schema["title"] = format!("Settings of the davit {}", S::TABLE.program).into();
     schema
 }
 

@@ -6,31 +6,40 @@ use std::collections::BTreeMap;
 use davit_types::{Bytes, FieldError};
 use serde_json::{Map, Number, Value as Json};
 
-use super::fields::{CPU_MILLIS_RANGE, Field, Kind, SETTINGS, leaves};
+use super::fields::{CPU_MILLIS_RANGE, Field, Kind, Table};
 use super::value::{Node, Origin, Value};
 
 /// A canonical value and where it was set.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Checked {
-    pub(super) value: Json,
-    pub(super) origin: Origin,
+pub(crate) struct Checked {
+    pub(crate) value: Json,
+    pub(crate) origin: Origin,
 }
 
 /// Canonical values by full path, and everything that is wrong.
-#[derive(Default)]
-pub(super) struct Findings {
-    pub(super) values: BTreeMap<String, Checked>,
-    pub(super) problems: Vec<FieldError>,
+#[derive(Debug)]
+pub struct Findings {
+    table: &'static Table,
+    pub(crate) values: BTreeMap<String, Checked>,
+    pub(crate) problems: Vec<FieldError>,
 }
 
 /// Parts of keys whose values are not repeated in messages.
 const SECRET_WORDS: &[&str] = &["password", "secret", "token", "credential"];
 
 impl Findings {
+    pub(crate) fn new(table: &'static Table) -> Self {
+        Self {
+            table,
+            values: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
     /// Takes over one layer, over what earlier layers set.
-    pub(super) fn layer(&mut self, entries: Vec<(String, Node)>) {
+    pub(crate) fn layer(&mut self, entries: Vec<(String, Node)>) {
         for (key, node) in entries {
-            match SETTINGS.iter().find(|field| field.key == key) {
+            match self.table.fields.iter().find(|field| field.key == key) {
                 None => self.unknown(&key, &node),
                 Some(field) => match field.kind {
                     Kind::Section(fields) => self.section(&key, fields, node),
@@ -176,7 +185,7 @@ impl Findings {
     }
 
     /// Notes a problem.
-    pub(super) fn fail(&mut self, path: &str, value: &str, problem: impl Into<String>) {
+    pub fn fail(&mut self, path: &str, value: &str, problem: impl Into<String>) {
         let shown = if is_secret(path) {
             "(not shown)"
         } else {
@@ -191,8 +200,13 @@ impl Findings {
     }
 
     /// Notes a key that is no setting, with the nearest one that is.
-    pub(super) fn unknown(&mut self, path: &str, node: &Node) {
-        let known: Vec<String> = leaves().into_iter().map(|(path, _)| path).collect();
+    pub(crate) fn unknown(&mut self, path: &str, node: &Node) {
+        let known: Vec<String> = self
+            .table
+            .leaves()
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
         let nearest = nearest(path, known.iter().map(String::as_str));
         self.unknown_near(path, nearest, node);
     }
@@ -219,7 +233,7 @@ fn is_secret(path: &str) -> bool {
 }
 
 /// The known key most like `key`: as a whole, or by its last part (set in the wrong section).
-pub(super) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
+pub(crate) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let likeness = |candidate: &str| {
         let whole = strsim::normalized_damerau_levenshtein(key, candidate);

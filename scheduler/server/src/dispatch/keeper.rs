@@ -1,0 +1,267 @@
+//! The keeper: the one task that owns a replica's placement engine.
+//!
+//! ```text
+//!  news ──────────────► hear: hosts come and go, runs start and end ─┐
+//!  hint or poll ──────► claim ─► admit ─────────────────────────────►├─► engine.place ─► assign ─► Assign
+//!                       open orders ─► Want                          │
+//!  survey, seldom ────► all hosts, losses, claims compared ──────────┘
+//! ```
+//!
+//! Invariants: every claimed run is in `waiting`, in `unsettled` or given back; what the engine holds as live is assigned
+//! in the store, or in `unsettled`; a store that fails leaves all of it to the next round.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use davit_placement::{Engine, HostName, Rules};
+use davit_types::{RunId, RunKey, Tenant};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use super::DispatchSettings;
+use super::fleet::Known;
+use super::shares::{WINDOW_RUNS_MIN, next_window};
+use super::silence::Silences;
+use super::told::Told;
+use super::warm::Warming;
+use crate::link::Sessions;
+use crate::secrets::Keyring;
+use crate::service::planned::PlannedRun;
+use crate::store::limits::BATCH_ITEMS_MAX;
+use crate::store::{ActiveRun, Sender, Store, StoreError};
+
+/// News heard before the next round.
+const NEWS_PER_ROUND_MAX: usize = 1_024;
+/// Claims of one round: then news are heard again.
+const CLAIMS_PER_ROUND_MAX: usize = 4;
+/// Pause after the store failed.
+const STORE_PAUSE_MS: u64 = 100;
+
+/// A claimed run that has no host yet.
+pub(super) struct Waiting {
+    pub(super) key: RunKey,
+    pub(super) row: ActiveRun,
+    pub(super) plan: Arc<PlannedRun>,
+    pub(super) excluded: Vec<HostName>,
+    pub(super) since: Instant,
+}
+
+/// A run whose assignment is being stored.
+pub(super) struct Placed {
+    pub(super) run: Waiting,
+    pub(super) host: HostName,
+    pub(super) to: Sender,
+}
+
+pub(super) struct Keeper {
+    pub(super) settings: DispatchSettings,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) keys: Arc<Keyring>,
+    pub(super) sessions: Sessions,
+    pub(super) engine: Engine,
+    pub(super) began: Instant,
+    pub(super) hosts: HashMap<Uuid, Known>,
+    pub(super) names: HashMap<Uuid, HostName>,
+    pub(super) ids: HashMap<HostName, Uuid>,
+    pub(super) waiting: HashMap<RunId, Waiting>,
+    pub(super) unsettled: Vec<Placed>,
+    pub(super) window: usize,
+    /// Tenants that are not claimed for before then.
+    pub(super) held_off: HashMap<Tenant, Instant>,
+    /// Orders that hosts were told: session epoch and revision.
+    pub(super) wanted: HashMap<RunKey, (u64, u32)>,
+    /// A claim's answer was lost: the store is asked what is claimed.
+    pub(super) recover: bool,
+    /// When claims were last looked at, whether to give them back.
+    looked: Instant,
+    pub(super) silences: Silences,
+    pub(super) warming: HashMap<Uuid, Warming>,
+}
+
+/// What made the keeper look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    News,
+    Work,
+    Survey,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        settings: DispatchSettings,
+        store: Arc<dyn Store>,
+        keys: Arc<Keyring>,
+        sessions: Sessions,
+    ) -> Self {
+        let rules = Rules {
+            seed: settings.replica.as_u64_pair().1,
+            ..Rules::default()
+        };
+        Self {
+            settings,
+            store,
+            keys,
+            sessions,
+            engine: Engine::new(rules),
+            began: Instant::now(),
+            hosts: HashMap::new(),
+            names: HashMap::new(),
+            ids: HashMap::new(),
+            waiting: HashMap::new(),
+            unsettled: Vec::new(),
+            window: WINDOW_RUNS_MIN,
+            held_off: HashMap::new(),
+            wanted: HashMap::new(),
+            recover: false,
+            looked: Instant::now(),
+            silences: Silences::default(),
+            warming: HashMap::new(),
+        }
+    }
+
+    /// Runs until nobody can tell it anything any more.
+    pub(super) async fn run(mut self, mut news: mpsc::Receiver<Told>) {
+        self.announce().await;
+        let mut hints = self.store.hints();
+        let mut hinted = true;
+        let tick = |ms| {
+            let mut ticks = tokio::time::interval(Duration::from_millis(ms));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let mut polls = tick(self.settings.poll_ms);
+        let mut surveys = tick(self.settings.survey_ms);
+        let mut heard = Vec::new();
+        loop {
+            let cause = tokio::select! {
+                count = news.recv_many(&mut heard, NEWS_PER_ROUND_MAX) => match count {
+                    0 => return,
+                    _ => Cause::News,
+                },
+                hint = hints.changed(), if hinted => {
+                    hinted = hint.is_ok();
+                    Cause::Work
+                }
+                _ = polls.tick() => Cause::Work,
+                _ = surveys.tick() => Cause::Survey,
+            };
+            for told in heard.drain(..) {
+                self.hear(told);
+            }
+            let done = match cause {
+                Cause::News => self.place().await,
+                Cause::Work => self.round().await,
+                Cause::Survey => self.survey().await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, cause = %error.failure, "dispatch is delayed");
+                tokio::time::sleep(Duration::from_millis(STORE_PAUSE_MS)).await;
+            }
+        }
+    }
+
+    /// A replica that others cannot see claims nothing: nobody would give its claims back.
+    async fn announce(&self) {
+        while let Err(error) = self.store.replica_beat(self.settings.replica).await {
+            tracing::warn!(%error, cause = %error.failure, "the store cannot be told of this replica");
+            tokio::time::sleep(Duration::from_millis(STORE_PAUSE_MS)).await;
+        }
+    }
+
+    /// The engine's clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn hear(&mut self, told: Told) {
+        match told {
+            Told::Up(up) => self.up(*up),
+            Told::Down(from) => self.down(from),
+            Told::Images { from, images } => self.images(from, images),
+            Told::Started(key) => {
+                // Ended meanwhile, or adopted by another replica: then nothing is waited for.
+                if let Err(unknown) = self.engine.started(key) {
+                    tracing::debug!(%unknown, "a start is no news");
+                }
+            }
+            Told::Over { key, hosts_fault } => self.over(key, hosts_fault),
+            Told::Warmed {
+                from,
+                warm_id,
+                problem,
+            } => self.warmed(from, warm_id, problem),
+            Told::Explain { run, answer } => drop(answer.send(self.explain(run))),
+            Told::ExplainNew { run, answer } => {
+                drop(answer.send(self.engine.explain_new(&run).ok()));
+            }
+            Told::Warm { wish, answer } => self.warm(*wish, answer),
+        }
+    }
+
+    fn over(&mut self, key: RunKey, hosts_fault: bool) {
+        if hosts_fault {
+            match self.engine.start_failed(key, self.now_ms()) {
+                Ok(failure) => {
+                    if let Some(until_ms) = failure.quarantined_until_ms {
+                        tracing::warn!(host = %failure.host, until_ms, "a host is in quarantine");
+                    }
+                }
+                Err(unknown) => tracing::debug!(%unknown, "a failed start is no news"),
+            }
+        }
+        self.let_go(key);
+    }
+
+    /// Gives back what an attempt holds, if it holds anything.
+    pub(super) fn let_go(&mut self, key: RunKey) {
+        self.wanted.remove(&key);
+        if let Err(unknown) = self.engine.end(key) {
+            tracing::debug!(%unknown, "an end is no news");
+        }
+    }
+
+    fn explain(&self, run: RunId) -> Option<davit_placement::Explanation> {
+        self.engine.explain(self.engine.attempt_of(run)?).ok()
+    }
+
+    /// Everything that a hint or the poll may be about.
+    async fn round(&mut self) -> Result<(), StoreError> {
+        self.recover().await?;
+        for _ in 0..CLAIMS_PER_ROUND_MAX {
+            let claimed = self.claim().await?;
+            self.place().await?;
+            if claimed == 0 {
+                break;
+            }
+        }
+        self.window = next_window(self.window, self.waiting.len());
+        if self.looked.elapsed() >= Duration::from_millis(self.settings.poll_ms) {
+            self.looked = Instant::now();
+            self.give_back().await?;
+        }
+        self.tell_orders().await
+    }
+
+    /// Places what waits, and stores where.
+    async fn place(&mut self) -> Result<(), StoreError> {
+        self.settle_again().await?;
+        loop {
+            let placed = self.engine.place(self.now_ms(), BATCH_ITEMS_MAX);
+            if placed.is_empty() {
+                return Ok(());
+            }
+            self.settle(placed).await?;
+        }
+    }
+
+    /// Looks at all that changes seldom.
+    async fn survey(&mut self) -> Result<(), StoreError> {
+        self.survey_hosts().await?;
+        self.compare_claims().await?;
+        self.held_off.retain(|_, until| *until > Instant::now());
+        self.forget_old_warmings();
+        self.round().await
+    }
+}

@@ -1,0 +1,251 @@
+//! The keeper's claims: what it takes from the store's queue, and what it gives back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use davit_placement::HostState as Standing;
+use davit_types::{RunId, Tenant};
+
+use super::demand::{Demand, excluded, next_key};
+use super::keeper::{Keeper, Waiting};
+use super::shares::shares;
+use super::verdicts::{Unplaced, gives_back};
+use crate::clock::unix_ms;
+use crate::link::want;
+use crate::service::planned::PlannedRun;
+use crate::store::limits::{BATCH_ITEMS_MAX, PAGE_ROWS_MAX};
+use crate::store::{Claim, ClaimedRun, Order, Stop, StoreError, Want};
+use davit_rpc::link::scheduler_message::Message;
+use davit_types::{Attempt, RunKey};
+
+/// How long a tenant is not claimed for after its runs were given back: others are to have a chance.
+const HELD_OFF_MS: u64 = 1_000;
+/// Claims looked at in a round, whether to give them back; each look is at all hosts.
+const LOOKS_PER_ROUND_MAX: usize = 16;
+
+impl Keeper {
+    /// Claims runs for the hosts that are connected here; how many.
+    pub(super) async fn claim(&mut self) -> Result<usize, StoreError> {
+        let here = self.hosts.values();
+        let online = here.filter(|host| host.spec.state == Standing::Online);
+        let regions: BTreeSet<String> = online.map(|host| host.spec.region.to_string()).collect();
+        let now = Instant::now();
+        let mut count = 0;
+        for region in regions {
+            let mut tenants = self.store.waiting(region.clone(), PAGE_ROWS_MAX).await?;
+            tenants.retain(|tenant| self.held_off.get(tenant).is_none_or(|until| *until <= now));
+            if tenants.is_empty() {
+                continue;
+            }
+            let mut here: HashMap<Tenant, usize> = HashMap::new();
+            for waiting in self.waiting.values() {
+                *here.entry(waiting.row.tenant.clone()).or_default() += 1;
+            }
+            let shares = shares(tenants, &here, self.window);
+            if shares.is_empty() {
+                continue;
+            }
+            let claim = Claim {
+                replica: self.settings.replica,
+                region,
+                shares,
+                at_ms: unix_ms(),
+            };
+            let claimed = self.store.claim(claim).await;
+            let claimed = claimed.inspect_err(|_| self.recover = true)?;
+            count += claimed.len();
+            let admitted = self.admit(claimed).await;
+            admitted.inspect_err(|_| self.recover = true)?;
+        }
+        Ok(count)
+    }
+
+    /// Takes claimed runs into the queue.
+    pub(super) async fn admit(&mut self, claimed: Vec<ClaimedRun>) -> Result<(), StoreError> {
+        for ClaimedRun { row, spec } in claimed {
+            if self.waiting.contains_key(&row.run) {
+                continue;
+            }
+            let plan: Result<PlannedRun, _> = serde_json::from_str(&spec);
+            let plan = match plan {
+                Ok(plan) => Arc::new(plan),
+                Err(error) => {
+                    self.reject(row.run, &row.tenant, &error.to_string())
+                        .await?;
+                    continue;
+                }
+            };
+            let Some(key) = next_key(row.run, row.attempt) else {
+                self.reject(row.run, &row.tenant, "too many attempts")
+                    .await?;
+                continue;
+            };
+            let avoided = if row.attempt == 0 {
+                Vec::new()
+            } else {
+                let attempts = self.store.attempts(row.run).await?;
+                excluded(&attempts, &self.names, unix_ms())
+            };
+            let waiting = Waiting {
+                key,
+                row,
+                plan,
+                excluded: avoided,
+                since: Instant::now(),
+            };
+            if let Err(problem) = self.queue(waiting) {
+                let (waiting, problem) = *problem;
+                let row = waiting.row;
+                self.reject(row.run, &row.tenant, &problem).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the engine of a run that waits.
+    pub(super) fn queue(&mut self, waiting: Waiting) -> Result<(), Box<(Waiting, String)>> {
+        let mut demand = Demand::of(waiting.key, &waiting.row, &waiting.plan);
+        demand.excluded.clone_from(&waiting.excluded);
+        let run = match demand.run() {
+            Ok(run) => run,
+            Err(problem) => return Err(Box::new((waiting, problem.to_string()))),
+        };
+        if let Err(refused) = self.engine.submit(run) {
+            return Err(Box::new((waiting, refused.to_string())));
+        }
+        self.waiting.insert(waiting.row.run, waiting);
+        Ok(())
+    }
+
+    /// A run that nobody can place is canceled; the audit log names davit, this replica's log the reason.
+    async fn reject(&self, run: RunId, tenant: &Tenant, problem: &str) -> Result<(), StoreError> {
+        tracing::error!(%run, problem, "a run cannot be placed and is canceled");
+        let order = Order {
+            tenant: tenant.clone(),
+            run,
+            want: Want::Stop(Stop {
+                signal: 9,
+                grace_ms: 0,
+            }),
+            actor: "davit".to_owned(),
+            at_ms: unix_ms(),
+        };
+        self.store.order(vec![order]).await.map(drop)
+    }
+
+    /// After a lost answer: what is claimed and not known here.
+    pub(super) async fn recover(&mut self) -> Result<(), StoreError> {
+        if !self.recover {
+            return Ok(());
+        }
+        let claims = self.store.claims(self.settings.replica).await?;
+        self.admit(claims).await?;
+        self.recover = false;
+        Ok(())
+    }
+
+    /// Drops what is not claimed any more: canceled by its user, or taken from a replica that seemed dead.
+    pub(super) async fn compare_claims(&mut self) -> Result<(), StoreError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let claims = self.store.claims(self.settings.replica).await?;
+        let claimed: BTreeSet<RunId> = claims.iter().map(|claim| claim.row.run).collect();
+        let waiting = self.waiting.keys();
+        let lost: Vec<RunId> = waiting
+            .filter(|run| !claimed.contains(run))
+            .copied()
+            .collect();
+        for run in lost {
+            if let Some(waiting) = self.waiting.remove(&run) {
+                self.let_go(waiting.key);
+            }
+        }
+        self.admit(claims).await
+    }
+
+    /// Gives back claims that another replica may do better with.
+    pub(super) async fn give_back(&mut self) -> Result<(), StoreError> {
+        let now_ms = unix_ms();
+        let others = self.hosts.values();
+        let others: BTreeSet<String> = others
+            .filter(|host| host.spec.state == Standing::Remote)
+            .map(|host| host.spec.region.to_string())
+            .collect();
+        let mut oldest: Vec<(Instant, RunId)> = self
+            .waiting
+            .values()
+            .filter(|run| others.contains(&run.row.region) || !run.excluded.is_empty())
+            .map(|run| (run.since, run.row.run))
+            .collect();
+        oldest.sort_unstable();
+        oldest.truncate(LOOKS_PER_ROUND_MAX);
+        let mut back = Vec::new();
+        for (since, run) in oldest {
+            let Some(waiting) = self.waiting.get(&run) else {
+                continue;
+            };
+            let unplaced = Unplaced {
+                waited_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+                age_ms: now_ms.saturating_sub(waiting.row.created_ms),
+                avoids: !waiting.excluded.is_empty(),
+                others: others.contains(&waiting.row.region),
+            };
+            let found = self.engine.explain(waiting.key);
+            if found.is_ok_and(|found| gives_back(&found.outlook, unplaced)) {
+                back.push(run);
+            }
+        }
+        self.unclaim(back).await
+    }
+
+    /// Puts claims back into the store's queue; their tenants are not claimed for right away.
+    pub(super) async fn unclaim(&mut self, runs: Vec<RunId>) -> Result<(), StoreError> {
+        for batch in runs.chunks(BATCH_ITEMS_MAX) {
+            let replica = self.settings.replica;
+            self.store.unclaim(replica, batch.to_vec()).await?;
+            for run in batch {
+                if let Some(waiting) = self.waiting.remove(run) {
+                    self.let_go(waiting.key);
+                    self.hold_off(waiting.row.tenant);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims nothing of a tenant for a while.
+    pub(super) fn hold_off(&mut self, tenant: Tenant) {
+        let until = Instant::now() + Duration::from_millis(HELD_OFF_MS);
+        self.held_off.insert(tenant, until);
+    }
+
+    /// Tells hosts what is wanted of their runs, once a session and revision.
+    pub(super) async fn tell_orders(&mut self) -> Result<(), StoreError> {
+        let replica = self.settings.replica;
+        let open = self.store.open_orders(replica, PAGE_ROWS_MAX).await?;
+        let mut wanted = HashMap::with_capacity(open.len());
+        for order in open {
+            let attempt = Attempt::new(order.attempt);
+            let peer = self.sessions.of(order.host);
+            let (Some(attempt), Some(peer)) = (attempt, peer) else {
+                continue;
+            };
+            let key = RunKey {
+                run: order.run,
+                attempt,
+            };
+            let mark = (peer.from().epoch, order.revision);
+            if self.wanted.get(&key) != Some(&mark)
+                && !peer.send(Message::Want(want(key, &order.desired, order.revision)))
+            {
+                tracing::debug!(%key, "its host has no session any more");
+                continue;
+            }
+            wanted.insert(key, mark);
+        }
+        self.wanted = wanted;
+        Ok(())
+    }
+}

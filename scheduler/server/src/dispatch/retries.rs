@@ -1,0 +1,152 @@
+//! Whether an attempt that ended is followed by another: decided from its end and the run's plan.
+//!
+//! Invariants: never more attempts than the plan allows, and never more than [`ATTEMPTS_MAX`] however they end; a job's
+//! own fault is not taken for the host's.
+//!
+//! Absent on purpose: whether the old attempt is dead (the module `losses`), and stops: the store never tries a run again
+//! that is to stop.
+
+use davit_types::EndReason;
+
+use crate::service::planned::{ATTEMPTS_MAX, BACKOFF_MS_MAX, LostPolicy, PlannedRun};
+use crate::store::{AttemptEnd, AttemptUpdate, Event, Retry};
+
+/// The retry of an attempt that ended so at `at_ms`, if there is to be one.
+pub(crate) fn retry(
+    plan: &PlannedRun,
+    attempt: u32,
+    reason: EndReason,
+    exit_code: Option<u8>,
+    at_ms: u64,
+) -> Option<Retry> {
+    let policy = &plan.retry;
+    let given_away =
+        reason == EndReason::ExecutorLost && plan.on_lost.policy == LostPolicy::Requeue;
+    let wanted = match reason {
+        EndReason::StartFailed | EndReason::ImagePullFailed | EndReason::ExecutorLost => {
+            policy.on_infrastructure
+        }
+        EndReason::Exited => exit_code.is_some_and(|code| policy.exit_codes.contains(&code)),
+        EndReason::TimedOut
+        | EndReason::OomKilled
+        | EndReason::PidsLimit
+        | EndReason::Signaled
+        | EndReason::Canceled
+        | EndReason::DiskFull => false,
+    };
+    let attempts_max = if given_away {
+        ATTEMPTS_MAX
+    } else {
+        policy.attempts_max.min(ATTEMPTS_MAX)
+    };
+    if attempt >= attempts_max || !(wanted || given_away) {
+        return None;
+    }
+    let doublings = attempt.saturating_sub(1).min(u64::BITS - 1);
+    let pause_ms = policy
+        .backoff_ms
+        .saturating_mul(1 << doublings)
+        .min(BACKOFF_MS_MAX);
+    Some(Retry {
+        not_before_ms: at_ms.saturating_add(pause_ms),
+    })
+}
+
+/// A host's message as it is stored: an end with its retry. A run that hosts decline again and again ends.
+pub(crate) fn decided(mut update: AttemptUpdate, plan: Option<&PlannedRun>) -> AttemptUpdate {
+    let attempt = update.key.attempt.number();
+    match &mut update.event {
+        Event::Ended(end) => {
+            let decide = |plan| retry(plan, attempt, end.reason, end.exit_code, update.at_ms);
+            end.retry = plan.and_then(decide);
+        }
+        Event::Declined { message } if attempt >= ATTEMPTS_MAX => {
+            update.event = Event::Ended(AttemptEnd {
+                reason: EndReason::StartFailed,
+                exit_code: None,
+                message: format!("declined, attempt {attempt}: {message}"),
+                usage: "{}".to_owned(),
+                wall_ms: 0,
+                log_last_id: 0,
+                retry: None,
+            });
+        }
+        _ => {}
+    }
+    update
+}
+
+/// Whether an event says that the host could not begin the attempt, through no fault of the job.
+pub(crate) const fn is_hosts_fault(event: &Event) -> bool {
+    match event {
+        Event::Declined { .. } => true,
+        Event::Ended(end) => matches!(end.reason, EndReason::StartFailed),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::rows::plan;
+    use crate::service::planned::RetryPolicy;
+    use proptest::prelude::*;
+
+    fn policy(attempts_max: u32) -> RetryPolicy {
+        RetryPolicy {
+            attempts_max,
+            on_infrastructure: true,
+            exit_codes: vec![75],
+            backoff_ms: 100,
+        }
+    }
+
+    #[test]
+    fn a_pause_doubles_and_ends_at_the_bound() {
+        let mut plan = plan();
+        plan.retry = policy(90);
+        let pause = |attempt| {
+            let retry = retry(&plan, attempt, EndReason::StartFailed, None, 1_000);
+            retry.map(|retry| retry.not_before_ms - 1_000)
+        };
+        assert_eq!(pause(1), Some(100));
+        assert_eq!(pause(3), Some(400));
+        assert_eq!(pause(80), Some(BACKOFF_MS_MAX));
+        assert_eq!(pause(90), None);
+    }
+
+    #[test]
+    fn a_job_that_failed_is_tried_again_only_for_its_listed_codes() {
+        let mut plan = plan();
+        plan.retry = policy(3);
+        let again = |reason, code| retry(&plan, 1, reason, code, 0).is_some();
+        assert!(again(EndReason::Exited, Some(75)));
+        assert!(!again(EndReason::Exited, Some(1)));
+        assert!(!again(EndReason::OomKilled, Some(75)));
+        assert!(!again(EndReason::Canceled, None));
+        assert!(again(EndReason::ExecutorLost, None));
+    }
+
+    #[test]
+    fn what_is_to_be_given_away_needs_no_other_policy() {
+        let mut plan = plan();
+        assert_eq!(retry(&plan, 1, EndReason::ExecutorLost, None, 0), None);
+        plan.on_lost.policy = LostPolicy::Requeue;
+        assert!(retry(&plan, 1, EndReason::ExecutorLost, None, 0).is_some());
+        assert_eq!(retry(&plan, 1, EndReason::StartFailed, None, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn attempts_end(attempts_max in 0u32..300, attempt in 1u32..300, requeue: bool, at in 0usize..10) {
+            let mut plan = plan();
+            plan.retry = policy(attempts_max);
+            if requeue {
+                plan.on_lost.policy = LostPolicy::Requeue;
+            }
+            let again = retry(&plan, attempt, EndReason::ALL[at], Some(75), 5);
+            prop_assert!(again.is_none() || attempt < ATTEMPTS_MAX);
+            prop_assert!(again.is_none_or(|again| (5..=5 + BACKOFF_MS_MAX).contains(&again.not_before_ms)));
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The link: what hosts say to the scheduler and hear from it, over `davit.executor.v1`.
+//!
+//! ```text
+//!  host ══ Join, Authenticate ══► Gate ──► store, signer
+//!       ══ Session ═════════════► greeting: Hello ─► Welcome with every place
+//!                                    │
+//!                                 session, one task a host ──► reports (lanes, batches) ──► store
+//!                                    │                    ├──► logs
+//!                                    │                    └──► beats (once a second for all)
+//!                                    └──► dispatch: hosts come and go, runs start and end
+//!       ◄═ Assign, Want, Warm, Forget ══ Sessions::at(host, epoch) ◄── dispatch
+//! ```
+//!
+//! Neither side keeps an outbox: what a host has to say follows from its run directories and the places it is told; what
+//! it has to hear, from the store. So a lost message is told again, and a repeated one is a duplicate by its step.
+//!
+//! Invariants:
+//! - nothing is acknowledged before it is committed;
+//! - a message counts only in the latest session of its host, whichever replica ends that: the store compares epochs;
+//! - an attempt is over when the store says so, and not before its log is stored;
+//! - every queue, list and wait has a bound; a host that exceeds one is cut off, and loses nothing by it;
+//! - neither tokens nor secrets are logged.
+//!
+//! Absent on purpose: connections to hosts (they dial), decisions where runs go (`dispatch`), acknowledged heartbeats: a
+//! host judges its connection by HTTP/2's own pings, so nothing may stand between that ends HTTP/2 itself.
+//!
+//! How a lease is counted: the store's clock says when a host was last heard; the host counts from the last ping that was
+//! answered, or from the end of its session. Between the two lie [`LinkSettings::heartbeat_ms`] × 3, after which a session
+//! ends whose heartbeats are not heard or not stored, and the second in which heartbeats are gathered: 16 s of the fence's
+//! margin, whatever of replica, store and network fails.
+
+mod access;
+mod beats;
+mod error;
+mod facts;
+mod greeting;
+mod outfit;
+mod places;
+mod reports;
+mod session;
+mod sessions;
+mod words;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use davit_rpc::link as proto;
+use davit_rpc::link::link_server::LinkServer;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use crate::credentials::Signer;
+use crate::dispatch::Dispatch;
+use crate::dispatch::told::Teller;
+use crate::logs::Logs;
+use crate::secrets::Keyring;
+use crate::store::Store;
+use access::{Gate, Pass};
+use reports::Reports;
+use session::{MISSED_BEATS_MAX, REPORTS_MAX, Session};
+
+pub use access::AUDIENCE;
+pub use error::LinkError;
+pub use facts::{HostBeat, HostBody, HostCapacity};
+pub(crate) use outfit::{OutfitError, credentials, outfit};
+pub use sessions::Sessions;
+pub(crate) use words::want;
+
+/// How long a host may take for its hello.
+pub const HELLO_MS_MAX: u64 = 10_000;
+/// HTTP/2 pings are sent this often.
+pub const KEEPALIVE_MS: u64 = 10_000;
+/// A connection whose ping is not answered for so long is over.
+pub const KEEPALIVE_TIMEOUT_MS: u64 = 10_000;
+/// Bytes of one message of a host: a full batch of log lines, or a hello.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Streams of one connection: a host needs two.
+const STREAMS_MAX: u32 = 16;
+
+/// How the link behaves.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// Whose sessions these are.
+    pub replica: Uuid,
+    /// Derives client secrets when hosts join; the same for all replicas.
+    pub secret_key: [u8; 32],
+    /// How long an access token is valid, seconds.
+    pub token_seconds: u32,
+    /// Hosts are to be heard this often.
+    pub heartbeat_ms: u32,
+    /// Usage segments are closed at least this often.
+    pub meter_ms: u32,
+    /// Lines of a log wait for company this long at most,
+    pub log_period_ms: u32,
+    /// or for so many of them.
+    pub log_batch_lines: u32,
+}
+
+impl LinkSettings {
+    /// The usual ones.
+    #[must_use]
+    pub const fn new(replica: Uuid, secret_key: [u8; 32]) -> Self {
+        Self {
+            replica,
+            secret_key,
+            token_seconds: 900,
+            heartbeat_ms: 5_000,
+            meter_ms: 60_000,
+            log_period_ms: 200,
+            log_batch_lines: 1_000,
+        }
+    }
+}
+
+/// What a link stands on.
+pub struct LinkParts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Where lines go.
+    pub logs: Logs,
+    /// Opens secrets.
+    pub keys: Arc<Keyring>,
+    /// Signs access tokens.
+    pub signer: Arc<Signer>,
+    /// Where sessions are found; the same as dispatch's.
+    pub sessions: Sessions,
+}
+
+/// What all sessions share.
+struct Shared {
+    settings: LinkSettings,
+    store: Arc<dyn Store>,
+    logs: Logs,
+    keys: Arc<Keyring>,
+    sessions: Sessions,
+    teller: Teller,
+    gate: Arc<Gate>,
+    reports: Reports,
+    /// Lanes and heartbeats; they end with the link.
+    _tasks: JoinSet<()>,
+}
+
+/// The gRPC service. Cheap to clone.
+#[derive(Clone)]
+pub struct Link(Arc<Shared>);
+
+impl Link {
+    /// A link whose hosts `dispatch` gives runs to. Needs a tokio runtime.
+    #[must_use]
+    pub fn new(parts: LinkParts, dispatch: &Dispatch, settings: LinkSettings) -> Self {
+        let mut tasks = JoinSet::new();
+        let teller = dispatch.teller();
+        let reports = Reports::start(&parts.store, &teller, &mut tasks);
+        let silence_ms = u64::from(settings.heartbeat_ms * MISSED_BEATS_MAX);
+        let beats = beats::run(Arc::clone(&parts.store), parts.sessions.clone(), silence_ms);
+        tasks.spawn(beats);
+        let gate = Gate {
+            store: Arc::clone(&parts.store),
+            signer: parts.signer,
+            secret_key: hmac::Key::new(hmac::HMAC_SHA256, &settings.secret_key),
+            token_seconds: settings.token_seconds,
+        };
+        Self(Arc::new(Shared {
+            settings,
+            store: parts.store,
+            logs: parts.logs,
+            keys: parts.keys,
+            sessions: parts.sessions,
+            teller,
+            gate: Arc::new(gate),
+            reports,
+            _tasks: tasks,
+        }))
+    }
+
+    /// Serves hosts until `stop` is ready; then they are told to dial again. Without an identity there is no TLS.
+    ///
+    /// # Errors
+    /// The identity cannot be used, or the listener failed.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        identity: Option<Identity>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), LinkError> {
+        let failed = |source| LinkError::Serve { source };
+        let mut server = Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MS)))
+            .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_TIMEOUT_MS)))
+            .max_concurrent_streams(STREAMS_MAX)
+            .tcp_nodelay(true);
+        if let Some(identity) = identity {
+            let tls = ServerTlsConfig::new().identity(identity);
+            server = server.tls_config(tls).map_err(failed)?;
+        }
+        let sessions = self.0.sessions.clone();
+        let stop = async move {
+            stop.await;
+            sessions.close_all("the scheduler goes away");
+        };
+        let service = LinkServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let incoming = TcpListenerStream::new(listener);
+        server
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, stop)
+            .await
+            .map_err(failed)
+    }
+
+    async fn open(
+        &self,
+        request: Request<Streaming<proto::HostMessage>>,
+    ) -> Result<ReceiverStream<sessions::Outgoing>, LinkError> {
+        let pass = self.0.gate.bearer(request.metadata())?;
+        let mut incoming = request.into_inner();
+        let first = timeout(Duration::from_millis(HELLO_MS_MAX), incoming.message()).await;
+        let said = match first {
+            Ok(Ok(Some(message))) => message.message,
+            Ok(Ok(None) | Err(_)) => None,
+            Err(_) => {
+                return Err(LinkError::Silent {
+                    wanted: "hello",
+                    waited_ms: HELLO_MS_MAX,
+                });
+            }
+        };
+        let Some(proto::host_message::Message::Hello(hello)) = said else {
+            return Err(LinkError::OutOfPlace {
+                given: "something else",
+                wanted: "a hello",
+            });
+        };
+        let (answer, opened) = oneshot::channel();
+        // A task of its own: a host that hangs up in the middle leaves no half-begun session.
+        tokio::spawn(Arc::clone(&self.0).attend(pass, hello, incoming, answer));
+        let opened = opened.await;
+        opened.unwrap_or(Err(LinkError::OutOfPlace {
+            given: "the end of the scheduler",
+            wanted: "a welcome",
+        }))
+    }
+}
+
+impl Shared {
+    /// A host, from its hello to its end.
+    async fn attend(
+        self: Arc<Self>,
+        pass: Pass,
+        hello: proto::Hello,
+        incoming: Streaming<proto::HostMessage>,
+        answer: oneshot::Sender<Result<ReceiverStream<sessions::Outgoing>, LinkError>>,
+    ) {
+        let greeted = match self.greet(pass.host, hello).await {
+            Ok(greeted) => greeted,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let session = Session {
+            peer: greeted.peer,
+            host: pass.host,
+            expires: pass.expires(),
+            gate: Arc::clone(&self.gate),
+            store: Arc::clone(&self.store),
+            sessions: self.sessions.clone(),
+            reports: self.reports.clone(),
+            logs: self.logs.clone(),
+            teller: self.teller.clone(),
+            beat: greeted.beat,
+            images: greeted.images,
+            heartbeat_ms: self.settings.heartbeat_ms,
+            permits: Arc::new(Semaphore::new(REPORTS_MAX)),
+        };
+        // Whoever hung up meanwhile is noticed by the session at once.
+        drop(answer.send(Ok(ReceiverStream::new(greeted.queue))));
+        drop(self);
+        session.run(incoming).await;
+    }
+}
+
+#[tonic::async_trait]
+impl proto::link_server::Link for Link {
+    async fn join(
+        &self,
+        request: Request<proto::JoinRequest>,
+    ) -> Result<Response<proto::JoinReply>, Status> {
+        let reply = self.0.gate.join(request.into_inner()).await?;
+        Ok(Response::new(reply))
+    }
+
+    async fn authenticate(
+        &self,
+        request: Request<proto::AuthenticateRequest>,
+    ) -> Result<Response<proto::AuthenticateReply>, Status> {
+        let reply = self.0.gate.authenticate(request.into_inner()).await?;
+        Ok(Response::new(reply))
+    }
+
+    type SessionStream = ReceiverStream<sessions::Outgoing>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<proto::HostMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        Ok(Response::new(self.open(request).await?))
+    }
+}

@@ -1,0 +1,274 @@
+//! One session: reads what its host says, until one of them is done.
+//!
+//! ```text
+//!             ┌─ Report ──────────► plan decides on a retry ──► lane ──► ack by the lane
+//!  host ──────┼─ Report: Ended ───► log flushed first ────────┘
+//!             ├─ LogBatch ────────► logs.admit ··· stored ──► LogAck
+//!             ├─ Heartbeat ───────► kept for the next batch of beats
+//!             └─ Renew, Warmed
+//! ```
+//!
+//! It ends when the connection breaks, nothing is heard for three heartbeats, the access token is over, a later
+//! session begins, the host does not read, or it says something that cannot be read.
+//!
+//! Invariants: a host that is not heard of is not connected, whoever is to blame: its runs may be given away, so it must
+//! begin to count; reports of an attempt are put in the order in which they came; no host has more than
+//! [`REPORTS_MAX`] reports and [`LOG_RECEIPTS_MAX`] log batches under way: beyond that it is not read from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use davit_placement::ImageRef;
+use davit_rpc::link as proto;
+use davit_rpc::link::host_message::Message as Said;
+use davit_rpc::link::scheduler_message::Message;
+use davit_types::RunKey;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::Streaming;
+use uuid::Uuid;
+
+use super::access::Gate;
+use super::error::LinkError;
+use super::facts::HostBeat;
+use super::places::{Answer, answer};
+use super::reports::{Reported, Reports, let_go, place};
+use super::sessions::{Peer, Sessions};
+use super::words;
+use crate::dispatch::retries::decided;
+use crate::dispatch::told::{Teller, Told};
+use crate::logs::{LogError, Logs};
+use crate::store::{AttemptUpdate, Event, Refusal, Store};
+
+/// Reports of one host that are not stored yet.
+pub(super) const REPORTS_MAX: usize = 256;
+/// Log batches of one host that are not stored yet.
+pub(super) const LOG_RECEIPTS_MAX: usize = 64;
+/// Ends of one host whose logs are not stored yet.
+pub(super) const ENDS_MAX: usize = 256;
+/// Heartbeats that may be missed.
+pub(super) const MISSED_BEATS_MAX: u32 = 3;
+
+/// Why a session ends whose host is not read from for too long: nobody would know that it lives.
+const TOO_SLOW: &str = "the store is too slow to hear it";
+
+/// A running session.
+pub(super) struct Session {
+    pub(super) peer: Peer,
+    pub(super) host: Uuid,
+    /// When the access token is over.
+    pub(super) expires: Instant,
+    pub(super) gate: Arc<Gate>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) sessions: Sessions,
+    pub(super) reports: Reports,
+    pub(super) logs: Logs,
+    pub(super) teller: Teller,
+    pub(super) beat: HostBeat,
+    pub(super) images: Vec<ImageRef>,
+    pub(super) heartbeat_ms: u32,
+    pub(super) permits: Arc<Semaphore>,
+}
+
+/// What is under way beside reading.
+#[derive(Default)]
+struct Pending {
+    receipts: FuturesUnordered<BoxFuture<'static, (RunKey, Result<u64, LogError>)>>,
+    ends: FuturesUnordered<BoxFuture<'static, AttemptUpdate>>,
+}
+
+impl Session {
+    /// Runs it to its end.
+    pub(super) async fn run(mut self, mut incoming: Streaming<proto::HostMessage>) {
+        let reason = self.talk(&mut incoming).await;
+        let from = self.peer.from();
+        tracing::info!(host = %from.host, epoch = from.epoch, reason, "a session ended");
+        self.peer.close(&reason);
+        self.peer.goodbye(&reason);
+        self.sessions.leave(from);
+        self.teller.tell(Told::Down(from)).await;
+    }
+
+    async fn talk(&mut self, incoming: &mut Streaming<proto::HostMessage>) -> String {
+        let mut pending = Pending::default();
+        let silence = Duration::from_millis(u64::from(self.heartbeat_ms * MISSED_BEATS_MAX));
+        let closing = self.peer.clone();
+        let closed = closing.closed();
+        tokio::pin!(closed);
+        let mut heard = Instant::now();
+        loop {
+            let full = pending.receipts.len() >= LOG_RECEIPTS_MAX || pending.ends.len() >= ENDS_MAX;
+            let said = tokio::select! {
+                biased;
+                reason = &mut closed => return reason,
+                () = sleep_until(self.expires) => return "the access token is over".to_owned(),
+                Some((key, stored)) = pending.receipts.next(), if !pending.receipts.is_empty() => {
+                    self.log_stored(key, stored).await;
+                    continue;
+                }
+                Some(update) = pending.ends.next(), if !pending.ends.is_empty() => {
+                    tokio::select! {
+                        () = self.put(update) => continue,
+                        reason = &mut closed => return reason,
+                        () = sleep_until(heard + silence) => return TOO_SLOW.to_owned(),
+                    }
+                }
+                () = sleep_until(heard + silence), if full => return TOO_SLOW.to_owned(),
+                said = timeout_at(heard + silence, incoming.message()), if !full => said,
+            };
+            let message = match said {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return "the host ended it".to_owned(),
+                Ok(Err(status)) => return format!("the connection broke: {}", status.message()),
+                Err(_) => return "nothing was heard for too long".to_owned(),
+            };
+            heard = Instant::now();
+            let done = tokio::select! {
+                done = self.hear(message, &mut pending) => done,
+                reason = &mut closed => return reason,
+                () = sleep_until(heard + silence) => return TOO_SLOW.to_owned(),
+            };
+            if let Err(error) = done {
+                return error.to_string();
+            }
+        }
+    }
+
+    async fn hear(
+        &mut self,
+        message: proto::HostMessage,
+        pending: &mut Pending,
+    ) -> Result<(), LinkError> {
+        match message.message {
+            Some(Said::Report(report)) => self.report(report, pending).await,
+            Some(Said::Log(batch)) => self.log(batch, pending).await,
+            Some(Said::Heartbeat(state)) => {
+                let images = self.beat.hear(&state)?;
+                self.peer.heard(self.beat.text());
+                if images != self.images {
+                    self.images.clone_from(&images);
+                    let from = self.peer.from();
+                    self.teller.tell(Told::Images { from, images }).await;
+                }
+                Ok(())
+            }
+            Some(Said::Warmed(warmed)) => self.warmed(warmed).await,
+            Some(Said::Renew(renew)) => {
+                let pass = self.gate.pass(&renew.access_token)?;
+                if pass.host != self.host {
+                    return Err(LinkError::Unauthenticated);
+                }
+                self.expires = self.expires.max(pass.expires());
+                Ok(())
+            }
+            Some(Said::Hello(_)) => Err(LinkError::OutOfPlace {
+                given: "a second hello",
+                wanted: "a report, log, heartbeat or renewal",
+            }),
+            // Of a later davit: it says nothing that this one would need.
+            None => Ok(()),
+        }
+    }
+
+    async fn report(&self, report: proto::Report, pending: &mut Pending) -> Result<(), LinkError> {
+        let update = words::report(report, self.peer.from())?;
+        let plan = self.peer.plan_of(update.key);
+        let update = decided(update, plan.as_deref());
+        if matches!(update.event, Event::Ended(_)) {
+            let (logs, key) = (self.logs.clone(), update.key);
+            pending.ends.push(Box::pin(async move {
+                // What was not stored is missing when the end is: the host is told where to go on.
+                if let Err(error) = logs.flush(key).await {
+                    tracing::warn!(%key, %error, "a log was not stored before its end");
+                }
+                update
+            }));
+            return Ok(());
+        }
+        self.put(update).await;
+        Ok(())
+    }
+
+    async fn put(&self, update: AttemptUpdate) {
+        let Ok(_permit) = Arc::clone(&self.permits).acquire_owned().await else {
+            return;
+        };
+        let peer = self.peer.clone();
+        let reported = Reported {
+            update,
+            peer,
+            _permit,
+        };
+        self.reports.put(reported).await;
+    }
+
+    async fn log(&self, batch: proto::LogBatch, pending: &mut Pending) -> Result<(), LinkError> {
+        let (key, records) = words::log_batch(batch)?;
+        match self.logs.admit(self.peer.from(), key, records).await {
+            Ok(receipt) => {
+                let stored = async move { (key, receipt.stored().await) };
+                pending.receipts.push(Box::pin(stored));
+            }
+            Err(error) => self.log_failed(key, error).await,
+        }
+        Ok(())
+    }
+
+    async fn log_stored(&self, key: RunKey, stored: Result<u64, LogError>) {
+        match stored {
+            Ok(last_id) => {
+                self.peer.send(Message::LogAck(proto::LogAck {
+                    key: Some(words::told_key(key)),
+                    last_id,
+                }));
+            }
+            Err(error) => self.log_failed(key, error).await,
+        }
+    }
+
+    /// Lines that were not taken: the host goes on from what is stored, or lets the attempt go.
+    async fn log_failed(&self, key: RunKey, error: LogError) {
+        let refusal = match error {
+            LogError::Refused { refusal, .. } => refusal,
+            LogError::Gap {
+                given, expected, ..
+            } => Refusal::LogGap { given, expected },
+            error => {
+                tracing::warn!(%key, %error, "a log could not be stored");
+                return self.peer.close("the store does not take its logs");
+            }
+        };
+        match answer(&refusal) {
+            Answer::EndSession => self.peer.close(&refusal.to_string()),
+            Answer::Forget => let_go(&self.peer, key, &refusal),
+            Answer::Place => match self.store.runs(None, vec![key.run]).await {
+                Ok(found) => {
+                    let row = found.first().and_then(|view| view.active.as_ref());
+                    place(&self.peer, key, row, &refusal);
+                }
+                Err(error) => self.peer.close(&error.to_string()),
+            },
+        }
+    }
+
+    async fn warmed(&self, warmed: proto::Warmed) -> Result<(), LinkError> {
+        let warm_id = Uuid::try_parse(&warmed.warm_id)
+            .map_err(|_| LinkError::malformed("warm_id", &warmed.warm_id, "a UUID"))?;
+        let problem = match warmed.outcome {
+            Some(proto::warmed::Outcome::ImageDigest(_)) => None,
+            Some(proto::warmed::Outcome::Problem(problem)) => Some(problem),
+            None => Some("it does not say what became of it".to_owned()),
+        };
+        let from = self.peer.from();
+        let told = Told::Warmed {
+            from,
+            warm_id,
+            problem,
+        };
+        self.teller.tell(told).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Certificates of the two listeners.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tonic::transport::Identity;
+
+use super::{ServeError, place};
+use crate::settings::ListenSettings;
+
+fn files(listener: &ListenSettings) -> Result<Option<(&Path, Vec<u8>, String)>, ServeError> {
+    let (Some(certificate), Some(key)) = (&listener.tls_certificate_file, &listener.tls_key_file)
+    else {
+        return Ok(None);
+    };
+    let chain = fs::read(certificate).map_err(|source| ServeError::Path {
+        operation: "read",
+        path: certificate.clone(),
+        source,
+    })?;
+    Ok(Some((certificate, chain, place::secret_file(key)?)))
+}
+
+/// For the link.
+pub(super) fn identity(listener: &ListenSettings) -> Result<Option<Identity>, ServeError> {
+    let found = files(listener)?;
+    Ok(found.map(|(_, chain, key)| Identity::from_pem(chain, key)))
+}
+
+/// For the API: HTTP/2 and HTTP/1.1.
+pub(super) fn server_config(
+    listener: &ListenSettings,
+) -> Result<Option<Arc<ServerConfig>>, ServeError> {
+    let Some((path, chain, key)) = files(listener)? else {
+        return Ok(None);
+    };
+    let content = |problem: &str| ServeError::Content {
+        path: path.to_owned(),
+        problem: problem.to_owned(),
+    };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<_, _>>()
+        .map_err(|_| content("is not a chain of certificates in PEM"))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|_| content("has a key file that is not a private key in PEM"))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let failed = |source| ServeError::Tls {
+        path: path.to_owned(),
+        source,
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(failed)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Some(Arc::new(config)))
+}

@@ -1,0 +1,94 @@
+//! The service: what the scheduler does for its users.
+//!
+//! ```text
+//!  rest ──► access: who calls, for which tenant, with which scopes
+//!       ──► runners, catalogue, registries, tokens, tenants, executors ──► store
+//!       ──► runs: plan (runner + overrides + type) ─► environment (sealed) ─► submit, orders
+//!       ──► usage: ledger ─► priced rows ─► export, reconciliation
+//!       ──► dyn Placing (dispatch): why a run waits, what would become of one, warm-up
+//! ```
+//!
+//! Functions over a [`Service`], which holds no state of its own: everything is in the store, so any replica answers
+//! the same.
+//!
+//! Invariants:
+//! - The tenant comes from the [`Caller`](access::Caller), never from a request; what is another tenant's is not found.
+//! - Input is checked whole, and refused with every field that is wrong.
+//! - A value of an environment variable or a password is sealed before it reaches the store, and is in no error.
+//! - Every write is compare-and-set or carries its own id, so any call may be made again.
+//!
+//! Absent on purpose: HTTP (rest), hosts' connections (link), deciding where a run goes (dispatch), caches of what may
+//! change.
+
+pub mod access;
+pub mod catalogue;
+mod check;
+pub mod environment;
+mod error;
+pub mod executors;
+pub mod instance_types;
+mod names;
+mod placing;
+pub mod plan;
+pub mod planned;
+pub mod reconcile;
+pub mod registries;
+pub mod runner;
+pub mod runners;
+pub mod runs;
+pub mod tenants;
+pub mod tokens;
+pub mod usage;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use error::ServiceError;
+pub use names::ExecutorNames;
+pub use placing::{Candidate, Explained, Placing, QueuePosition, WarmRefused, WarmWish};
+
+use crate::secrets::Keyring;
+use crate::store::Store;
+
+/// What the functions of the service work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    /// Everything that lasts.
+    pub store: Arc<dyn Store>,
+    /// Seals environments and passwords.
+    pub keyring: Arc<Keyring>,
+    /// Knows why runs wait.
+    pub placing: Arc<dyn Placing>,
+    /// Names of hosts by id.
+    pub executors: Arc<ExecutorNames>,
+    /// ISO 4217 code of the currency whose millionths prices are in.
+    pub currency: Arc<str>,
+}
+
+impl Service {
+    /// A service over a store.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        keyring: Arc<Keyring>,
+        placing: Arc<dyn Placing>,
+        currency: &str,
+    ) -> Self {
+        Self {
+            store,
+            keyring,
+            placing,
+            executors: Arc::new(ExecutorNames::default()),
+            currency: currency.into(),
+        }
+    }
+}
+
+/// Now, Unix milliseconds. Only ever stored or compared with what was stored: the store tests leases by its own clock.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}

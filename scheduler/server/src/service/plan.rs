@@ -1,0 +1,350 @@
+//! From what was asked to what is executed: a runner's settings and a run's own, checked together.
+//!
+//! ```text
+//!  runner + Overrides ─┐
+//!                      ├─► Job ─► checked with its environment ─► PlannedRun without it
+//!  OneOff ─────────────┘
+//! ```
+
+use std::collections::BTreeMap;
+
+use davit_types::{
+    Bytes, EnvVar, FieldError, FieldErrors, InstanceType, Labels, OciRuntime, Resources, RunId,
+    RunRequest, Tenant, limits,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::check::Check;
+use super::instance_types::Offer;
+use super::planned::PlannedRun;
+use super::runner::RunnerSettings;
+use super::{Service, ServiceError, catalogue, environment, instance_types, registries};
+
+/// Bytes of one variable's value: what a secret may hold, less what sealing adds.
+pub const VALUE_BYTES_MAX: usize = 127 * 1024;
+
+/// What one run of a runner may have otherwise than the runner.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Overrides {
+    /// Shell form; with it, neither of the runner's own commands counts.
+    pub command: Option<String>,
+    /// Exec form; the same.
+    pub argv: Vec<String>,
+    /// Entrypoint.
+    pub entrypoint: Option<String>,
+    /// Variables, over the runner's of the same names.
+    pub env: Vec<EnvVar>,
+    /// Wall seconds.
+    pub timeout_seconds: Option<u64>,
+    /// Priority.
+    pub priority: Option<i32>,
+    /// For the submitter's use.
+    pub labels: Labels,
+}
+
+/// A run without a runner: what a runner would say, and the whole image reference.
+#[derive(Clone, Debug, Serialize)]
+pub struct OneOff {
+    /// `registry/repository:tag`; with `settings.container_registry`, what follows its address.
+    pub image: String,
+    /// All else. Name, image name and image tag are not used.
+    pub settings: RunnerSettings,
+    /// What a run of a runner might say.
+    pub overrides: Overrides,
+}
+
+/// A run before it has an id.
+pub(super) struct Job {
+    pub(super) image: String,
+    pub(super) registry_owner: Option<Uuid>,
+    pub(super) settings: RunnerSettings,
+    pub(super) overrides: Overrides,
+    /// With the overrides.
+    pub(super) env: Vec<EnvVar>,
+}
+
+/// A checked run and the type it has.
+pub(super) struct Planned {
+    pub(super) plan: PlannedRun,
+    pub(super) env: Vec<EnvVar>,
+    pub(super) region: String,
+    pub(super) priority: i32,
+}
+
+impl Job {
+    /// The job of a runner.
+    pub(super) async fn of_runner(
+        service: &Service,
+        tenant: &Tenant,
+        runner: Uuid,
+        settings: RunnerSettings,
+        overrides: Overrides,
+    ) -> Result<Self, ServiceError> {
+        let (image, registry_owner) = image_of(service, tenant, &settings).await?;
+        let defaults = if settings.env_keys.is_empty() {
+            Vec::new()
+        } else {
+            environment::open(service, tenant, runner).await?
+        };
+        Ok(Self {
+            image,
+            registry_owner,
+            env: environment::merge(defaults, &overrides.env),
+            settings,
+            overrides,
+        })
+    }
+
+    /// The job of a run without a runner.
+    pub(super) async fn of_one_off(
+        service: &Service,
+        tenant: &Tenant,
+        one_off: OneOff,
+    ) -> Result<Self, ServiceError> {
+        let OneOff {
+            image,
+            settings,
+            overrides,
+        } = one_off;
+        let (image, registry_owner) = registries::image(
+            service,
+            tenant,
+            settings.container_registry.as_deref(),
+            &image,
+        )
+        .await?;
+        Ok(Self {
+            image,
+            registry_owner,
+            env: environment::merge(Vec::new(), &overrides.env),
+            settings,
+            overrides,
+        })
+    }
+
+    /// Checks all of it.
+    pub(super) async fn plan(self, service: &Service, run: RunId) -> Result<Planned, ServiceError> {
+        let settings = self.settings;
+        let overrides = self.overrides;
+        let own = overrides.command.is_some() || !overrides.argv.is_empty();
+        let (command, argv) = if own {
+            (overrides.command, overrides.argv)
+        } else {
+            (settings.run_command, settings.argv)
+        };
+        let request = RunRequest {
+            image: self.image,
+            command,
+            argv,
+            entrypoint: overrides.entrypoint.or(settings.entrypoint),
+            labels: overrides.labels,
+            instance_type: Some(settings.instance_type.clone()),
+            timeout_seconds: overrides.timeout_seconds.or(Some(settings.timeout_seconds)),
+            max_pause_seconds: settings.max_pause_seconds,
+            network: settings.network,
+            pull_policy: settings.pull_policy,
+            runtime: settings.runtime,
+            ..RunRequest::default()
+        };
+        let priority = overrides.priority.unwrap_or(settings.priority);
+        let mut check = Check::default();
+        let max = super::runner::PRIORITY_MAX;
+        check.range("priority", priority, -max, max);
+        let offer = check_places(
+            service,
+            &mut check,
+            &settings.region,
+            &settings.instance_type,
+        );
+        let offer = offer.await?;
+        check_request(&mut check, &request, &self.env);
+        check.done()?;
+        let Some(offer) = offer else {
+            return Err(ServiceError::not_found(
+                "instance type",
+                &settings.instance_type,
+            ));
+        };
+        let plan = PlannedRun {
+            request,
+            instance_type: offer.instance_type,
+            disk_bytes: offer.disk_bytes,
+            on_lost: settings.on_lost,
+            retry: settings.retry,
+            executors: settings.executors,
+            labels_wanted: settings.labels_wanted,
+            live_runs_max: settings.live_runs_max,
+            secrets_owner: *run.as_uuid(),
+            registry_owner: self.registry_owner,
+        };
+        Ok(Planned {
+            plan,
+            env: self.env,
+            region: settings.region,
+            priority,
+        })
+    }
+}
+
+/// A runner's image reference, and whose credentials its pull needs.
+pub(super) async fn image_of(
+    service: &Service,
+    tenant: &Tenant,
+    settings: &RunnerSettings,
+) -> Result<(String, Option<Uuid>), ServiceError> {
+    let divider = if settings.image_tag.starts_with("sha256:") {
+        '@'
+    } else {
+        ':'
+    };
+    let image = format!("{}{divider}{}", settings.image_name, settings.image_tag);
+    registries::image(
+        service,
+        tenant,
+        settings.container_registry.as_deref(),
+        &image,
+    )
+    .await
+}
+
+/// What is wrong with the registry that is named.
+pub(super) async fn check_registry(
+    service: &Service,
+    tenant: &Tenant,
+    check: &mut Check,
+    settings: &RunnerSettings,
+) -> Result<(), ServiceError> {
+    match image_of(service, tenant, settings).await {
+        Ok(_) => Ok(()),
+        Err(ServiceError::Invalid(errors)) => {
+            check.add(errors);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What is wrong with the region and the type; the type's offer.
+pub(super) async fn check_places(
+    service: &Service,
+    check: &mut Check,
+    region: &str,
+    instance_type: &str,
+) -> Result<Option<Offer>, ServiceError> {
+    let regions = catalogue::regions(service).await?;
+    if !regions.iter().any(|known| known.slug == region) {
+        let known: Vec<&str> = regions.iter().map(|known| known.slug.as_str()).collect();
+        let problem = format!("is not offered here; choose one of: {}", known.join(", "));
+        check.fail("region", region, problem);
+    }
+    let offer = instance_types::find(service, instance_type).await?;
+    if offer.is_none() {
+        let offers = instance_types::list(service).await?;
+        let known: Vec<&str> = offers
+            .iter()
+            .map(|known| known.instance_type.slug.as_str())
+            .collect();
+        let problem = format!("is not offered here; choose one of: {}", known.join(", "));
+        check.fail("instance_type", instance_type, problem);
+    }
+    Ok(offer)
+}
+
+/// What is wrong with a request by the rules that its host will apply too, in the words of this API.
+pub(super) fn check_request(check: &mut Check, request: &RunRequest, env: &[EnvVar]) {
+    for (at, var) in env.iter().enumerate() {
+        if var.value.len() > VALUE_BYTES_MAX {
+            let problem = format!(
+                "has {} bytes, at most {VALUE_BYTES_MAX} allowed",
+                var.value.len()
+            );
+            // The value itself may be confidential: name the key only.
+            check.fail(&format!("env_variables[{at}].env_val"), &var.key, problem);
+        }
+    }
+    // Types are checked apart: any will do for the rest.
+    let any = InstanceType {
+        slug: String::new(),
+        name: String::new(),
+        resources: Resources {
+            cpu_millis: 1_000,
+            memory_bytes_max: Bytes::gib(1),
+            pids_max: 1,
+        },
+        price_second_micros: 0,
+    };
+    let whole = RunRequest {
+        env: if env.is_empty() {
+            request.env.clone()
+        } else {
+            env.to_vec()
+        },
+        instance_type: None,
+        ..request.clone()
+    };
+    let parsed = whole.parse(
+        RunId::generate(),
+        Tenant::local(),
+        &[any],
+        OciRuntime::default(),
+    );
+    if let Err(errors) = parsed {
+        let renamed = errors.0.into_iter().map(|error| FieldError {
+            field: renamed(&error.field),
+            ..error
+        });
+        check.add(FieldErrors(renamed.collect()));
+    }
+}
+
+/// The name that a field of a host's request has in this API.
+fn renamed(field: &str) -> String {
+    match field.strip_prefix("env") {
+        Some(rest) if rest.is_empty() || rest.starts_with('[') => format!("env_variables{rest}")
+            .replace("].key", "].env_key")
+            .replace("].value", "].env_val"),
+        _ => field.to_owned(),
+    }
+}
+
+/// The settings of a one-off run that says nothing else.
+#[must_use]
+pub fn plain_settings(region: String, instance_type: String) -> RunnerSettings {
+    RunnerSettings {
+        name: String::new(),
+        container_registry: None,
+        image_name: String::new(),
+        image_tag: String::new(),
+        run_command: None,
+        argv: Vec::new(),
+        entrypoint: None,
+        timeout_seconds: limits::TIMEOUT_SECONDS_DEFAULT,
+        region,
+        instance_type,
+        env_keys: Vec::new(),
+        priority: 0,
+        live_runs_max: None,
+        retry: super::planned::RetryPolicy::default(),
+        on_lost: super::planned::OnLost::default(),
+        executors: Vec::new(),
+        labels_wanted: BTreeMap::new(),
+        network: davit_types::NetworkMode::default(),
+        runtime: None,
+        pull_policy: davit_types::PullPolicy::default(),
+        max_pause_seconds: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::renamed;
+
+    #[test]
+    fn fields_have_the_names_of_this_api() {
+        assert_eq!(renamed("env[3].key"), "env_variables[3].env_key");
+        assert_eq!(renamed("env[3].value"), "env_variables[3].env_val");
+        assert_eq!(renamed("env"), "env_variables");
+        assert_eq!(renamed("argv[0]"), "argv[0]");
+    }
+}

@@ -1,0 +1,182 @@
+//! Hosts that are cut off: shorter than their lease, longer, and in another boot.
+
+use std::time::Duration;
+
+use davit_rpc::link::*;
+use davit_scheduler::service::planned::LostPolicy;
+use davit_scheduler::store::{ActiveState, PostgresSettings, StoreSettings, Tls};
+use davit_types::{EndReason, RunId, RunStatus};
+
+use tempfile::TempDir;
+
+use crate::cluster::Cluster;
+use crate::host::{Host, Line};
+use crate::world::{Replica, Tweak, World, plan_when_lost, wait_for};
+
+/// Silence after which the runs of these tests are given up.
+const LOST_AFTER_MS: u64 = 1_200;
+
+async fn running(
+    world: &World,
+    replica: &Replica,
+    policy: LostPolicy,
+) -> (Host, Line, RunId, AttemptKey) {
+    let host = Host::join(world, replica, "host-1", 1).await;
+    let mut line = host.connect(replica, vec![]).await;
+    let plan = plan_when_lost(policy, LOST_AFTER_MS, 200);
+    let run = world.submit(&plan).await;
+    let key = line.start().await;
+    (host, line, run, key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_cut_changes_nothing() {
+    for policy in [LostPolicy::Wait, LostPolicy::Fail, LostPolicy::Requeue] {
+        let world = World::sqlite().await;
+        let replica = world.replica(Tweak::default()).await;
+        let (host, line, run, key) = running(&world, &replica, policy).await;
+        drop(line);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let line = host.connect(&replica, vec![key.clone()]).await;
+        let Some(place::Standing::Live(live)) = line.place(&key) else {
+            panic!("{policy:?}: {:?}", line.welcome)
+        };
+        assert_eq!(
+            (live.step, live.assign),
+            (2, None),
+            "it is told nothing to execute"
+        );
+        let row = world.view(run).await.active.unwrap();
+        assert_eq!((row.attempt, row.state), (1, ActiveState::Running));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_its_host_is_never_given_up() {
+    let world = World::sqlite().await;
+    let replica = world.replica(Tweak::default()).await;
+    let (host, line, run, key) = running(&world, &replica, LostPolicy::Wait).await;
+    drop(line);
+    tokio::time::sleep(Duration::from_millis(3 * LOST_AFTER_MS)).await;
+    let row = world.view(run).await.active.unwrap();
+    assert_eq!((row.attempt, row.state), (1, ActiveState::Running));
+    let line = host.connect(&replica, vec![key.clone()]).await;
+    assert!(matches!(line.place(&key), Some(place::Standing::Live(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_fails_with_its_host_has_no_exit_code() {
+    let world = World::sqlite().await;
+    let replica = world.replica(Tweak::default()).await;
+    let (host, line, run, key) = running(&world, &replica, LostPolicy::Fail).await;
+    drop(line);
+    let end = world.ended(run).await;
+    assert_eq!(
+        (end.status, end.end_reason),
+        (RunStatus::Failed, EndReason::ExecutorLost)
+    );
+    assert_eq!((end.exit_code, end.attempts), (None, 1));
+    let line = host.connect(&replica, vec![key.clone()]).await;
+    assert!(matches!(line.place(&key), Some(place::Standing::Gone(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_given_away_only_behind_its_fence() {
+    let world = World::sqlite().await;
+    // Asked for is 1.2 s; with this fence no host would have ended it before 2.2 s.
+    let tweak = Tweak {
+        fence_ms_min: 2_000,
+        ..Tweak::default()
+    };
+    let replica = world.replica(tweak).await;
+    let (host, line, run, key) = running(&world, &replica, LostPolicy::Requeue).await;
+    let other = Host::join(&world, &replica, "host-2", 1).await;
+    drop(line);
+    tokio::time::sleep(Duration::from_millis(1_800)).await;
+    let row = world.view(run).await.active.unwrap();
+    assert_eq!(
+        (row.attempt, row.state),
+        (1, ActiveState::Running),
+        "too early"
+    );
+    let mut line = other.connect(&replica, vec![]).await;
+    let second = line.assigned().await.key.unwrap();
+    assert_eq!(
+        (second.run_id.as_str(), second.attempt),
+        (key.run_id.as_str(), 2)
+    );
+    let attempts = world.store.attempts(run).await.unwrap();
+    assert_eq!(
+        (attempts[0].end_reason, attempts[0].complete),
+        (EndReason::ExecutorLost, false)
+    );
+    let line = host.connect(&replica, vec![key.clone()]).await;
+    assert!(matches!(line.place(&key), Some(place::Standing::Gone(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_boot_without_records_proves_a_run_dead() {
+    let world = World::sqlite().await;
+    let replica = world.replica(Tweak::default()).await;
+    let (mut host, line, run, key) = running(&world, &replica, LostPolicy::Wait).await;
+    drop(line);
+    // Same boot, no record: nobody can say that it is dead.
+    let line = host.connect(&replica, vec![]).await;
+    let Some(place::Standing::Live(live)) = line.place(&key) else {
+        panic!("{:?}", line.welcome)
+    };
+    assert_eq!(live.assign, None, "it must not be executed a second time");
+    host.boot_id = "boot 2".to_owned();
+    let line = host.connect(&replica, vec![]).await;
+    assert!(matches!(line.place(&key), Some(place::Standing::Gone(_))));
+    let end = world.ended(run).await;
+    assert_eq!(
+        (end.end_reason, end.exit_code),
+        (EndReason::ExecutorLost, None)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_cut_off_while_nobody_can_store_that_they_live() {
+    let mut cluster = Cluster::start();
+    let settings = StoreSettings::Postgres(PostgresSettings {
+        url: cluster.create("davit"),
+        connections_max: 4,
+        tls: Tls::Off,
+    });
+    let world = World::open(settings, TempDir::new().unwrap()).await;
+    let tweak = Tweak {
+        heartbeat_ms: 700,
+        ..Tweak::default()
+    };
+    let replica = world.replica(tweak).await;
+    let host = Host::join(&world, &replica, "host-1", 1).await;
+    let mut line = host.connect(&replica, vec![]).await;
+    let to = line.to.clone();
+    let beats = tokio::spawn(async move {
+        let beat = || HostMessage {
+            message: Some(host_message::Message::Heartbeat(Heartbeat::default())),
+        };
+        while to.send(beat()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let run = world
+        .submit(&plan_when_lost(LostPolicy::Wait, 1_000, 100))
+        .await;
+    let key = line.start().await;
+    tokio::time::sleep(Duration::from_millis(3_000)).await;
+    assert_eq!(replica.sessions.count(), 1, "it is heard all the time");
+    cluster.down("immediate");
+    let reason = line.goodbye().await;
+    assert!(reason.contains("store"), "{reason}");
+    beats.abort();
+    cluster.up();
+    let line = wait_for("the replica to serve again", async || {
+        host.dial(replica.address, vec![key.clone()]).await.ok()
+    })
+    .await;
+    assert!(matches!(line.place(&key), Some(place::Standing::Live(_))));
+    let row = world.view(run).await.active.unwrap();
+    assert_eq!((row.attempt, row.state), (1, ActiveState::Running));
+}

@@ -1,0 +1,25 @@
+//! The link and dispatch as hosts and operators see them: the real gRPC server on loopback, a real store, and hosts
+//! that speak the real link and execute nothing.
+//!
+//! ```text
+//!  World: a store, keys ── replica() ──► Replica: store, dispatch and link in a runtime of its own (kill drops it whole)
+//!                      └── host() ─────► Host: joined, authenticated
+//!                                          ├─ connect ──► Line: one session, spoken by hand
+//!                                          └─ Robot: executes whatever it is given, well or badly behaved
+//! ```
+//!
+//! The executions of all robots are counted in one place: an attempt that is executed twice fails the test.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod access;
+#[path = "../store/cluster.rs"]
+mod cluster;
+mod host;
+mod life;
+mod losses;
+mod once;
+mod replicas;
+mod robot;
+mod world;
