@@ -216,6 +216,7 @@ fn spec_record() -> SpecRecord {
         version: FORMAT_VERSION,
         accepted: Stamp::now(),
         spec: run(),
+        scheduled: None,
     }
 }
 

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use davit_types::RunKey;
 
 use crate::atomic::{read_record, sync_dir, write_first, write_record, write_visible};
-use crate::{EndRecord, ExitRecord, LaunchRecord, RunDirError, SpecRecord, StateRecord};
+use crate::{
+    EndRecord, ExitRecord, FencedRecord, LaunchRecord, RunDirError, SettledRecord, SpecRecord,
+    StateRecord,
+};
 
 /// A handle on `<runs>/<key>`; cheap to clone, holds no file open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +103,7 @@ impl RunDir {
             )
     }
 
-    /// Removes everything but the spec, so that a launch can be made anew. Only for an execution that
+    /// Removes everything but the spec and a decision to end the run, so that a launch can be made anew. Only for an execution that
     /// was never let go, and whose shim is gone.
     ///
     /// # Errors
@@ -109,7 +112,8 @@ impl RunDir {
         let path = &self.path;
         for entry in fs::read_dir(path).map_err(RunDirError::io("list", path))? {
             let entry = entry.map_err(RunDirError::io("list", path))?;
-            if entry.file_name() != "spec.json" {
+            let name = entry.file_name();
+            if name != "spec.json" && name != "fenced.json" {
                 let at = entry.path();
                 fs::remove_file(&at).map_err(RunDirError::io("remove", &at))?;
             }
@@ -193,4 +197,6 @@ records! {
     "state.json" StateRecord read_state write_state write_visible "visible";
     "exit.json" ExitRecord read_exit write_exit write_record "durable";
     "end.json" EndRecord read_end write_end write_record "durable";
+    "fenced.json" FencedRecord read_fenced write_fenced write_record "durable";
+    "settled.json" SettledRecord read_settled write_settled write_record "durable";
 }

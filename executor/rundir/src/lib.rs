@@ -9,6 +9,8 @@
 //!    exit.json    shim       the durable exit record; fsynced before TaskExit is sent
 //!    end.json     executor   the verdict told to the world; fsynced before it is told, unless exit.json alone
 //!                            leads to the same one
+//!    fenced.json  executor   a scheduler's run is to end, its host having had no connection for too long; before the kill
+//!    settled.json executor   the scheduler has stored the end of a run of its own: the directory may go
 //!    reserve      shim       disk space held until exit.json is written: the end fits on a full disk
 //!    shim.sock    shim       control: start, pause, resume, stop, cancel, extend, wait
 //! ```
@@ -43,8 +45,8 @@ pub use dir::RunDir;
 pub use error::RunDirError;
 pub use phases::Phase;
 pub use records::{
-    EndRecord, ExitRecord, FORMAT_VERSION, KillReason, LaunchRecord, LogTotals, PAUSES_MAX, Pause,
-    SpecRecord, Stamp, StateRecord, Timings,
+    EndRecord, ExitRecord, FORMAT_VERSION, FencedRecord, KillReason, LaunchRecord, LogTotals,
+    PAUSES_MAX, Pause, Scheduled, SettledRecord, SpecRecord, Stamp, StateRecord, Timings,
 };
 pub use slot::{Assignment, Granted, SlotDir, SlotId, SlotRecord, SlotReply, SlotRequest};
 pub use zygote::{

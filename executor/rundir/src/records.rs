@@ -50,6 +50,48 @@ pub struct SpecRecord {
     pub accepted: Stamp,
     /// The run as accepted.
     pub spec: RunSpec,
+    /// What a scheduler wants of it beside; absent for a run that was submitted on the host itself. As
+    /// durable as the rest, and kept when a launch is made anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Scheduled>,
+}
+
+/// What makes a run a scheduler's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// The boot in which it was accepted: in another one it is never begun, because the scheduler may have given
+    /// it away.
+    pub boot_id: String,
+    /// Set for a run that must end with its host's connection: so long without one, milliseconds on
+    /// CLOCK_BOOTTIME, and its host ends it.
+    pub stop_after_ms: Option<u64>,
+    /// It came with secrets. They are nowhere on disk: until its container is made, an executor that did not hear
+    /// them waits for the scheduler.
+    pub has_secrets: bool,
+}
+
+/// `fenced.json`: the host ends a run because it had no scheduler for too long; written before the kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FencedRecord {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub version: u32,
+    /// Whose.
+    pub key: RunKey,
+    /// When it was decided.
+    pub at: Stamp,
+    /// How long there had been no scheduler, milliseconds on CLOCK_BOOTTIME.
+    pub silent_ms: u64,
+}
+
+/// `settled.json`: the scheduler has stored the run's end, or wants nothing of it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledRecord {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub version: u32,
+    /// Whose.
+    pub key: RunKey,
+    /// When the host heard so.
+    pub at: Stamp,
 }
 
 /// `launch.json`: what the executor resolved, for the shim.

@@ -60,6 +60,8 @@ pub struct Attempt(u32);
 impl Attempt {
     /// The first attempt.
     pub const FIRST: Self = Self(1);
+    /// The last that can be named.
+    pub const LAST: Self = Self(u32::MAX);
 
     /// Attempt `n`, unless it is 0.
     #[must_use]

@@ -15,7 +15,7 @@ pub(super) fn run(error: &RunError) -> Status {
         RunError::Invalid(errors) => return davit_rpc::invalid(errors),
         RunError::NotFound { .. } => Code::NotFound,
         RunError::Ambiguous { .. } => Code::InvalidArgument,
-        RunError::NameTaken { .. } => Code::AlreadyExists,
+        RunError::NameTaken { .. } | RunError::AttemptKnown { .. } => Code::AlreadyExists,
         RunError::TooManyLive { .. } | RunError::Busy { .. } => Code::ResourceExhausted,
         RunError::WrongPhase { .. } | RunError::StillLive { .. } => Code::FailedPrecondition,
         RunError::Refused { source, .. } => match source.code {

@@ -3,7 +3,7 @@
 use davit_cgroup::CgroupError;
 use davit_rundir::log::LogError;
 use davit_rundir::{ControlError, RunDirError};
-use davit_types::{FieldErrors, RunId};
+use davit_types::{FieldErrors, RunId, RunKey};
 
 use super::shim::ShimError;
 use crate::containerd::ContainerdError;
@@ -35,6 +35,14 @@ pub enum RunError {
         name: String,
         /// Its holder.
         holder: RunId,
+    },
+    /// The host has had this attempt, or a later one.
+    #[error("attempt {key} cannot begin: this host has had {last}")]
+    AttemptKnown {
+        /// The attempt that was to begin.
+        key: RunKey,
+        /// The last one it has had.
+        last: RunKey,
     },
     /// The host is full.
     #[error("{live_runs_max} runs are live, as many as `live_runs_max` allows: try again later")]

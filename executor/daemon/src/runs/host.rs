@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use davit_cgroup::{Cgroup, CgroupError, CgroupPath, Hierarchy};
 use davit_types::{InstanceType, OciRuntime};
 
+use super::given::GivenSecrets;
 use crate::containerd::{ContainerName, Containerd};
 use crate::images::ImageStore;
 use crate::metrics::Metrics;
@@ -45,6 +46,8 @@ pub struct Host {
     pub slots_dir: PathBuf,
     /// Containers made before anybody asked for them.
     pub(crate) warm: Pool,
+    /// What came with a scheduler's runs and is nowhere on disk.
+    pub(crate) given: GivenSecrets,
     /// What is counted and timed.
     pub(crate) metrics: Metrics,
 }

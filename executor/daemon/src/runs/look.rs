@@ -14,7 +14,7 @@ use davit_rundir::{
 use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
-use super::recovery::{Evidence, Launched};
+use super::recovery::{Evidence, Launched, LostHow};
 use super::shim::{self, ShimState};
 use crate::containerd::ContainerName;
 use crate::warm;
@@ -109,22 +109,33 @@ fn read(dir: RunDir, boot_id: &str) -> Result<Option<Found>, RunDirError> {
     let end = torn_is_absent(dir.read_end(), exit.is_some())?;
     let state = torn_is_absent(dir.read_state(), launched == Launched::BeforeReboot)?;
     let mut found = Found {
-        dir,
-        spec: Arc::new(spec),
         launch,
         exit: None,
         evidence: Evidence {
+            never_again: never_again(&spec, dir.read_fenced()?.is_some(), boot_id),
+            settled: dir.read_settled()?.is_some(),
             ended: end.is_some(),
             state,
             launched,
             ..Evidence::default()
         },
         end,
+        spec: Arc::new(spec),
+        dir,
     };
     if let Some(exit) = exit {
         found.exited(exit);
     }
     Ok(Some(found))
+}
+
+/// Why a run that has not begun must not begin any more: its scheduler may have given it to another host.
+fn never_again(spec: &SpecRecord, fenced: bool, boot_id: &str) -> Option<LostHow> {
+    let scheduled = spec.scheduled.as_ref()?;
+    if fenced {
+        return Some(LostHow::Fenced);
+    }
+    (scheduled.boot_id != boot_id).then_some(LostHow::RebootedBefore)
 }
 
 fn launched(
@@ -169,6 +180,7 @@ mod tests {
             version: FORMAT_VERSION,
             accepted: Stamp::now(),
             spec: spec(),
+            scheduled: None,
         };
         RunDir::create(runs, &record).unwrap()
     }

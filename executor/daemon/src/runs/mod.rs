@@ -23,11 +23,13 @@
 //! Absent on purpose: containerd's events (hints), exit codes from containerd (invented when a shim
 //! dies), and deadlines of jobs (the shim's).
 
+mod assigned;
 mod backoff;
 pub(crate) mod cleanup;
 mod ending;
 mod error;
 mod follow;
+mod given;
 mod handle;
 mod host;
 mod launch;
@@ -41,7 +43,7 @@ mod reconcile;
 mod recovery;
 mod registry;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod shim;
 mod view;
 mod vigil;
@@ -51,15 +53,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_lifecycle::{Event, State};
-use davit_rundir::{FORMAT_VERSION, RunDir, SpecRecord, Stamp, StateRecord};
+use davit_rundir::{FORMAT_VERSION, RunDir, Scheduled, SpecRecord, Stamp, StateRecord};
 use davit_types::{
-    FieldError, FieldErrors, NetworkMode, RunId, RunRequest, RunSpec, Tenant, Usage,
+    FieldError, FieldErrors, NetworkMode, RunId, RunKey, RunRequest, RunSpec, Tenant, Usage,
 };
 
+pub(crate) use self::assigned::Assigned;
 pub(crate) use self::backoff::Backoff;
 pub use self::error::RunError;
 pub(crate) use self::error::sentence;
 pub use self::follow::{FollowItem, Follower};
+pub(crate) use self::given::{Given, GivenSecrets, SecretVar};
 pub use self::handle::{RunHandle, StopOrder};
 pub use self::host::Host;
 pub use self::log_watch::LogWatch;
@@ -144,7 +148,7 @@ impl Runs {
         self.check_offer(&spec)?;
         let runs = self.clone();
         // A task of its own: a caller that hangs up half-way must not leave a run half-accepted.
-        let accepted = tokio::spawn(async move { runs.accept(spec, credentials).await });
+        let accepted = tokio::spawn(async move { runs.accept(spec, credentials, None).await });
         accepted.await.map_err(|_| RunError::ShuttingDown)?
     }
 
@@ -185,13 +189,17 @@ impl Runs {
         &self,
         spec: RunSpec,
         credentials: Option<Credentials>,
+        scheduled: Option<Scheduled>,
     ) -> Result<RunHandle, RunError> {
+        let key = spec.key();
         let run = spec.run_id;
+        let is_scheduled = scheduled.is_some();
         let name = spec.name.clone();
         let record = Arc::new(SpecRecord {
             version: FORMAT_VERSION,
             accepted: Stamp::now(),
             spec,
+            scheduled,
         });
         let begin = Begin {
             dir: RunDir::at(&self.host.runs_dir, record.spec.key()),
@@ -208,10 +216,11 @@ impl Runs {
             credentials,
         };
         let (owner, handle) = Owner::new(Arc::clone(&self.host), begin);
-        self.registry.admit(name, handle.clone())?;
+        self.registry
+            .admit(key, name, handle.clone(), is_scheduled)?;
         let runs_dir = self.host.runs_dir.clone();
         if let Err(source) = offload(move || RunDir::create(&runs_dir, &record)).await {
-            self.registry.forget(run);
+            self.registry.forget(key);
             return Err(RunError::RunDir { run, source });
         }
         self.drive(owner, &handle);
@@ -220,11 +229,12 @@ impl Runs {
 
     /// Lets `owner` do its work, and its run be known by directory afterwards.
     fn drive(&self, mut owner: Owner, handle: &RunHandle) {
-        let registry = Arc::clone(&self.registry);
-        let (run, dir) = (handle.run, handle.view().dir);
+        let (registry, host) = (Arc::clone(&self.registry), Arc::clone(&self.host));
+        let dir = handle.view().dir;
         tokio::spawn(async move {
             owner.run().await;
-            registry.retire(run, dir);
+            host.given.forget(dir.key());
+            registry.retire(dir);
             // Only now: who watches the run to its very end finds it retired.
             drop(owner);
         });
@@ -235,19 +245,20 @@ impl Runs {
     /// # Errors
     /// [`RunError::NotFound`], [`RunError::Ambiguous`], [`RunError::RunDir`].
     pub async fn find(&self, reference: &str) -> Result<Run, RunError> {
-        let (run, entry) = self.registry.find(reference)?;
-        self.open(run, entry)
+        let (key, entry) = self.registry.find(reference)?;
+        self.open(key, entry)
             .await?
             .ok_or_else(|| RunError::NotFound {
                 reference: reference.to_owned(),
             })
     }
 
-    async fn open(&self, run: RunId, entry: Entry) -> Result<Option<Run>, RunError> {
+    async fn open(&self, key: RunKey, entry: Entry) -> Result<Option<Run>, RunError> {
         match entry {
             Entry::Live { handle, .. } => Ok(Some(Run::Live(handle))),
             Entry::Ended { dir, .. } => {
                 let view = offload(move || View::read_ended(dir)).await;
+                let run = key.run;
                 let view = view.map_err(|source| RunError::RunDir { run, source })?;
                 Ok(view.map(|view| Run::Ended(Box::new(view))))
             }
@@ -258,14 +269,14 @@ impl Runs {
     /// left out, with a line in the executor's log.
     pub async fn list(&self, ended: bool) -> Vec<View> {
         let mut views = Vec::new();
-        for (run, entry) in self.registry.all() {
+        for (key, entry) in self.registry.all() {
             if !ended && !entry.is_live() {
                 continue;
             }
-            match self.open(run, entry).await {
+            match self.open(key, entry).await {
                 Ok(found) => views.extend(found.map(|run| run.view())),
                 Err(error) => {
-                    tracing::warn!(%run, problem = sentence(&error), "left out of a listing");
+                    tracing::warn!(%key, problem = sentence(&error), "left out of a listing");
                 }
             }
         }
@@ -287,7 +298,8 @@ impl Runs {
     /// # Errors
     /// [`RunError::StillLive`] before its end, [`RunError::WrongPhase`] while it cannot be cleaned up.
     pub async fn remove(&self, reference: &str) -> Result<(), RunError> {
-        let (run, mut entry) = self.registry.find(reference)?;
+        let (key, mut entry) = self.registry.find(reference)?;
+        let run = key.run;
         if let Entry::Live { handle, .. } = &entry
             && handle.view().is_over()
         {
@@ -311,10 +323,18 @@ impl Runs {
                 });
             }
         };
+        if self.registry.is_unsettled(key) {
+            let (operation, phase) = ("remove", "not known to the scheduler to have ended");
+            return Err(RunError::WrongPhase {
+                operation,
+                run,
+                phase,
+            });
+        }
         offload(move || dir.remove())
             .await
             .map_err(|source| RunError::RunDir { run, source })?;
-        self.registry.forget(run);
+        self.registry.forget(key);
         Ok(())
     }
 

@@ -117,9 +117,7 @@ impl Runs {
                 names.insert(handle.view().container_name());
             }
         }
-        let unknown = dirs
-            .iter()
-            .filter(|dir| !self.registry.knows(dir.key().run));
+        let unknown = dirs.iter().filter(|dir| !self.registry.knows(dir.key()));
         for dir in unknown {
             let at = dir.clone();
             let launch = offload(move || at.read_launch().ok().flatten()).await;
@@ -157,7 +155,7 @@ impl Runs {
         let mut swept = 0;
         for dir in dirs
             .into_iter()
-            .filter(|dir| !self.registry.knows(dir.key().run))
+            .filter(|dir| !self.registry.knows(dir.key()))
         {
             let removed = offload(move || {
                 let unaccepted =
@@ -169,24 +167,28 @@ impl Runs {
         swept
     }
 
-    /// Removes the directories of runs that ended longer ago than the operator keeps them.
+    /// Removes the directories of runs that ended longer ago than the operator keeps them, but for those whose end a
+    /// scheduler has not stored yet.
     pub async fn retain(&self) -> u32 {
         let Some(kept_seconds) = self.host.settings.retention.finished_seconds else {
             return 0;
         };
         let kept_ns = kept_seconds.saturating_mul(1_000_000_000);
         let mut removed = 0;
-        for (run, entry) in self.registry.all() {
+        for (key, entry) in self.registry.all() {
             let Entry::Ended { dir, .. } = entry else {
                 continue;
             };
+            if self.registry.is_unsettled(key) {
+                continue;
+            }
             let gone = offload(move || {
                 let end = dir.read_end().ok().flatten();
                 let age_ns = end.map(|end| Stamp::now().unix_ns.saturating_sub(end.ended.unix_ns));
                 age_ns.is_some_and(|age_ns| age_ns > kept_ns) && dir.remove().is_ok()
             });
             if gone.await {
-                self.registry.forget(run);
+                self.registry.forget(key);
                 removed += 1;
             }
         }

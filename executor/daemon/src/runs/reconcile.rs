@@ -57,7 +57,7 @@ impl Runs {
         };
         let unknown = dirs
             .into_iter()
-            .filter(|dir| !self.registry.knows(dir.key().run));
+            .filter(|dir| !self.registry.knows(dir.key()));
         let looks = unknown.map(|dir| async {
             let found = look(&self.host, &dir).await;
             (dir, found)
@@ -90,8 +90,10 @@ impl Runs {
         } = found;
         let key = dir.key();
         let name = spec.spec.name.clone();
+        let unsettled = spec.scheduled.is_some() && !evidence.settled;
         if evidence.ended && !left_over.contains(&container) {
-            self.registry.restore(key.run, Entry::Ended { name, dir });
+            self.registry
+                .restore(key, Entry::Ended { name, dir }, unsettled);
             return;
         }
         let recovery = decide(&evidence, &self.host.boot_id);
@@ -120,13 +122,11 @@ impl Runs {
             credentials: None,
         };
         let (owner, handle) = Owner::new(Arc::clone(&self.host), begin);
-        self.registry.restore(
-            key.run,
-            Entry::Live {
-                name,
-                handle: handle.clone(),
-            },
-        );
+        let entry = Entry::Live {
+            name,
+            handle: handle.clone(),
+        };
+        self.registry.restore(key, entry, unsettled);
         self.drive(owner, &handle);
     }
 }

@@ -1,6 +1,7 @@
 //! What to do with a run directory found at start: a pure decision on what is there.
 //!
 //! ```text
+//!  a scheduler's, another boot or given up, not begun → executor_lost: it may be another host's by now
 //!  end.json                          → clean up what is left, nothing is recorded again
 //!  exit.json, the job began          → record the end
 //!  exit.json, it never began         → clear leftovers, drive from the start; canceled if a user was first
@@ -42,6 +43,10 @@ pub(crate) struct Evidence {
     pub(crate) launched: Launched,
     /// Something accepts connections on `shim.sock`.
     pub(crate) shim_alive: bool,
+    /// `settled.json` is there.
+    pub(crate) settled: bool,
+    /// Why it may not begin any more, if it has not.
+    pub(crate) never_again: Option<LostHow>,
     /// Created as its shim says, but containerd knows of no task: it took the create back.
     pub(crate) taken_back: bool,
 }
@@ -85,6 +90,10 @@ pub(crate) enum LostHow {
     Rebooted,
     /// Same boot, shim gone.
     ShimGone,
+    /// A scheduler's run that another boot had not begun.
+    RebootedBefore,
+    /// A scheduler's run that this host gave up before it began.
+    Fenced,
 }
 
 impl LostHow {
@@ -98,6 +107,10 @@ impl LostHow {
                 "its shim died without an exit record: the container was killed, what the job did at \
                  the end is unknown"
             }
+            Self::RebootedBefore => {
+                "the host restarted before it began, and did not begin it again"
+            }
+            Self::Fenced => "the host had no scheduler for too long, and did not begin it",
         }
     }
 }
@@ -112,11 +125,19 @@ pub(crate) fn decide(evidence: &Evidence, boot_id: &str) -> Recovery {
     if evidence.ended {
         return go_on(Event::FoundEnd);
     }
-    let anew = Recovery {
-        event: Event::Begin,
-        clear: true,
-        lost: None,
+    let lost = |how| Recovery {
+        event: Event::ShimLost,
+        clear: false,
+        lost: Some(how),
     };
+    let anew = evidence.never_again.map_or(
+        Recovery {
+            event: Event::Begin,
+            clear: true,
+            lost: None,
+        },
+        lost,
+    );
     if evidence.exited {
         let state = evidence.state.as_ref();
         let began = evidence.began || state.is_some_and(|state| state.started.is_some());
@@ -127,11 +148,6 @@ pub(crate) fn decide(evidence: &Evidence, boot_id: &str) -> Recovery {
             anew
         };
     }
-    let lost = |how| Recovery {
-        event: Event::ShimLost,
-        clear: false,
-        lost: Some(how),
-    };
     if evidence.launched == Launched::BeforeReboot {
         return lost(LostHow::Rebooted);
     }
@@ -146,7 +162,7 @@ pub(crate) fn decide(evidence: &Evidence, boot_id: &str) -> Recovery {
     }
     go_on(match (state.started, state.kill) {
         (_, Some(_)) => Event::FoundStopping,
-        (None, None) if evidence.taken_back => return anew,
+        (None, None) if evidence.taken_back || evidence.never_again.is_some() => return anew,
         (None, None) => Event::FoundCreated,
         (Some(_), None) if state.is_paused() => Event::FoundPaused,
         (Some(_), None) => Event::FoundRunning,
@@ -276,7 +292,7 @@ mod tests {
             Just(Launched::Here),
             Just(Launched::BeforeReboot)
         ];
-        (any::<[bool; 10]>(), launched).prop_map(
+        (any::<[bool; 12]>(), launched).prop_map(
             |(
                 [
                     ended,
@@ -289,6 +305,8 @@ mod tests {
                     paused,
                     kill,
                     boot,
+                    settled,
+                    fenced,
                 ],
                 launched,
             )| Evidence {
@@ -298,6 +316,8 @@ mod tests {
                 began,
                 shim_alive,
                 taken_back,
+                settled,
+                never_again: fenced.then_some(LostHow::Fenced),
                 state: state.then(|| {
                     let mut record = state_record(spec().key());
                     record.started = started.then_some(START);
@@ -333,6 +353,10 @@ mod tests {
                 prop_assert!(!row.actions.contains(&Action::Start));
             }
             if evidence.launched == Launched::BeforeReboot && !evidence.exited {
+                prop_assert!(!row.actions.contains(&Action::Pull));
+                prop_assert!(!row.actions.contains(&Action::Start));
+            }
+            if evidence.never_again.is_some() {
                 prop_assert!(!row.actions.contains(&Action::Pull));
                 prop_assert!(!row.actions.contains(&Action::Start));
             }

@@ -53,7 +53,20 @@ impl Pull {
         {
             return tell(&report, Happened::ImageFailed(sentence(&error))).await;
         }
-        let credentials = match self.credentials {
+        let mut asked = self.credentials;
+        if self
+            .spec
+            .scheduled
+            .as_ref()
+            .is_some_and(|its| its.has_secrets)
+        {
+            let Some(given) = self.host.given.when_given(run.key()).await else {
+                let problem = "its secrets went with the executor that had heard them";
+                return tell(&report, Happened::ImageFailed(problem.to_owned())).await;
+            };
+            asked = given.credentials;
+        }
+        let credentials = match asked {
             None => match credentials::configured(&self.host.settings, &run.image).await {
                 Ok(credentials) => credentials,
                 Err(error) => return tell(&report, Happened::ImageFailed(sentence(&error))).await,

@@ -15,7 +15,7 @@ use crate::containerd::Containerd;
 use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits};
 use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
-use crate::runs::{Host, offload, sentence};
+use crate::runs::{GivenSecrets, Host, offload, sentence};
 use crate::runtimes::{FoundRuntime, find_runtimes};
 use crate::settings::{ContainerdSettings, Settings};
 use crate::shims::{SHIM_BINARY, Shims};
@@ -71,11 +71,9 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     let warm = Pool::new(&settings.warm);
     let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
     images.yield_by(warm.clone());
-    let facts = HostFacts::read(&settings.state_dir);
-    let facts = facts.map_err(ServeError::path(
-        "write the hosts file in",
-        &settings.state_dir,
-    ))?;
+    let wrote = "write the hosts file in";
+    let facts = HostFacts::read(&settings.state_dir)
+        .map_err(ServeError::path(wrote, &settings.state_dir))?;
     tell(&warnings);
 
     let report = HostReport {
@@ -105,6 +103,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         runs_dir,
         slots_dir,
         warm,
+        given: GivenSecrets::default(),
         metrics: Metrics::new(),
         settings,
     };

@@ -179,7 +179,8 @@ impl Order<'_> {
             run_dir: self.dir.path(),
             host: &self.host.facts,
         };
-        Ok(oci::build(self.run(), &self.image.config, &context)?)
+        let run = self.host.given.complete(self.run());
+        Ok(oci::build(&run, &self.image.config, &context)?)
     }
 
     /// `launch.json`, for a container made for the run or for `slot`.

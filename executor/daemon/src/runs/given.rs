@@ -1,0 +1,147 @@
+//! What a scheduler gives a run beside its specification: secret variables and the credentials of a registry.
+//!
+//! They live here, in memory, until the run's container is made, and nowhere on disk but in the container's own
+//! configuration. An executor that finds a run which came with some waits for the scheduler to give them again.
+
+use std::collections::HashMap;
+
+use davit_types::{EnvVar, RunKey, RunSpec};
+use tokio::sync::watch;
+
+use crate::images::{Credentials, Secret};
+
+/// A variable whose value does not print itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretVar {
+    pub(crate) key: String,
+    pub(crate) value: Secret,
+}
+
+/// What one run was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) env: Vec<SecretVar>,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+impl Given {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.env.is_empty() && self.credentials.is_none()
+    }
+
+    /// `env` with the secret variables in the place of equal keys.
+    pub(crate) fn over(&self, env: &[EnvVar]) -> Vec<EnvVar> {
+        let secret = |key: &str| self.env.iter().any(|var| var.key == key);
+        let plain = env.iter().filter(|var| !secret(&var.key)).cloned();
+        let secrets = self.env.iter().map(|var| EnvVar {
+            key: var.key.clone(),
+            value: var.value.reveal().to_owned(),
+        });
+        plain.chain(secrets).collect()
+    }
+}
+
+/// What live runs were given: as many entries at most as runs may be live.
+#[derive(Debug, Default)]
+pub(crate) struct GivenSecrets {
+    /// `None`: the scheduler does not give it again.
+    runs: watch::Sender<HashMap<RunKey, Option<Given>>>,
+}
+
+impl GivenSecrets {
+    /// A run is given something, or again what it had been given.
+    pub(crate) fn give(&self, key: RunKey, given: Given) {
+        self.runs.send_modify(|runs| {
+            runs.insert(key, Some(given));
+        });
+    }
+
+    /// Nobody will give the run anything; what it has it keeps.
+    pub(crate) fn withhold(&self, key: RunKey) {
+        self.runs.send_modify(|runs| {
+            runs.entry(key).or_default();
+        });
+    }
+
+    /// The run needs nothing of it any more.
+    pub(crate) fn forget(&self, key: RunKey) {
+        self.runs
+            .send_if_modified(|runs| runs.remove(&key).is_some());
+    }
+
+    /// What the run was given, once it was; `None` if it will not be.
+    pub(crate) async fn when_given(&self, key: RunKey) -> Option<Given> {
+        let mut runs = self.runs.subscribe();
+        let given = runs.wait_for(|runs| runs.contains_key(&key)).await;
+        // The sender is our own.
+        given
+            .ok()
+            .and_then(|runs| runs.get(&key).cloned().flatten())
+    }
+
+    /// `run` with its secret variables.
+    pub(crate) fn complete(&self, run: &RunSpec) -> RunSpec {
+        let runs = self.runs.borrow();
+        let given = runs.get(&run.key()).and_then(Option::as_ref);
+        let env = given.map_or_else(|| run.env.clone(), |given| given.over(&run.env));
+        RunSpec { env, ..run.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::samples::spec;
+
+    fn var(key: &str, value: &str) -> SecretVar {
+        SecretVar {
+            key: key.into(),
+            value: Secret::new(value),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_waits_for_what_it_was_given_and_nothing_prints_it() {
+        let (secrets, run) = (GivenSecrets::default(), spec());
+        let given = Given {
+            env: vec![var("TOKEN", "hush")],
+            credentials: None,
+        };
+        let (found, ()) = tokio::join!(secrets.when_given(run.key()), async {
+            tokio::task::yield_now().await;
+            secrets.give(run.key(), given.clone());
+        });
+        assert_eq!(found, Some(given));
+        secrets.withhold(run.key());
+        assert!(
+            secrets.when_given(run.key()).await.is_some(),
+            "it was given"
+        );
+        assert!(!format!("{secrets:?}").contains("hush"));
+        secrets.forget(run.key());
+        secrets.withhold(run.key());
+        assert_eq!(secrets.when_given(run.key()).await, None);
+    }
+
+    #[test]
+    fn a_secret_takes_the_place_of_a_plain_variable() {
+        let secrets = GivenSecrets::default();
+        let plain = |key: &str| EnvVar {
+            key: key.into(),
+            value: "plain".into(),
+        };
+        let run = RunSpec {
+            env: vec![plain("A"), plain("TOKEN")],
+            ..spec()
+        };
+        assert_eq!(secrets.complete(&run), run);
+        let given = Given {
+            env: vec![var("TOKEN", "hush"), var("OTHER", "x")],
+            credentials: None,
+        };
+        secrets.give(run.key(), given);
+        let env = secrets.complete(&run).env;
+        let words: Vec<_> = env.iter().map(|v| (&v.key[..], &v.value[..])).collect();
+        assert_eq!(words, [("A", "plain"), ("TOKEN", "hush"), ("OTHER", "x")]);
+    }
+}
