@@ -4,6 +4,10 @@
 //! hints all read this table, so none of them can lag behind. A test holds it against the structure
 //! in [`super::model`].
 
+mod outside;
+
+use self::outside::{LINK, REGISTRY};
+
 /// One setting.
 pub(super) struct Field {
     pub(super) key: &'static str,
@@ -142,6 +146,11 @@ pub(super) const SETTINGS: &[Field] = &[
         "Access to registries, by host (and port): `[registries.\"registry.example.com\"]`.",
     ),
     field(
+        "link",
+        Kind::Section(LINK),
+        "The scheduler that gives this host runs. Without `server` the host works alone.",
+    ),
+    field(
         "network",
         Kind::Section(NETWORK),
         "What runs may ask of the network.",
@@ -223,28 +232,6 @@ const IMAGES: &[Field] = &[
         },
         "Digests (`sha256:…`) and repositories (`registry.example.com/team/app`) that may run. Empty allows all.",
     ),
-];
-
-const REGISTRY: &[Field] = &[
-    field(
-        "username",
-        Kind::Text { chars_max: 256 },
-        "User name; without one the registry is asked anonymously.",
-    ),
-    field(
-        "password_file",
-        Kind::Path,
-        "File holding the password; one newline at its end is ignored. Read at each pull.",
-    ),
-    field(
-        "password_command",
-        Kind::List {
-            of: &TEXT,
-            items_max: COMMAND_PARTS_MAX,
-        },
-        "Program and arguments that print the password (`vault`, `sops`…). Run at each pull, for at most 10 s.",
-    ),
-    field("plain_http", Kind::Bool, "Speak http without TLS."),
 ];
 
 const NETWORK: &[Field] = &[field(

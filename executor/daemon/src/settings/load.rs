@@ -306,9 +306,37 @@ fn check_together(
             findings.fail(&format!("instance_types[{at}].slug"), &size.slug, problem);
         }
     }
+    check_link(findings, &settings.link, &origin);
     let place = origin("registries");
     for (host, access) in &settings.registries {
         check_registry(findings, host, access, &place);
+    }
+}
+
+fn check_link(
+    findings: &mut Findings,
+    link: &super::LinkSettings,
+    origin: &dyn Fn(&str) -> Origin,
+) {
+    if let Some(server) = &link.server
+        && let Err(problem) = super::check_server(server)
+    {
+        let path = "link.server";
+        findings.fail(path, server, format!("{problem} ({})", origin(path)));
+    }
+    let mut keys = BTreeSet::new();
+    for (at, label) in link.labels.iter().enumerate() {
+        let problem = match label.split_once('=') {
+            Some((key, _)) if !key.is_empty() && keys.insert(key) => continue,
+            Some((key, _)) if !key.is_empty() => "gives a key a second value",
+            _ => "is not key=value",
+        };
+        let place = origin("link.labels");
+        findings.fail(
+            &format!("link.labels[{at}]"),
+            label,
+            format!("{problem} ({place})"),
+        );
     }
 }
 

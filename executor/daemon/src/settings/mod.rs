@@ -22,6 +22,7 @@ mod fields;
 mod load;
 mod model;
 mod secret;
+mod server;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -32,8 +33,9 @@ pub use load::{
     load,
 };
 pub use model::{
-    ContainerdSettings, ImageSettings, InstanceTypeSettings, LogFormat, LogSettings,
+    ContainerdSettings, ImageSettings, InstanceTypeSettings, LinkSettings, LogFormat, LogSettings,
     NetworkSettings, ReapSettings, RegistrySettings, RetentionSettings, Settings, WarmSettings,
 };
 pub use secret::{PASSWORD_BYTES_MAX, PASSWORD_SECONDS_MAX, Secret, SecretError};
+pub use server::check_server;
 pub use value::Origin;

@@ -34,6 +34,8 @@ pub struct Settings {
     pub images: ImageSettings,
     /// By registry host (`registry.example.com`, `127.0.0.1:5000`).
     pub registries: BTreeMap<String, RegistrySettings>,
+    /// The scheduler this host takes runs from.
+    pub link: LinkSettings,
     /// What runs may ask of the network.
     pub network: NetworkSettings,
     /// Containers made in advance.
@@ -90,6 +92,39 @@ pub struct RegistrySettings {
     pub password_command: Option<Vec<String>>,
     /// Speak http without TLS.
     pub plain_http: bool,
+}
+
+/// The scheduler this host takes runs from, and what it may give.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkSettings {
+    /// Its address; absent: the host works alone.
+    pub server: Option<String>,
+    /// Certificate of the authority that signed the scheduler's; the system's when absent.
+    pub ca_file: Option<PathBuf>,
+    /// Who this host is to the scheduler (0600).
+    pub credentials_file: PathBuf,
+    /// `key=value` each, keys unique.
+    pub labels: Vec<String>,
+    /// Thousandths of a CPU that runs may have in all; the host's when absent.
+    pub cpu: Option<u32>,
+    /// Memory that runs may have in all; the host's when absent.
+    pub memory: Option<Bytes>,
+    /// Processes that runs may have in all; the kernel's limit less some when absent.
+    pub pids: Option<u64>,
+    /// Disk that runs may have in all; the state directory's file system when absent.
+    pub disk: Option<Bytes>,
+}
+
+impl LinkSettings {
+    /// The labels, taken apart.
+    #[must_use]
+    pub fn label_pairs(&self) -> BTreeMap<String, String> {
+        let pairs = self.labels.iter().filter_map(|label| label.split_once('='));
+        pairs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
 }
 
 /// What runs may ask of the network.
@@ -195,6 +230,16 @@ impl Default for Settings {
                 allow: Vec::new(),
             },
             registries: BTreeMap::new(),
+            link: LinkSettings {
+                server: None,
+                ca_file: None,
+                credentials_file: "/etc/davit/host.json".into(),
+                labels: Vec::new(),
+                cpu: None,
+                memory: None,
+                pids: None,
+                disk: None,
+            },
             network: NetworkSettings::default(),
             warm: WarmSettings {
                 slots_per_profile: 4,
