@@ -16,6 +16,7 @@ mod api;
 pub mod containerd;
 mod credentials;
 pub mod images;
+pub mod link;
 mod metrics;
 pub mod oci;
 pub mod runs;

@@ -33,6 +33,7 @@ use tonic::transport::Server;
 use crate::api::{HostService, ImagesService, RunsService, Shutdown};
 use crate::containerd::{Containerd, ContainerdError};
 use crate::images::ImageError;
+use crate::link::{self, Link};
 use crate::metrics::Exposition;
 use crate::runs::{LogWatch, RunError, Runs};
 use crate::settings::Settings;
@@ -207,7 +208,9 @@ async fn serve_once(settings: Settings) -> Result<Ended, ServeError> {
     let retention = tokio::spawn(retain(runs.clone()));
     let keeper = tokio::spawn(warm::keep(Arc::clone(&host)));
     let sweeper = tokio::spawn(runs.clone().sweep_slots());
-    let serving = router(runs.clone(), checked.report, Shutdown(shutdown.clone())).await?;
+    let link = Link::start(&runs);
+    let report = checked.report;
+    let serving = router(&runs, report, link.status(), Shutdown(shutdown.clone())).await?;
     let mut told = shutdown;
     let served =
         serving.serve_with_incoming_shutdown(UnixListenerStream::new(bound.listener), async move {
@@ -226,6 +229,8 @@ async fn serve_once(settings: Settings) -> Result<Ended, ServeError> {
     }
     retention.abort();
     sweeper.abort();
+    // The scheduler sees a connection that breaks, and waits for the next executor.
+    drop(link);
     // Without it no launch is under way; what waits for it is not waited for.
     if host.containerd.is_known() {
         runs.settle(Duration::from_millis(SETTLE_MS_MAX)).await;
@@ -256,8 +261,9 @@ async fn answers(containerd: &Containerd) -> Result<(), ServeError> {
 type Routes = tonic::transport::server::Router;
 
 async fn router(
-    runs: Runs,
+    runs: &Runs,
     report: crate::api::HostReport,
+    link: Option<link::Status>,
     shutdown: Shutdown,
 ) -> Result<Routes, ServeError> {
     let images = ImagesService {
@@ -265,8 +271,9 @@ async fn router(
         settings: runs.host().settings.clone(),
         shutdown: shutdown.clone(),
     };
-    let host = HostService::new(report, Exposition::new(&runs));
+    let host = HostService::new(report, link, Exposition::new(runs));
     let host = local::host_server::HostServer::new(host);
+    let runs = runs.clone();
     let runs = local::runs_server::RunsServer::new(RunsService { runs, shutdown });
     let images = local::images_server::ImagesServer::new(images);
     let (health, health_service) = tonic_health::server::health_reporter();

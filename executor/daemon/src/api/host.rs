@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use davit_rpc::local;
 use davit_types::InstanceType;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
+use crate::link::Status;
 use crate::metrics::Exposition;
 use crate::runtimes::FoundRuntime;
 
@@ -26,11 +27,12 @@ pub(crate) struct HostReport {
 #[derive(Clone, Debug)]
 pub(crate) struct HostService {
     info: local::HostInfo,
+    link: Option<Status>,
     metrics: Arc<Exposition>,
 }
 
 impl HostService {
-    pub(crate) fn new(report: HostReport, metrics: Exposition) -> Self {
+    pub(crate) fn new(report: HostReport, link: Option<Status>, metrics: Exposition) -> Self {
         let runtimes = report.runtimes.into_iter().map(|found| local::Runtime {
             name: found.runtime.binary().to_owned(),
             path: found.path.display().to_string(),
@@ -48,6 +50,7 @@ impl HostService {
                 price_second_micros: size.price_second_micros,
             });
         Self {
+            link,
             metrics: Arc::new(metrics),
             info: local::HostInfo {
                 davit_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -59,6 +62,7 @@ impl HostService {
                 instance_types: instance_types.collect(),
                 warnings: report.warnings,
                 cgroup_parent: report.cgroup_parent,
+                link: None,
             },
         }
     }
@@ -69,14 +73,17 @@ impl local::host_server::Host for HostService {
     async fn info(
         &self,
         _request: Request<local::Empty>,
-    ) -> Result<Response<local::HostInfo>, Status> {
-        Ok(Response::new(self.info.clone()))
+    ) -> Result<Response<local::HostInfo>, tonic::Status> {
+        Ok(Response::new(local::HostInfo {
+            link: self.link.as_ref().map(Status::told),
+            ..self.info.clone()
+        }))
     }
 
     async fn metrics(
         &self,
         _request: Request<local::Empty>,
-    ) -> Result<Response<local::HostMetrics>, Status> {
+    ) -> Result<Response<local::HostMetrics>, tonic::Status> {
         Ok(Response::new(local::HostMetrics {
             openmetrics_text: self.metrics.text(),
         }))
