@@ -205,12 +205,30 @@ pub(crate) enum ImageCommand {
 pub(crate) enum ExecutorCommand {
     /// Serve in the foreground until SIGTERM; runs outlive it
     Serve(SettingsArgs),
+    /// Register this host at a scheduler, once; repeated it changes nothing
+    Register(RegisterArgs),
     /// Print the settings in force and where each comes from
     Config(SettingsArgs),
     /// Print the JSON Schema of the settings file
     Schema,
     /// Print the settings reference (Markdown)
     Reference,
+}
+
+/// How this host becomes a scheduler's.
+#[derive(Debug, Args)]
+pub(crate) struct RegisterArgs {
+    /// The scheduler's address, e.g. https://davit.example.com
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    /// File that holds the one-time join token; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) join_token_file: PathBuf,
+    /// Name for people [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
 }
 
 /// Where settings come from, beside the environment.

@@ -5,6 +5,7 @@ mod executor;
 mod follow;
 mod images;
 mod manual;
+mod register;
 mod run;
 mod show;
 
@@ -59,6 +60,7 @@ fn executor_command(
 ) -> Result<u8, CliError> {
     match command {
         ExecutorCommand::Serve(settings) => executor::serve(&settings, socket),
+        ExecutorCommand::Register(args) => register::register(&args, socket, format),
         ExecutorCommand::Config(settings) => executor::config(&settings, socket, format),
         ExecutorCommand::Schema => executor::schema(),
         ExecutorCommand::Reference => executor::reference(),

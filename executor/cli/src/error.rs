@@ -48,6 +48,9 @@ pub(crate) enum CliError {
     /// The executor does not serve.
     #[error(transparent)]
     Serve(#[from] davit_executor::ServeError),
+    /// The host cannot be registered.
+    #[error("this host is not registered")]
+    Register(#[from] davit_executor::link::LinkError),
     /// The executor went away and did not come back.
     #[error("the executor went away for {seconds} s; the run goes on: davit attach {run}")]
     Lost {

@@ -44,7 +44,7 @@ pub(super) fn reference() -> Result<u8, CliError> {
     Ok(0)
 }
 
-fn load(args: &SettingsArgs, socket: Option<PathBuf>) -> Result<Loaded, CliError> {
+pub(super) fn load(args: &SettingsArgs, socket: Option<PathBuf>) -> Result<Loaded, CliError> {
     let mut flags = Vec::new();
     let mut flag = |flag: &str, key: &str, value: String| {
         flags.push(FlagValue {

@@ -17,6 +17,19 @@ pub(crate) struct HostJson<'a> {
     runtimes: Vec<RuntimeJson<'a>>,
     instance_types: Vec<InstanceTypeJson<'a>>,
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<LinkJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct LinkJson<'a> {
+    server: &'a str,
+    state: &'a str,
+    since: String,
+    host_id: &'a str,
+    region: &'a str,
+    epoch: Option<u64>,
+    problem: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,6 +78,15 @@ impl<'a> From<&'a HostInfo> for HostJson<'a> {
                 })
                 .collect(),
             warnings: &info.warnings,
+            link: info.link.as_ref().map(|link| LinkJson {
+                server: &link.server,
+                state: &link.state,
+                since: rfc3339(link.since_unix_ns),
+                host_id: &link.host_id,
+                region: &link.region,
+                epoch: link.epoch,
+                problem: link.problem.as_deref(),
+            }),
         }
     }
 }

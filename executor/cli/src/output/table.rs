@@ -4,13 +4,13 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use comfy_table::{Table, presets};
-use davit_rpc::local::{HostInfo, Image, Run, Usage};
+use davit_rpc::local::{HostInfo, Image, LinkState, Run, Usage};
 use davit_types::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::run::RunJson;
+use super::run::{RunJson, rfc3339};
 use super::{Paint, harmless};
 use crate::error::CliError;
 
@@ -158,12 +158,26 @@ pub(crate) fn host(info: &HostInfo) -> String {
             size.pids_max
         ));
     }
+    if let Some(link) = &info.link {
+        lines.push(format!("scheduler    {}", scheduler(link)));
+    }
     lines.extend(
         info.warnings
             .iter()
             .map(|warning| format!("warning      {warning}")),
     );
     lines.join("\n")
+}
+
+/// The link in one line.
+fn scheduler(link: &LinkState) -> String {
+    let since = rfc3339(link.since_unix_ns);
+    let how = match (link.state.as_str(), &link.problem) {
+        ("connected", _) => format!("connected since {since}"),
+        (state, Some(problem)) => format!("{state} since {since}: {problem}"),
+        (state, None) => state.to_owned(),
+    };
+    format!("{} {how}", link.server)
 }
 
 /// `davit inspect`: every field that has a value, nested ones indented.
