@@ -14,6 +14,9 @@ pub const HOST_NETWORK: &str = "host-network";
 /// A file beside the executor's: it makes no slots.
 pub const NO_SLOTS: &str = "no-slots";
 
+/// A file beside the executor's that names the scheduler it is linked to.
+pub const SCHEDULER: &str = "scheduler";
+
 /// This very binary, as an executor.
 pub fn command(dir: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -54,6 +57,9 @@ pub fn settings(dir: &Path) -> Settings {
     if dir.join(NO_SLOTS).exists() {
         settings.warm.slots_max = 0;
     }
+    settings.link.server = std::fs::read_to_string(dir.join(SCHEDULER)).ok();
+    settings.link.credentials_file = dir.join("host.json");
+    settings.link.labels = vec!["rack=7".into()];
     settings.network.allow_host = dir.join(HOST_NETWORK).exists();
     // What else the machine has in hand, a build say, is no part of a test.
     settings.warm.memory_stall_ms = 0;

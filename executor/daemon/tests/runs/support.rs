@@ -1,10 +1,12 @@
 //! An executor process of the test's own, a client on its socket, and a look at what is left.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use davit_executor::containerd::Containerd;
+use davit_executor::link::{Registration, register};
 use davit_executor::settings::Settings;
 use davit_rpc::local::{
     self, FollowEvent, FollowRequest, LogRecord, Run, RunRef, SubmitRequest, follow_event::Event,
@@ -16,6 +18,7 @@ use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use super::scheduler;
 use super::serving::{self, HOST_NETWORK, NO_SLOTS, PLAIN_SHIMS, settings};
 
 pub const BUSYBOX: &str = "127.0.0.1:5000/davit/busybox:1";
@@ -50,7 +53,32 @@ impl Executor {
         Self::start_with(&[NO_SLOTS]).await
     }
 
+    /// One that is registered at `server` and takes runs from it.
+    pub async fn start_linked(server: &str) -> Self {
+        let dir = Self::make_dir();
+        std::fs::write(dir.join(serving::SCHEDULER), server).unwrap();
+        let registration = Registration {
+            server: server.to_owned(),
+            join_token: scheduler::JOIN_TOKEN.into(),
+            name: "host".into(),
+            labels: BTreeMap::new(),
+        };
+        let link = settings(&dir).link;
+        let first = register(registration.clone(), &link).await.unwrap();
+        let again = register(registration, &link).await.unwrap();
+        assert_eq!((again.host_id, again.was_registered), (first.host_id, true));
+        Self::start_in(dir).await
+    }
+
     async fn start_with(files: &[&str]) -> Self {
+        let dir = Self::make_dir();
+        for file in files {
+            std::fs::write(dir.join(file), "").unwrap();
+        }
+        Self::start_in(dir).await
+    }
+
+    fn make_dir() -> PathBuf {
         assert!(
             std::env::var_os("DAVIT_TEST_REAL_HOST").is_some(),
             "it uses this host's containerd: run it inside scripts/native, with scripts/lib/host-tests"
@@ -59,9 +87,10 @@ impl Executor {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let dir = PathBuf::from(format!("/var/lib/dt-{}", &id[..12]));
         std::fs::create_dir_all(&dir).unwrap();
-        for file in files {
-            std::fs::write(dir.join(file), "").unwrap();
-        }
+        dir
+    }
+
+    async fn start_in(dir: PathBuf) -> Self {
         let process = Self::spawn(&dir);
         let client = connect(&settings(&dir).socket).await;
         Self {
