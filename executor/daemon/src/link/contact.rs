@@ -11,6 +11,7 @@
 //! as keepalive does, so that much is counted as silence already. After a restart of the executor the time goes on from
 //! what the one before it wrote down, or from the run's acceptance: a session there was then.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,9 +19,10 @@ use std::time::Duration;
 use davit_rundir::Stamp;
 use davit_types::RunKey;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use super::dial::KEEPALIVE_WINDOW_MS;
-use crate::runs::{Run, Runs, offload, sentence};
+use crate::runs::{Runs, offload, sentence};
 
 /// How often silence is looked at, and presence written down, milliseconds.
 const LOOK_PERIOD_MS: u64 = 500;
@@ -102,19 +104,22 @@ pub(super) async fn keep(runs: Runs, contact: Contact) {
     let (at, boot) = (path.clone(), boot_id.clone());
     let before_ns = offload(move || read(&at, &boot)).await;
     contact.change(|last| last.boot_ns = last.boot_ns.max(before_ns));
+    let mut fences: HashMap<RunKey, JoinHandle<()>> = HashMap::new();
     let mut period = tokio::time::interval(Duration::from_millis(LOOK_PERIOD_MS));
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         period.tick().await;
-        let bound = bound(&runs).await;
+        fences.retain(|_, fence| !fence.is_finished());
+        let bound = bound(&runs);
         if bound.is_empty() {
             continue;
         }
         let now_ns = Stamp::now().boot_ns;
         let boot_ns = contact.last(now_ns);
         for (key, stop_after_ms, accepted_ns) in bound {
-            if let Some(silent_ms) = overdue_ms(stop_after_ms, accepted_ns, boot_ns, now_ns) {
-                tokio::spawn(fence(runs.clone(), key, silent_ms));
+            let overdue_ms = overdue_ms(stop_after_ms, accepted_ns, boot_ns, now_ns);
+            if let Some(silent_ms) = overdue_ms.filter(|_| !fences.contains_key(&key)) {
+                fences.insert(key, tokio::spawn(fence(runs.clone(), key, silent_ms)));
             }
         }
         let (at, boot_id) = (path.clone(), boot_id.clone());
@@ -123,19 +128,14 @@ pub(super) async fn keep(runs: Runs, contact: Contact) {
 }
 
 /// The live runs that end without a scheduler: so much later, accepted then.
-async fn bound(runs: &Runs) -> Vec<(RunKey, u64, u64)> {
-    let mut found = Vec::new();
-    for key in runs.unsettled() {
-        if let Ok(Some(Run::Live(handle))) = runs.attempt(key).await {
-            let view = handle.view();
-            let scheduled = view.spec.scheduled.as_ref();
-            let stop_after_ms = scheduled.and_then(|its| its.stop_after_ms);
-            if let Some(stop_after_ms) = stop_after_ms.filter(|_| !view.is_over()) {
-                found.push((key, stop_after_ms, view.spec.accepted.boot_ns));
-            }
-        }
-    }
-    found
+fn bound(runs: &Runs) -> Vec<(RunKey, u64, u64)> {
+    let live = runs.unsettled_live().into_iter();
+    live.filter_map(|(key, handle)| {
+        let view = handle.view();
+        let stop_after_ms = view.spec.scheduled.as_ref()?.stop_after_ms?;
+        (!view.is_over()).then_some((key, stop_after_ms, view.spec.accepted.boot_ns))
+    })
+    .collect()
 }
 
 async fn fence(runs: Runs, key: RunKey, silent_ms: u64) {

@@ -84,7 +84,7 @@ impl Shipper {
     /// Returns when there may be something to take. May be dropped at any time.
     pub(super) async fn turn(&mut self) {
         let reads = self.open && !self.is_full();
-        let due = self.due_at();
+        let due = self.due_at(Instant::now());
         let waits = async {
             match due {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -116,11 +116,10 @@ impl Shipper {
     }
 
     /// When the batch is to go.
-    fn due_at(&self) -> Option<Instant> {
+    fn due_at(&self, now: Instant) -> Option<Instant> {
         if self.batch.is_empty() || self.unacked.len() >= BATCHES_UNACKED_MAX {
             return None;
         }
-        let now = Instant::now();
         if self.complete || self.is_full() || self.batch.len() >= self.pace.lines {
             return Some(now);
         }
@@ -133,7 +132,7 @@ impl Shipper {
     /// The batch, if it is due.
     pub(super) fn take_due(&mut self) -> Option<Vec<LogRecord>> {
         let now = Instant::now();
-        if self.due_at()? > now {
+        if self.due_at(now)? > now {
             return None;
         }
         self.sent_at = Some(now);

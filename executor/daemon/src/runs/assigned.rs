@@ -16,7 +16,7 @@ use davit_types::{EnvVar, InstanceType, RunKey, RunRequest, RunSpec, Tenant};
 
 use super::offload::offload;
 use super::registry::Entry;
-use super::{Given, Run, RunError, Runs};
+use super::{Given, Run, RunError, RunHandle, Runs};
 
 /// A run as a scheduler gives it.
 #[derive(Clone, Debug)]
@@ -133,6 +133,15 @@ impl Runs {
     /// The scheduler's runs whose end it may not have stored.
     pub(crate) fn unsettled(&self) -> Vec<RunKey> {
         self.registry.unsettled()
+    }
+
+    /// Those of them that have an owner.
+    pub(crate) fn unsettled_live(&self) -> Vec<(RunKey, RunHandle)> {
+        let live = |key| match self.registry.attempt(key) {
+            Some(Entry::Live { handle, .. }) => Some((key, handle)),
+            _ => None,
+        };
+        self.unsettled().into_iter().filter_map(live).collect()
     }
 
     /// The end of a scheduler's run is stored there: durable on return.

@@ -71,11 +71,9 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     let warm = Pool::new(&settings.warm);
     let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
     images.yield_by(warm.clone());
-    let facts = HostFacts::read(&settings.state_dir);
-    let facts = facts.map_err(ServeError::path(
-        "write the hosts file in",
-        &settings.state_dir,
-    ))?;
+    let wrote = "write the hosts file in";
+    let facts = HostFacts::read(&settings.state_dir)
+        .map_err(ServeError::path(wrote, &settings.state_dir))?;
     tell(&warnings);
 
     let report = HostReport {

@@ -38,7 +38,7 @@ mod tests {
     fn credentials_go_over_tls_or_stay_on_this_host() {
         for fit in [
             "https://davit.example.com",
-            "https://10.0.0.1:8443/",
+            "https://davit.example.com:8443/",
             "http://127.0.0.1:7070",
             "http://[::1]:7070",
             "http://localhost",

@@ -49,6 +49,10 @@ pub struct State {
     /// What no host may say.
     pub violations: Vec<String>,
     tokens: u32,
+    /// Of the session that is listened to; others are over.
+    epoch: u64,
+    /// Whether it has missed something in this session.
+    missed: bool,
     session: Option<mpsc::Sender<Result<SchedulerMessage, Status>>>,
 }
 
@@ -113,14 +117,10 @@ impl Scheduler {
     pub fn cut(&self, mood: Mood) {
         let mut state = self.state();
         state.mood = mood;
+        state.epoch += 1;
         if let Some(session) = state.session.take() {
             drop(session.try_send(Err(Status::unavailable("cut"))));
         }
-    }
-
-    pub fn is_connected(&self) -> bool {
-        let state = self.state();
-        state.session.as_ref().is_some_and(|s| !s.is_closed())
     }
 
     /// Waits until `true_of` what is stored of an attempt.
@@ -148,10 +148,14 @@ impl Scheduler {
         }
     }
 
-    async fn talk(self, mut incoming: Streaming<HostMessage>) {
+    async fn talk(self, epoch: u64, mut incoming: Streaming<HostMessage>) {
         while let Ok(Some(message)) = incoming.message().await {
             let mut state = self.state();
+            if state.epoch != epoch {
+                return;
+            }
             if state.mood == Mood::Deaf {
+                state.missed = true;
                 continue;
             }
             let mute = state.mood == Mood::Mute;
@@ -201,6 +205,7 @@ impl State {
                 };
                 (Some(Ours::ReportAck(ack)), None)
             }
+            Err(_) if self.missed => (Some(refused(key, stored)), None),
             Err(problem) => (None, Some(problem)),
         }
     }
@@ -218,6 +223,7 @@ impl State {
                 };
                 (Some(Ours::LogAck(ack)), None)
             }
+            Err(_) if self.missed => (Some(refused(key, stored)), None),
             Err(problem) => (None, Some(problem)),
         }
     }
@@ -240,6 +246,18 @@ impl State {
         }
         places
     }
+}
+
+/// Something before it is missing: the host is to go on from here.
+fn refused(key: link::AttemptKey, stored: &Stored) -> Ours {
+    Ours::ReportAck(link::ReportAck {
+        key: Some(key),
+        step: stored.step,
+        refused: Some(link::Refused {
+            reason: "something is missing".into(),
+            place: Some(stored.place()),
+        }),
+    })
 }
 
 #[tonic::async_trait]
@@ -294,8 +312,11 @@ impl Link for Scheduler {
         };
         let (session, outgoing) = mpsc::channel(1_024);
         let mut state = self.state();
+        state.epoch += 1;
+        state.missed = false;
+        let epoch = state.epoch;
         let welcome = link::Welcome {
-            epoch: state.hellos.len() as u64 + 1,
+            epoch,
             heartbeat_ms: 200,
             meter_ms: 400,
             log_period_ms: 50,
@@ -309,7 +330,7 @@ impl Link for Scheduler {
         session.try_send(Ok(message)).unwrap();
         state.session = Some(session);
         drop(state);
-        tokio::spawn(self.clone().talk(incoming));
+        tokio::spawn(self.clone().talk(epoch, incoming));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 }

@@ -198,3 +198,27 @@ fn a_file_that_is_too_large_is_not_read() {
     let error = from_file(&"#".repeat(1 << 20 | 1)).unwrap_err();
     assert!(matches!(error, SettingsError::TooLarge { .. }), "{error}");
 }
+
+#[test]
+fn a_link_that_would_send_credentials_in_clear_is_refused() {
+    for (text, key, part) in [
+        (
+            "server = 'http://davit.example.com'",
+            "link.server",
+            "clear",
+        ),
+        ("server = 'davit.example.com'", "link.server", "no address"),
+        ("labels = ['rack']", "link.labels[0]", "key=value"),
+        ("labels = ['a=1', 'a=2']", "link.labels[1]", "second value"),
+    ] {
+        let found = problems(from_file(&format!("[link]\n{text}")));
+        assert_eq!((found.len(), &found[0].0[..]), (1, key), "{found:?}");
+        assert!(found[0].2.contains(part), "{found:?}");
+    }
+    let loaded = from_file(
+        "[link]\nserver = 'https://davit.example.com'\nlabels = ['rack=7', 'x=a=b']\ncpu = 2.5\nmemory = '1GiB'",
+    );
+    let link = loaded.unwrap().settings.link;
+    assert_eq!(link.label_pairs()["x"], "a=b");
+    assert_eq!(link.cpu, Some(2_500));
+}

@@ -1,0 +1,184 @@
+//! Connections that break, executors that are replaced, and a scheduler that stays away.
+
+use std::time::{Duration, Instant};
+
+use davit_rpc::link;
+use davit_rpc::link::report::Event;
+use davit_rpc::local::RunRef;
+use tonic::Code;
+
+use super::{assignment, key, linked, over, run_dir, settled};
+use crate::scheduler::Mood;
+use crate::support::refusal;
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn connections_that_break_lose_and_repeat_nothing() {
+    let (scheduler, executor) = linked().await;
+    let keys = [key(1), key(1), key(1)];
+    for key in &keys {
+        let count = "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; sleep 0.02; done";
+        scheduler.assign(assignment(key, count));
+    }
+    scheduler
+        .until(&keys[0], |stored| stored.lines.len() > 20)
+        .await;
+    for round in 0..4 {
+        // What it says now is stored, but it does not hear so; or is lost.
+        scheduler.state().mood = if round % 2 == 0 {
+            Mood::Mute
+        } else {
+            Mood::Deaf
+        };
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        if round == 3 {
+            // It missed something, and says so in the same session.
+            scheduler.state().mood = Mood::Well;
+            continue;
+        }
+        let hellos = scheduler.state().hellos.len();
+        scheduler.cut(Mood::Well);
+        scheduler
+            .wait(|state| (state.hellos.len() > hellos).then_some(()))
+            .await;
+    }
+    let expected: String = (1..=400).map(|n| format!("{n}\n")).collect();
+    for key in &keys {
+        let stored = scheduler.until(key, over).await;
+        assert_eq!(stored.stdout(), expected);
+        assert_eq!(stored.ended.unwrap().exit_code, Some(0));
+        settled(&executor, key).await;
+    }
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn an_executor_replaced_in_the_middle_goes_on_where_the_scheduler_is() {
+    let (scheduler, mut executor) = linked().await;
+    let key = key(1);
+    let count = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo $i; sleep 0.03; done";
+    scheduler.assign(assignment(&key, count));
+    scheduler
+        .until(&key, |stored| stored.lines.len() > 20)
+        .await;
+    executor.kill_and_restart().await;
+    scheduler
+        .until(&key, |stored| stored.lines.len() > 100)
+        .await;
+    executor.terminate();
+    executor.restart().await;
+    let stored = scheduler.until(&key, over).await;
+    let expected: String = (1..=200).map(|n| format!("{n}\n")).collect();
+    assert_eq!(stored.stdout(), expected);
+    let starts = stored
+        .events
+        .iter()
+        .filter(|e| matches!(e, Event::Started(_)));
+    assert_eq!(starts.count(), 1);
+    settled(&executor, &key).await;
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn a_run_that_ends_while_nobody_serves_is_told_later() {
+    let (scheduler, mut executor) = linked().await;
+    let key = key(1);
+    scheduler.assign(assignment(&key, "echo up; sleep 1; echo down; exit 4"));
+    scheduler
+        .until(&key, |stored| stored.lines.len() == 1)
+        .await;
+    executor.kill();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    executor.restart().await;
+    let stored = scheduler.until(&key, over).await;
+    assert_eq!(
+        (stored.stdout(), stored.ended.unwrap().exit_code),
+        ("up\ndown\n".into(), Some(4))
+    );
+    settled(&executor, &key).await;
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn secrets_are_given_again_to_an_executor_that_did_not_hear_them() {
+    let (scheduler, mut executor) = linked().await;
+    for round in 0..4 {
+        let key = key(1);
+        let mut assign = assignment(&key, "echo \"$TOKEN\"");
+        assign.secret_env = vec![link::EnvVar {
+            key: "TOKEN".into(),
+            value: format!("hush-{round}"),
+        }];
+        scheduler.assign(assign);
+        scheduler.until(&key, |stored| stored.step >= 1).await;
+        executor.kill_and_restart().await;
+        let stored = scheduler.until(&key, over).await;
+        assert_eq!(stored.stdout(), format!("hush-{round}\n"), "{stored:#?}");
+        settled(&executor, &key).await;
+    }
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn a_run_that_may_be_given_away_ends_with_its_hosts_connection() {
+    let (scheduler, mut executor) = linked().await;
+    let (bound, free) = (key(1), key(1));
+    let mut assign = assignment(&bound, "echo up; sleep 600");
+    assign.on_lost = Some(link::OnLost {
+        policy: "requeue".into(),
+        stop_after_ms: 14_000,
+    });
+    scheduler.assign(assign);
+    scheduler.assign(assignment(&free, "sleep 600"));
+    for key in [&bound, &free] {
+        scheduler
+            .until(key, |stored| stored.state == "running")
+            .await;
+    }
+    scheduler.cut(Mood::Away);
+    // The time goes on over a restart.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    executor.kill_and_restart().await;
+    let mark = run_dir(&executor, &bound).join("end.json");
+    let begin = Instant::now();
+    while !mark.exists() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{}",
+            executor.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(run_dir(&executor, &bound).join("fenced.json").exists());
+    assert!(!run_dir(&executor, &free).join("fenced.json").exists());
+    let reference = RunRef {
+        run: bound.run_id.clone(),
+    };
+    let refused = refusal(executor.client.remove(reference).await);
+    assert_eq!(refused.0, Code::FailedPrecondition, "{refused:?}");
+    scheduler.state().mood = Mood::Well;
+    let ended = scheduler.until(&bound, over).await.ended.unwrap();
+    assert_eq!(
+        (&ended.end_reason[..], ended.exit_code),
+        ("executor_lost", None)
+    );
+    assert!(ended.message.contains("no scheduler"), "{ended:?}");
+    settled(&executor, &bound).await;
+    let stop = link::Want {
+        key: Some(free.clone()),
+        revision: 1,
+        stop: Some(link::Stop {
+            signal: 9,
+            grace_ms: 0,
+        }),
+        ..link::Want::default()
+    };
+    scheduler.want(stop);
+    scheduler.until(&free, over).await;
+    settled(&executor, &free).await;
+    executor.finish().await;
+}
