@@ -200,7 +200,7 @@ impl Keeper {
         }
     }
 
-    fn over(&mut self, key: RunKey, hosts_fault: bool) {
+    pub(super) fn over(&mut self, key: RunKey, hosts_fault: bool) {
         if hosts_fault {
             match self.engine.start_failed(key, self.now_ms()) {
                 Ok(failure) => {

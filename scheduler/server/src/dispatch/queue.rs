@@ -15,9 +15,9 @@ use crate::clock::unix_ms;
 use crate::link::want;
 use crate::service::planned::PlannedRun;
 use crate::store::limits::{BATCH_ITEMS_MAX, PAGE_ROWS_MAX};
-use crate::store::{Claim, ClaimedRun, Order, Stop, StoreError, Want};
+use crate::store::{AttemptRow, Claim, ClaimedRun, Order, Stop, StoreError, Want};
 use davit_rpc::link::scheduler_message::Message;
-use davit_types::{Attempt, RunKey};
+use davit_types::{Attempt, EndReason, RunKey};
 
 /// How long a tenant is not claimed for after its runs were given back: others are to have a chance.
 const HELD_OFF_MS: u64 = 1_000;
@@ -85,6 +85,7 @@ impl Keeper {
                 Vec::new()
             } else {
                 let attempts = self.store.attempts(row.run).await?;
+                self.end_earlier(row.run, attempts.last());
                 excluded(&attempts, &self.names, unix_ms())
             };
             let waiting = Waiting {
@@ -101,6 +102,17 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// A claimed run's earlier attempt is over; the news of that may still be on their way here.
+    fn end_earlier(&mut self, run: RunId, last: Option<&AttemptRow>) {
+        let Some(known) = self.engine.attempt_of(run) else {
+            return;
+        };
+        let hosts_fault = last.is_some_and(|last| {
+            last.attempt == known.attempt.number() && last.end_reason == EndReason::StartFailed
+        });
+        self.over(known, hosts_fault);
     }
 
     /// Tells the engine of a run that waits.

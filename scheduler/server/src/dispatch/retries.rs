@@ -11,7 +11,7 @@ use davit_types::EndReason;
 use crate::service::planned::{ATTEMPTS_MAX, BACKOFF_MS_MAX, LostPolicy, PlannedRun};
 use crate::store::{AttemptEnd, AttemptUpdate, Event, Retry};
 
-/// The retry of an attempt that ended so at `at_ms`, if there is to be one.
+/// The retry of an attempt that ended so, if there is to be one; its pause begins at `at_ms`.
 pub(crate) fn retry(
     plan: &PlannedRun,
     attempt: u32,
@@ -52,12 +52,18 @@ pub(crate) fn retry(
     })
 }
 
-/// A host's message as it is stored: an end with its retry. A run that hosts decline again and again ends.
-pub(crate) fn decided(mut update: AttemptUpdate, plan: Option<&PlannedRun>) -> AttemptUpdate {
+/// A host's message as it is stored: an end with its retry. A run that hosts decline again and again ends. Nothing happened
+/// later than now: a host whose clock is ahead would put off its runs' next attempts.
+pub(crate) fn decided(
+    mut update: AttemptUpdate,
+    plan: Option<&PlannedRun>,
+    now_ms: u64,
+) -> AttemptUpdate {
+    update.at_ms = update.at_ms.min(now_ms);
     let attempt = update.key.attempt.number();
     match &mut update.event {
         Event::Ended(end) => {
-            let decide = |plan| retry(plan, attempt, end.reason, end.exit_code, update.at_ms);
+            let decide = |plan| retry(plan, attempt, end.reason, end.exit_code, now_ms);
             end.retry = plan.and_then(decide);
         }
         Event::Declined { message } if attempt >= ATTEMPTS_MAX => {
@@ -90,7 +96,10 @@ mod tests {
     use super::*;
     use crate::dispatch::rows::plan;
     use crate::service::planned::RetryPolicy;
+    use crate::store::Sender;
+    use davit_types::{Attempt, RunId, RunKey};
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     fn policy(attempts_max: u32) -> RetryPolicy {
         RetryPolicy {
@@ -134,6 +143,56 @@ mod tests {
         plan.on_lost.policy = LostPolicy::Requeue;
         assert!(retry(&plan, 1, EndReason::ExecutorLost, None, 0).is_some());
         assert_eq!(retry(&plan, 1, EndReason::StartFailed, None, 0), None);
+    }
+
+    fn said(attempt: u32, at_ms: u64, event: Event) -> AttemptUpdate {
+        let key = RunKey {
+            run: RunId::generate(),
+            attempt: Attempt::new(attempt).expect("not 0"),
+        };
+        AttemptUpdate {
+            key,
+            from: Sender {
+                host: Uuid::nil(),
+                epoch: 1,
+            },
+            step: 1,
+            event,
+            segments: Vec::new(),
+            at_ms,
+        }
+    }
+
+    #[test]
+    fn a_host_whose_clock_is_ahead_puts_nothing_off() {
+        let mut plan = plan();
+        plan.retry = policy(3);
+        let end = AttemptEnd {
+            reason: EndReason::StartFailed,
+            exit_code: None,
+            message: String::new(),
+            usage: String::new(),
+            wall_ms: 0,
+            log_last_id: 0,
+            retry: None,
+        };
+        let update = decided(said(1, u64::MAX, Event::Ended(end)), Some(&plan), 5_000);
+        let Event::Ended(end) = update.event else {
+            panic!("{update:?}")
+        };
+        assert_eq!(update.at_ms, 5_000);
+        assert_eq!(end.retry.map(|retry| retry.not_before_ms), Some(5_100));
+    }
+
+    #[test]
+    fn a_run_that_everybody_declines_ends() {
+        let declined = || Event::Declined {
+            message: "no".to_owned(),
+        };
+        let early = decided(said(ATTEMPTS_MAX - 1, 1, declined()), None, 2);
+        assert_eq!(early.event, declined());
+        let last = decided(said(ATTEMPTS_MAX, 1, declined()), None, 2);
+        assert!(matches!(last.event, Event::Ended(end) if end.retry.is_none()));
     }
 
     proptest! {

@@ -38,6 +38,7 @@ use super::places::{Answer, answer};
 use super::reports::{Reported, Reports, let_go, place};
 use super::sessions::{Peer, Sessions};
 use super::words;
+use crate::clock::unix_ms;
 use crate::dispatch::retries::decided;
 use crate::dispatch::told::{Teller, Told};
 use crate::logs::{LogError, Logs};
@@ -176,7 +177,7 @@ impl Session {
     async fn report(&self, report: proto::Report, pending: &mut Pending) -> Result<(), LinkError> {
         let update = words::report(report, self.peer.from())?;
         let plan = self.peer.plan_of(update.key);
-        let update = decided(update, plan.as_deref());
+        let update = decided(update, plan.as_deref(), unix_ms());
         if matches!(update.event, Event::Ended(_)) {
             let (logs, key) = (self.logs.clone(), update.key);
             pending.ends.push(Box::pin(async move {

@@ -238,6 +238,27 @@ async fn a_declined_run_goes_to_another_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_starts_nothing_is_left_alone() {
+    let world = World::sqlite().await;
+    let replica = world.replica(Tweak::default()).await;
+    let host = Host::join(&world, &replica, "host-1", 1).await;
+    let mut line = host.connect(&replica, vec![]).await;
+    for _ in 0..5 {
+        world.submit(&plan()).await;
+        let key = line.assigned().await.key.unwrap();
+        let declined = Declined {
+            message: "no".to_owned(),
+        };
+        line.report(&key, 1, Event::Declined(declined)).await;
+    }
+    wait_for("the quarantine", async || {
+        let told = replica.dispatch.explain_new(candidate()).await;
+        (told.hosts.get("quarantined") == Some(&1)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_warmed_host_gets_the_runners_image() {
     let world = World::sqlite().await;
     let replica = world.replica(Tweak::default()).await;

@@ -329,7 +329,7 @@ pub(crate) fn unix_ms() -> u64 {
 }
 
 /// Longest wait of a test for something that must come.
-pub(crate) const WAIT_MS_MAX: u64 = 30_000;
+pub(crate) const WAIT_MS_MAX: u64 = 60_000;
 
 /// Waits until `check` gives something.
 pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
