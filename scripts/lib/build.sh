@@ -10,6 +10,21 @@ install_build_packages() {
 # (initdb, as the package's unprivileged user). The package's own cluster is not used.
 install_test_packages() {
   install_packages postgresql openssl
+  install_s3_server
+}
+
+# moto, a server that speaks S3, from PyPI: the logs' tests start it on a free port. No Debian package has such a server.
+readonly MOTO_VERSION=5.2.5
+install_s3_server() {
+  local dir
+  dir="$(cache_dir)/moto"
+  [[ -f $dir/installed-$MOTO_VERSION ]] && return 0
+  install_packages python3-venv
+  say "installing moto $MOTO_VERSION"
+  rm -rf "$dir"
+  python3 -m venv "$dir"
+  "$dir/bin/pip" install --quiet --disable-pip-version-check "moto[server,s3]==$MOTO_VERSION"
+  touch "$dir/installed-$MOTO_VERSION"
 }
 
 repository() { dirname "$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"; }

@@ -13,7 +13,10 @@
 #![forbid(unsafe_code)]
 
 pub mod credentials;
+mod key_files;
 pub mod logs;
 pub mod secrets;
 pub mod service;
 pub mod store;
+
+pub use key_files::KeyFileError;

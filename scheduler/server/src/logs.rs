@@ -1,99 +1,118 @@
 //! Logs of attempts: gathered, stored in pieces, read back and followed.
+//!
+//! ```text
+//!  admit ──room──► gatherer, one an attempt ──chunk──► object store ──then──► index, in batches ──► receipts
+//!                     │ at once                         deterministic name     the store's verdict
+//!                     ▼
+//!  follow ◄── topic, one a followed attempt: the latest lines, how far the index is, whether it is over
+//!                     ▲                       │ behind the latest lines
+//!                     └── poller: what other  └──► index ──► objects, decoded once for all
+//!                         replicas indexed
+//! ```
+//!
+//! Invariants:
+//!
+//! - A line is acknowledged once its chunk is durable and indexed, never before: the object first, then the index.
+//! - A chunk's name follows from run, attempt, first and last line, and its lines from the host's own log: a
+//!   repeat writes the same object again. A crash between object and index leaves an object that the repeat replaces,
+//!   or that goes with the run's other objects.
+//! - Lines of an attempt are consecutive from 1, in the index and for every follower.
+//! - Lines waiting for the object store are bounded per attempt and in total; beyond that `admit` waits.
+//! - A follower holds a bounded piece of log and nothing is queued for it: a slow one costs others nothing.
+//!
+//! Absent on purpose: redaction (the host's, before it ships), who may read (the service's), a log of
+//! what the followers saw before it was durable: such a line may be followed twice in another replica, never
+//! acknowledged.
+
+mod chunk;
+mod error;
+mod follow;
+mod gather;
+mod hub;
+mod index;
+pub mod limits;
+mod objects;
+mod poll;
+mod read;
+mod record;
+mod settings;
+mod sweep;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use davit_types::{Attempt, RunId, RunKey};
 use object_store::ObjectStore;
 
-use crate::store::{Refusal, Sender, Store, StoreError};
+use crate::store::{Sender, Store};
 
-/// How logs are gathered and followed.
-#[derive(Clone, Debug, Default)]
-pub struct LogSettings {}
+pub use error::{ChunkProblem, LogError};
+pub use follow::LogFollower;
+pub use gather::Receipt;
+pub use objects::{ObjectSettings, open_objects};
+pub use read::LogPage;
+pub use record::{LogRecord, LogStream};
+pub use settings::LogSettings;
 
-/// Which of the job's outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LogStream {
-    /// File descriptor 1.
-    Stdout,
-    /// File descriptor 2.
-    Stderr,
-}
-
-/// One line, or a piece of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogRecord {
-    /// From 1 within the attempt, without gaps.
-    pub id: u64,
-    /// When it was read from the job, nanoseconds since 1970.
-    pub unix_ns: u64,
-    /// Where from.
-    pub stream: LogStream,
-    /// The line goes on in the next record of this stream.
-    pub partial: bool,
-    /// davit's own mark: output is missing here.
-    pub truncated: bool,
-    /// The job wrote `\n` after it.
-    pub newline: bool,
-    /// The bytes, without the newline.
-    pub line: Bytes,
-}
-
-/// Part of a stored log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPage {
-    /// In order.
-    pub records: Vec<LogRecord>,
-    /// Where the next page begins: after this id, whether or not it is among the records.
-    pub after_id: u64,
-    /// Whether more is stored.
-    pub more: bool,
-}
+use gather::Gatherers;
+use hub::Hub;
+use objects::Objects;
+use read::Reader;
 
 /// Takes, keeps and gives logs. Cheap to clone.
 #[derive(Clone)]
 pub struct Logs {
     store: Arc<dyn Store>,
-    objects: Arc<dyn ObjectStore>,
+    objects: Objects,
+    gatherers: Arc<Gatherers>,
+    reader: Arc<Reader>,
+    hub: Arc<Hub>,
 }
 
-/// Records that were taken and are not stored yet.
-pub struct Receipt {}
-
-impl Receipt {
-    /// Waits until they are; the last id that is.
-    ///
-    /// # Errors
-    /// They were not stored: the host repeats them.
-    pub async fn stored(self) -> Result<u64, LogError> {
-        unimplemented!()
+impl std::fmt::Debug for Logs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logs").finish_non_exhaustive()
     }
 }
 
 impl Logs {
-    /// Logs whose pieces lie in `objects` and whose index is in `store`.
+    /// Logs whose pieces lie in `objects` and whose index is in `store`. Call it within a tokio runtime.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         objects: Arc<dyn ObjectStore>,
-        _settings: LogSettings,
+        settings: LogSettings,
     ) -> Self {
-        Self { store, objects }
+        let settings = settings.within_bounds();
+        let objects = Objects::new(objects);
+        let hub = Arc::new(Hub::new(Arc::clone(&store), settings.clone()));
+        let index = index::start(Arc::clone(&store));
+        Self {
+            gatherers: Arc::new(Gatherers::new(
+                Arc::clone(&store),
+                objects.clone(),
+                index,
+                Arc::clone(&hub),
+                settings,
+            )),
+            reader: Arc::new(Reader::new(Arc::clone(&store), objects.clone())),
+            objects,
+            hub,
+            store,
+        }
     }
 
-    /// Takes records of an attempt that follow on; live followers see them at once. Waits for room, not for
-    /// the disk: call it in order, and let the [`Receipt`] say when to acknowledge.
+    /// Takes records of an attempt; live followers see them at once. Waits for room, not for the disk: call it
+    /// in order, and let the [`Receipt`] say when to acknowledge.
     ///
     /// # Errors
-    /// A hole before them, or the attempt is not the sender's.
+    /// A batch beyond its bounds.
     pub async fn admit(
         &self,
         from: Sender,
         key: RunKey,
         records: Vec<LogRecord>,
     ) -> Result<Receipt, LogError> {
-        unimplemented!("{from:?} {key} {records:?} {}", self.objects)
+        self.gatherers.admit(from, key, records).await
     }
 
     /// [`Logs::admit`], then [`Receipt::stored`].
@@ -114,10 +133,15 @@ impl Logs {
     /// # Errors
     /// It could not be stored.
     pub async fn flush(&self, key: RunKey) -> Result<(), LogError> {
-        unimplemented!("{key} {:?}", self.store.hints())
+        self.gatherers.flush(key).await
     }
 
-    /// Stored records after one, of one stream or both.
+    /// Stores what was admitted of every attempt: before the scheduler stops. What fails is the hosts' to repeat.
+    pub async fn flush_all(&self) {
+        self.gatherers.flush_all().await;
+    }
+
+    /// Stored records after one, of one stream or both. May hold fewer than `limit` although there is more.
     ///
     /// # Errors
     /// The index or a piece cannot be read.
@@ -129,10 +153,18 @@ impl Logs {
         limit: usize,
         stream: Option<LogStream>,
     ) -> Result<LogPage, LogError> {
-        unimplemented!("{run} {attempt} {after_id} {limit} {stream:?}")
+        let key = RunKey { run, attempt };
+        let limit = limit.clamp(1, limits::PAGE_RECORDS_MAX);
+        let wanted = read::Wanted {
+            after_id,
+            records_max: limit,
+            bytes_max: limits::PAGE_BYTES_MAX,
+            stream,
+        };
+        self.reader.page(key, wanted).await
     }
 
-    /// Stored records after one, then live ones, also those another replica takes.
+    /// Stored records after one, then live ones, also those that another replica takes.
     ///
     /// # Errors
     /// Too many follow already.
@@ -142,72 +174,21 @@ impl Logs {
         attempt: Attempt,
         after_id: u64,
     ) -> Result<LogFollower, LogError> {
-        unimplemented!("{run} {attempt} {after_id}")
+        let topic = self.hub.subscribe(RunKey { run, attempt })?;
+        Ok(LogFollower::new(
+            topic,
+            Arc::clone(&self.reader),
+            after_id,
+            self.hub.slow_after(),
+        ))
     }
 
-    /// Deletes pieces of ended runs that were indexed before an instant; how many.
+    /// Deletes pieces of ended runs that were indexed before an instant: the objects first, then the index; how
+    /// many pieces. Bounded: call it again while it finds some.
     ///
     /// # Errors
     /// Some could not be deleted; what was, is forgotten.
     pub async fn sweep(&self, before_ms: u64) -> Result<usize, LogError> {
-        unimplemented!("{before_ms}")
+        sweep::sweep(&*self.store, &self.objects, before_ms).await
     }
-}
-
-/// Follows one attempt's log.
-pub struct LogFollower {}
-
-impl LogFollower {
-    /// The next record; `None` once the attempt is over and everything was given.
-    ///
-    /// # Errors
-    /// The follower was too slow, or the log cannot be read.
-    pub async fn next(&mut self) -> Result<Option<LogRecord>, LogError> {
-        unimplemented!()
-    }
-}
-
-/// What can go wrong with logs.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// Records before these are missing.
-    #[error("line {expected} of {key} is wanted next, not {given}")]
-    Gap {
-        /// Whose.
-        key: RunKey,
-        /// The first of the records.
-        given: u64,
-        /// What is wanted.
-        expected: u64,
-    },
-    /// The store does not take them from this sender.
-    #[error("the log of {key} is not taken")]
-    Refused {
-        /// Whose.
-        key: RunKey,
-        /// Why.
-        #[source]
-        refusal: Refusal,
-    },
-    /// The follower read too slowly; it may go on after a line.
-    #[error("too slow: go on after line {after_id}")]
-    TooSlow {
-        /// The last line that was given.
-        after_id: u64,
-    },
-    /// Too many follow.
-    #[error("{followers_max} follow logs already")]
-    Busy {
-        /// The bound.
-        followers_max: usize,
-    },
-    /// The index failed.
-    #[error("the index of {key} cannot be used")]
-    Store {
-        /// Whose.
-        key: String,
-        /// Why.
-        #[source]
-        source: StoreError,
-    },
 }

@@ -1,17 +1,49 @@
-//! Values that only the job may see, encrypted at rest.
+//! Values that only the job may see, encrypted at rest (envelope encryption).
+//!
+//! ```text
+//!  value ── AES-256-GCM under its own random key ──► ciphertext
+//!                                    │  wrapped: AES-256-GCM under the newest key of the ring
+//!                                    └──────────────────────────► wrapped_key, key_id
+//!  both bound to tenant, owner, name and version: a row that is moved or replayed does not open
+//! ```
+//!
+//! Invariants:
+//!
+//! - Without the key files the database is worth nothing; they are never in it.
+//! - A rotation wraps value keys anew and touches no ciphertext; a value that was set meanwhile wins.
+//! - Plaintext and keys are erased when dropped, and no `Debug` or error shows them.
+//!
+//! Absent on purpose: who may read a secret (the service's), and where it is used (the link's).
 
-use std::path::Path;
+mod error;
+mod keyring;
+mod rewrap;
+mod sealing;
+#[cfg(test)]
+mod tests;
 
-use crate::store::{Sealed, Secret, SecretKey, Store};
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+pub use error::SecretError;
+pub use keyring::Keyring;
+pub use rewrap::rewrap_all;
+
+use crate::store::limits::SECRET_BYTES_MAX;
+
+/// The longest value: what is stored has a version, a nonce and a tag beside it.
+pub const VALUE_BYTES_MAX: usize = SECRET_BYTES_MAX - sealing::OVERHEAD_BYTES;
 
 /// A decrypted value: never shown, erased when dropped.
-pub struct SecretValue(Vec<u8>);
+#[derive(Clone)]
+pub struct SecretValue(Zeroizing<Vec<u8>>);
 
 impl SecretValue {
     /// Takes a value.
     #[must_use]
     pub fn new(value: Vec<u8>) -> Self {
-        Self(value)
+        Self(Zeroizing::new(value))
     }
 
     /// The value itself.
@@ -21,68 +53,8 @@ impl SecretValue {
     }
 }
 
-/// Versioned key-encryption keys.
-pub struct Keyring;
-
-impl Keyring {
-    /// Reads the keys below a directory (0700, files 0600); the newest seals. Makes the first one if there is none.
-    ///
-    /// # Errors
-    /// They cannot be read, or others may read them.
-    pub fn open(directory: &Path) -> Result<Self, SecretError> {
-        unimplemented!("{}", directory.display())
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(…)")
     }
-
-    /// Id of the key that seals.
-    #[must_use]
-    pub fn newest(&self) -> &str {
-        unimplemented!()
-    }
-
-    /// Encrypts a value for its place and version (the next one: 1 + the stored one).
-    ///
-    /// # Errors
-    /// No randomness, or a value above the bound.
-    pub fn seal(
-        &self,
-        key: &SecretKey,
-        version: u64,
-        value: &SecretValue,
-    ) -> Result<Secret, SecretError> {
-        let _: Option<Sealed> = None;
-        unimplemented!("{key:?} {version} {:?}", value.expose().len())
-    }
-
-    /// Decrypts a stored value.
-    ///
-    /// # Errors
-    /// Its key is not here, or it was sealed for another place.
-    pub fn unseal(&self, secret: &Secret) -> Result<SecretValue, SecretError> {
-        unimplemented!("{secret:?}")
-    }
-}
-
-/// Wraps every secret anew under the newest key; how many were.
-///
-/// # Errors
-/// The store's, or one that cannot be opened.
-pub async fn rewrap_all(
-    keys: &Keyring,
-    store: &dyn Store,
-    actor: &str,
-    now_ms: u64,
-) -> Result<usize, SecretError> {
-    let _ = (store.hints(), keys.newest());
-    unimplemented!("{actor} {now_ms}")
-}
-
-/// What is wrong with a secret or its keys.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// It wants a key that is not here.
-    #[error("there is no key `{key_id}`")]
-    UnknownKey {
-        /// As stored.
-        key_id: String,
-    },
 }
