@@ -15,6 +15,7 @@
 pub mod credentials;
 mod key_files;
 pub mod logs;
+pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod store;

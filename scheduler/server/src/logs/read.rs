@@ -91,18 +91,18 @@ impl Reader {
         let mut bytes = 0;
         let mut chunks_read = 0;
         loop {
-            let chunks = self
+            let mut chunks = self
                 .store
                 .log_chunks(key.run, key.attempt, page.after_id, INDEX_ROWS_MAX)
                 .await
                 .map_err(|error| LogError::store(key, error))?;
             // The index goes on with the next attempt.
-            let mut ours = chunks.iter().filter(|chunk| chunk.key == key).peekable();
-            if ours.peek().is_none() {
+            chunks.retain(|chunk| chunk.key == key);
+            if chunks.is_empty() {
                 page.more = false;
                 return Ok(page);
             }
-            for chunk in ours {
+            for chunk in &chunks {
                 let decoded = self.chunk(chunk).await?;
                 for record in decoded.iter().filter(|record| record.id > wanted.after_id) {
                     if wanted.stream.is_none_or(|stream| stream == record.stream) {

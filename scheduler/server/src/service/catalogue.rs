@@ -166,7 +166,11 @@ pub(super) async fn remove_by_name(
     let removed = service
         .store
         .remove_entry(kept.key, caller.actor(), now_ms());
-    if removed.await? { Ok(()) } else { Err(missing()) }
+    if removed.await? {
+        Ok(())
+    } else {
+        Err(missing())
+    }
 }
 
 /// Removes a region. Runs that wait for it go on waiting.

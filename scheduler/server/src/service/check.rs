@@ -46,13 +46,7 @@ impl Check {
         }
     }
 
-    pub(super) fn range<T: PartialOrd + Display>(
-        &mut self,
-        field: &str,
-        value: T,
-        min: T,
-        max: T,
-    ) {
+    pub(super) fn range<T: PartialOrd + Display>(&mut self, field: &str, value: T, min: T, max: T) {
         if value < min || value > max {
             let problem = format!("must be {min} to {max}");
             self.fail(field, value, problem);

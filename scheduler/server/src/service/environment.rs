@@ -78,7 +78,7 @@ fn seal(
     sealed.map_err(|source| ServiceError::Secret {
         name: variable.key.clone(),
         owner: owner.to_string(),
-        source,
+        source: Box::new(source),
     })
 }
 
@@ -93,15 +93,14 @@ pub async fn open(
 ) -> Result<Vec<EnvVar>, ServiceError> {
     let kept = service.store.secrets(tenant.clone(), owner).await?;
     let opened = kept.iter().map(|secret| {
-        let value =
-            service
-                .keyring
-                .unseal(secret)
-                .map_err(|source| ServiceError::Secret {
-                    name: secret.key.name.clone(),
-                    owner: owner.to_string(),
-                    source,
-                })?;
+        let value = service
+            .keyring
+            .unseal(secret)
+            .map_err(|source| ServiceError::Secret {
+                name: secret.key.name.clone(),
+                owner: owner.to_string(),
+                source: Box::new(source),
+            })?;
         Ok(EnvVar {
             key: secret.key.name.clone(),
             value: String::from_utf8_lossy(value.expose()).into_owned(),

@@ -81,7 +81,12 @@ pub async fn set_state(
     host: Uuid,
     state: HostState,
 ) -> Result<(), ServiceError> {
-    if service.executors.name(&*service.store, host).await?.is_none() {
+    if service
+        .executors
+        .name(&*service.store, host)
+        .await?
+        .is_none()
+    {
         return Err(ServiceError::not_found("executor", host));
     }
     let changed = service

@@ -107,9 +107,13 @@ impl Job {
             settings,
             overrides,
         } = one_off;
-        let (image, registry_owner) =
-            registries::image(service, tenant, settings.container_registry.as_deref(), &image)
-                .await?;
+        let (image, registry_owner) = registries::image(
+            service,
+            tenant,
+            settings.container_registry.as_deref(),
+            &image,
+        )
+        .await?;
         Ok(Self {
             image,
             registry_owner,
@@ -136,9 +140,7 @@ impl Job {
             entrypoint: overrides.entrypoint.or(settings.entrypoint),
             labels: overrides.labels,
             instance_type: Some(settings.instance_type.clone()),
-            timeout_seconds: overrides
-                .timeout_seconds
-                .or(Some(settings.timeout_seconds)),
+            timeout_seconds: overrides.timeout_seconds.or(Some(settings.timeout_seconds)),
             max_pause_seconds: settings.max_pause_seconds,
             network: settings.network,
             pull_policy: settings.pull_policy,
@@ -149,7 +151,12 @@ impl Job {
         let mut check = Check::default();
         let max = super::runner::PRIORITY_MAX;
         check.range("priority", priority, -max, max);
-        let offer = check_places(service, &mut check, &settings.region, &settings.instance_type);
+        let offer = check_places(
+            service,
+            &mut check,
+            &settings.region,
+            &settings.instance_type,
+        );
         let offer = offer.await?;
         check_request(&mut check, &request, &self.env);
         check.done()?;
@@ -192,7 +199,13 @@ pub(super) async fn image_of(
         ':'
     };
     let image = format!("{}{divider}{}", settings.image_name, settings.image_tag);
-    registries::image(service, tenant, settings.container_registry.as_deref(), &image).await
+    registries::image(
+        service,
+        tenant,
+        settings.container_registry.as_deref(),
+        &image,
+    )
+    .await
 }
 
 /// What is wrong with the registry that is named.
@@ -242,7 +255,10 @@ pub(super) async fn check_places(
 pub(super) fn check_request(check: &mut Check, request: &RunRequest, env: &[EnvVar]) {
     for (at, var) in env.iter().enumerate() {
         if var.value.len() > VALUE_BYTES_MAX {
-            let problem = format!("has {} bytes, at most {VALUE_BYTES_MAX} allowed", var.value.len());
+            let problem = format!(
+                "has {} bytes, at most {VALUE_BYTES_MAX} allowed",
+                var.value.len()
+            );
             // The value itself may be confidential: name the key only.
             check.fail(&format!("env_variables[{at}].env_val"), &var.key, problem);
         }

@@ -130,11 +130,17 @@ async fn compare(service: &Service, tenant: &Tenant) -> Result<Report, ServiceEr
     let totals = service.store.totals(tenant.clone()).await?;
     let cost = report.export_cost_micros + report.least_charges_micros;
     for (what, books, export) in [
-        ("active milliseconds", totals.active_ms, report.ledger_active_ms),
+        (
+            "active milliseconds",
+            totals.active_ms,
+            report.ledger_active_ms,
+        ),
         ("millionths", totals.cost_micros, cost),
     ] {
         if books != export {
-            report.problem(format!("totals say {books} {what}, ledger and runs {export}"));
+            report.problem(format!(
+                "totals say {books} {what}, ledger and runs {export}"
+            ));
         }
     }
     Ok(report)

@@ -74,10 +74,7 @@ fn key_of(tenant: &Tenant, id: Uuid) -> CatalogKey {
 fn is_address(text: &str) -> bool {
     let (host, port) = text.split_once(':').unwrap_or((text, "443"));
     let part = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     host.split('.').all(part) && port.parse::<u16>().is_ok()
 }
@@ -86,7 +83,11 @@ fn check(new: &NewRegistry) -> Result<(), ServiceError> {
     let mut check = Check::default();
     check.slug("name", &new.name, SLUG_CHARS_MAX);
     if new.server.len() > REGISTRY_CHARS_MAX || !is_address(&new.server) {
-        check.fail("server", &new.server, "must be a host name, with :port if it is not 443");
+        check.fail(
+            "server",
+            &new.server,
+            "must be a host name, with :port if it is not 443",
+        );
     }
     for (field, value) in [("username", &new.username), ("password", &new.password)] {
         let chars = value.chars().count();
@@ -163,7 +164,9 @@ pub async fn list(
     limit: usize,
 ) -> Result<Vec<Registry>, ServiceError> {
     let kind = CatalogKind::Registry;
-    let found = service.store.entries(kind, Some(tenant.clone()), after, limit);
+    let found = service
+        .store
+        .entries(kind, Some(tenant.clone()), after, limit);
     found.await?.iter().map(registry).collect()
 }
 

@@ -158,7 +158,12 @@ impl RunnerSettings {
             check.fail("executors", self.executors.len(), problem);
         }
         for (at, name) in self.executors.iter().enumerate() {
-            check.name(&format!("executors[{at}]"), name, 1, limits::LABEL_CHARS_MAX);
+            check.name(
+                &format!("executors[{at}]"),
+                name,
+                1,
+                limits::LABEL_CHARS_MAX,
+            );
         }
         if self.labels_wanted.len() > limits::LABELS_MAX {
             let problem = format!("at most {} labels are allowed", limits::LABELS_MAX);

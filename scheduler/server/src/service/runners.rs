@@ -153,7 +153,9 @@ pub async fn list(
     limit: usize,
 ) -> Result<Vec<Runner>, ServiceError> {
     let kind = CatalogKind::Runner;
-    let found = service.store.entries(kind, Some(tenant.clone()), after, limit);
+    let found = service
+        .store
+        .entries(kind, Some(tenant.clone()), after, limit);
     found.await?.iter().map(runner).collect()
 }
 
@@ -289,7 +291,10 @@ fn entry_put(
         revision,
         name: body.settings.name.clone(),
         body: catalogue::text(body, "runner", id)?,
-        runs_max: body.settings.live_runs_max.map(|max| max.min(LIVE_RUNS_MAX)),
+        runs_max: body
+            .settings
+            .live_runs_max
+            .map(|max| max.min(LIVE_RUNS_MAX)),
         actor,
         at_ms: now_ms(),
     })
@@ -314,7 +319,13 @@ async fn check(
         ..RunRequest::default()
     };
     plan::check_request(&mut check, &request, &[]);
-    plan::check_places(service, &mut check, &settings.region, &settings.instance_type).await?;
+    plan::check_places(
+        service,
+        &mut check,
+        &settings.region,
+        &settings.instance_type,
+    )
+    .await?;
     plan::check_registry(service, tenant, &mut check, settings).await?;
     check.done()
 }

@@ -17,9 +17,7 @@ use uuid::Uuid;
 use super::access::Caller;
 use super::plan::{Job, OneOff, Overrides, Planned};
 use super::planned::PlannedRun;
-use super::{
-    Candidate, Explained, Service, ServiceError, catalogue, environment, now_ms, runners,
-};
+use super::{Candidate, Explained, Service, ServiceError, catalogue, environment, now_ms, runners};
 use crate::store::limits::DOCUMENT_BYTES_MAX;
 use crate::store::{
     AttemptRow, BaseRun, Idempotency, Order, Refusal, RunFilter, RunView, StoreError, Submission,
@@ -63,6 +61,16 @@ impl Shown {
             (Some(ended), _) => ended.status,
             (None, Some(active)) => active.state.status(),
             (None, None) => RunStatus::Pending,
+        }
+    }
+
+    /// The live attempt or the last; 0 before the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        match (&self.view.ended, &self.view.active) {
+            (Some(ended), _) => ended.attempts,
+            (None, Some(active)) => active.attempt,
+            (None, None) => 0,
         }
     }
 
@@ -152,7 +160,14 @@ pub async fn submit(
         actor: caller.actor(),
     };
     bounded(&submission.answer)?;
-    environment::put(service, tenant, *run.as_uuid(), &planned.env, &caller.actor()).await?;
+    environment::put(
+        service,
+        tenant,
+        *run.as_uuid(),
+        &planned.env,
+        &caller.actor(),
+    )
+    .await?;
     let submitted = commit(service, &submission).await;
     let made = matches!(&submitted, Ok(Ok(Submitted::Created)))
         || matches!(&submitted, Ok(Ok(Submitted::Replayed { run: made, .. })) if *made == run);

@@ -70,7 +70,11 @@ pub async fn create(
         (Some(asked), Some(own)) => Some(asked.min(own)),
         (asked, own) => asked.or(own),
     };
-    let id = id_of(tenant, CatalogKind::Principal, key.map(|key| format!("token/{key}")).as_deref());
+    let id = id_of(
+        tenant,
+        CatalogKind::Principal,
+        key.map(|key| format!("token/{key}")).as_deref(),
+    );
     mint(service, &maker.actor(), tenant, id, new, expires_ms).await
 }
 

@@ -182,7 +182,16 @@ mod tests {
 
     #[test]
     fn what_is_no_decimal_is_refused() {
-        for text in ["", ".", "1.", ".5", "-1", "1e3", "0.0000001", "99999999999999999999"] {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "1e3",
+            "0.0000001",
+            "99999999999999999999",
+        ] {
             assert_eq!(micros(text), None, "{text}");
         }
         assert_eq!(micros("1.5"), Some(1_500_000));

@@ -1,0 +1,161 @@
+//! Runs as they are asked for.
+
+use std::collections::BTreeMap;
+
+use davit_types::{EnvVar, NetworkMode, OciRuntime, PullPolicy, StopSignal, limits};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::Variable;
+use super::runner::{Network, OnLostView, Pull, RetryView, Runtime};
+use crate::rest::problem::Problem;
+use crate::service::plan::{OneOff, Overrides, plain_settings};
+use crate::service::planned::{OnLost, RetryPolicy};
+use crate::store::Stop;
+
+/// What a run of a runner has otherwise than the runner.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::rest) struct NewRun {
+    /// For `sh -c`, at most 4000 characters; excludes `argv`.
+    command: Option<String>,
+    /// At most 200 elements and 8000 characters; excludes `command`.
+    argv: Vec<String>,
+    /// Overrides the runner's and the image's.
+    entrypoint: Option<String>,
+    /// Over the runner's of the same names.
+    env_variables: Vec<Variable>,
+    /// 1 to 86400.
+    timeout_seconds: Option<u64>,
+    /// -1000 to 1000; higher goes first.
+    priority: Option<i32>,
+    /// For the submitter's use: at most 64 of 256 characters.
+    labels: BTreeMap<String, String>,
+}
+
+impl From<NewRun> for Overrides {
+    fn from(new: NewRun) -> Self {
+        Self {
+            command: new.command,
+            argv: new.argv,
+            entrypoint: new.entrypoint,
+            env: new.env_variables.into_iter().map(EnvVar::from).collect(),
+            timeout_seconds: new.timeout_seconds,
+            priority: new.priority,
+            labels: new.labels,
+        }
+    }
+}
+
+/// A run without a saved runner.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rest) struct NewOneOff {
+    /// Image reference; what follows the address when `container_registry` is given.
+    #[schema(example = "docker.io/library/busybox:1.36")]
+    image: String,
+    /// Name of one of the tenant's registries, or the address of a public one.
+    container_registry: Option<String>,
+    /// Slug of a region.
+    region: String,
+    /// Slug of an instance type.
+    instance_type: String,
+    /// For `sh -c`, at most 4000 characters; excludes `argv`.
+    command: Option<String>,
+    /// At most 200 elements and 8000 characters; excludes `command`.
+    #[serde(default)]
+    argv: Vec<String>,
+    /// Overrides the image's.
+    entrypoint: Option<String>,
+    #[serde(default)]
+    env_variables: Vec<Variable>,
+    /// 1 to 86400; 3600 when absent.
+    timeout_seconds: Option<u64>,
+    /// -1000 to 1000; higher goes first.
+    #[serde(default)]
+    priority: i32,
+    /// For the submitter's use.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// When it is tried again; never, when absent.
+    retry: Option<RetryView>,
+    /// What becomes of it when its host is silent.
+    on_lost: Option<OnLostView>,
+    /// Names of the executors it may go to; any, when empty.
+    #[serde(default)]
+    executors: Vec<String>,
+    /// Labels that its host must have.
+    #[serde(default)]
+    labels_wanted: BTreeMap<String, String>,
+    #[serde(default)]
+    network: Network,
+    runtime: Option<Runtime>,
+    #[serde(default)]
+    pull_policy: Pull,
+    /// Longest pause at a stretch, seconds.
+    max_pause_seconds: Option<u64>,
+}
+
+impl From<NewOneOff> for OneOff {
+    fn from(new: NewOneOff) -> Self {
+        let mut settings = plain_settings(new.region, new.instance_type);
+        settings.container_registry = new.container_registry;
+        settings.priority = new.priority;
+        settings.retry = new.retry.map(RetryPolicy::from).unwrap_or_default();
+        settings.on_lost = new.on_lost.map(OnLost::from).unwrap_or_default();
+        settings.executors = new.executors;
+        settings.labels_wanted = new.labels_wanted;
+        settings.network = NetworkMode::from(new.network);
+        settings.runtime = new.runtime.map(OciRuntime::from);
+        settings.pull_policy = PullPolicy::from(new.pull_policy);
+        settings.max_pause_seconds = new.max_pause_seconds;
+        Self {
+            image: new.image,
+            settings,
+            overrides: Overrides {
+                command: new.command,
+                argv: new.argv,
+                entrypoint: new.entrypoint,
+                env: new.env_variables.into_iter().map(EnvVar::from).collect(),
+                timeout_seconds: new.timeout_seconds,
+                priority: None,
+                labels: new.labels,
+            },
+        }
+    }
+}
+
+/// How a run is to end.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::rest) struct StopInput {
+    /// Name or number; `TERM` when absent.
+    #[schema(example = "TERM")]
+    signal: Option<String>,
+    /// Time until it is killed, milliseconds: 0 to 600000; 10000 when absent.
+    grace_ms: Option<u64>,
+}
+
+impl StopInput {
+    pub(in crate::rest) fn stop(&self) -> Result<Stop, Problem> {
+        let signal = match &self.signal {
+            None => StopSignal::TERM,
+            Some(text) => {
+                let parsed: Result<StopSignal, String> = text.parse();
+                parsed.map_err(|problem| Problem::bad_field("signal", problem))?
+            }
+        };
+        Ok(Stop {
+            signal: signal.number(),
+            grace_ms: self.grace_ms.unwrap_or(limits::STOP_GRACE_MS_DEFAULT),
+        })
+    }
+}
+
+/// A change of a live run.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rest) struct RunChange {
+    /// Wall seconds from its start: 1 to 86400.
+    pub(in crate::rest) timeout_seconds: u64,
+}

@@ -1,0 +1,20 @@
+//! The REST API, from outside: a real server on loopback over a real SQLite, real logs and a real keyring. Hosts are
+//! played by calls of the store.
+//!
+//! Every answer is checked against the OpenAPI document by the client itself (`client`): status, content type, and the
+//! body by its schema, unknown fields included. So each test is also one of the document.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod access;
+mod client;
+mod document;
+mod idempotency;
+mod malformed;
+mod runners;
+mod runs;
+mod schema;
+mod streams;
+mod usage;
+mod world;
