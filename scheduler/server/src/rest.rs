@@ -116,7 +116,6 @@ impl Api {
 }
 
 /// All routes.
-#[must_use]
 pub fn router(api: Arc<Api>) -> Router {
     let (guarded, _) = routes::guarded().split_for_parts();
     let (open, _) = routes::open().split_for_parts();

@@ -78,7 +78,7 @@ fn seal(
     sealed.map_err(|source| ServiceError::Secret {
         name: variable.key.clone(),
         owner: owner.to_string(),
-        source,
+        source: Box::new(source),
     })
 }
 
@@ -99,7 +99,7 @@ pub async fn open(
             .map_err(|source| ServiceError::Secret {
                 name: secret.key.name.clone(),
                 owner: owner.to_string(),
-                source,
+                source: Box::new(source),
             })?;
         Ok(EnvVar {
             key: secret.key.name.clone(),

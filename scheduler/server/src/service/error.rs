@@ -59,7 +59,7 @@ pub enum ServiceError {
         owner: String,
         /// Why.
         #[source]
-        source: SecretError,
+        source: Box<SecretError>,
     },
     /// A token cannot be made.
     #[error("no token can be made")]

@@ -5,6 +5,7 @@
 //! body by its schema, unknown fields included. So each test is also one of the document.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod access;
 mod client;

@@ -95,7 +95,9 @@ impl World {
         let path = directory.path().join("davit.db");
         let store = open(&StoreSettings::Sqlite { path }).await.unwrap();
         let keyring = Keyring::open(&directory.path().join("keys")).unwrap();
-        let objects = ObjectSettings::Directory(directory.path().join("objects"));
+        let objects = ObjectSettings::Directory {
+            path: directory.path().join("objects"),
+        };
         let objects = open_objects(&objects).unwrap();
         let logs = Logs::new(Arc::clone(&store), objects, LogSettings::default());
         let service = Service::new(store, Arc::new(keyring), Arc::new(NoHosts), "EUR");
