@@ -225,7 +225,7 @@ pub(crate) enum ExecutorCommand {
 /// How this host becomes a scheduler's.
 #[derive(Debug, Args)]
 pub(crate) struct RegisterArgs {
-    /// The scheduler's address, e.g. https://davit.example.com
+    /// The scheduler's address, e.g. `https://davit.example.com`
     #[arg(long, value_name = "URL")]
     pub(crate) server: String,
     /// File that holds the one-time join token; - reads standard input

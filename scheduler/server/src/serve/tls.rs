@@ -12,7 +12,14 @@ use tonic::transport::Identity;
 use super::{ServeError, place};
 use crate::settings::ListenSettings;
 
-fn files(listener: &ListenSettings) -> Result<Option<(&Path, Vec<u8>, String)>, ServeError> {
+/// What the two files of a listener hold.
+struct Files<'a> {
+    certificate: &'a Path,
+    chain: Vec<u8>,
+    key: String,
+}
+
+fn files(listener: &ListenSettings) -> Result<Option<Files<'_>>, ServeError> {
     let (Some(certificate), Some(key)) = (&listener.tls_certificate_file, &listener.tls_key_file)
     else {
         return Ok(None);
@@ -22,20 +29,30 @@ fn files(listener: &ListenSettings) -> Result<Option<(&Path, Vec<u8>, String)>, 
         path: certificate.clone(),
         source,
     })?;
-    Ok(Some((certificate, chain, place::secret_file(key)?)))
+    let key = place::secret_file(key)?;
+    Ok(Some(Files {
+        certificate,
+        chain,
+        key,
+    }))
 }
 
 /// For the link.
 pub(super) fn identity(listener: &ListenSettings) -> Result<Option<Identity>, ServeError> {
     let found = files(listener)?;
-    Ok(found.map(|(_, chain, key)| Identity::from_pem(chain, key)))
+    Ok(found.map(|files| Identity::from_pem(files.chain, files.key)))
 }
 
 /// For the API: HTTP/2 and HTTP/1.1.
 pub(super) fn server_config(
     listener: &ListenSettings,
 ) -> Result<Option<Arc<ServerConfig>>, ServeError> {
-    let Some((path, chain, key)) = files(listener)? else {
+    let Some(Files {
+        certificate: path,
+        chain,
+        key,
+    }) = files(listener)?
+    else {
         return Ok(None);
     };
     let content = |problem: &str| ServeError::Content {

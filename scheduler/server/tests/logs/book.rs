@@ -19,7 +19,7 @@ pub(crate) struct Book {
     pub(crate) world: World,
     pub(crate) logs: Logs,
     pub(crate) objects: Arc<Faulty>,
-    pub(crate) dir: TempDir,
+    _dir: TempDir,
 }
 
 /// Nothing is stored before it is told to be, or a test waits for ever.
@@ -58,7 +58,7 @@ impl Book {
             world,
             logs,
             objects,
-            dir,
+            _dir: dir,
         }
     }
 
