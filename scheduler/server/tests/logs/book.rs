@@ -114,7 +114,7 @@ pub(crate) async fn all(logs: &Logs, key: RunKey) -> Result<Vec<LogRecord>, LogE
 
 /// The host's log: line `id` is always the same.
 pub(crate) fn line(id: u64) -> LogRecord {
-    let stderr = id % 3 == 0;
+    let stderr = id.is_multiple_of(3);
     LogRecord {
         id,
         unix_ns: 1_800_000_000_000_000_000 + id,
@@ -123,9 +123,9 @@ pub(crate) fn line(id: u64) -> LogRecord {
         } else {
             LogStream::Stdout
         },
-        partial: id % 7 == 0,
-        truncated: id % 11 == 0,
-        newline: id % 7 != 0,
+        partial: id.is_multiple_of(7),
+        truncated: id.is_multiple_of(11),
+        newline: !id.is_multiple_of(7),
         line: Bytes::from(format!("line {id} \u{0}\u{fffd}")),
     }
 }
