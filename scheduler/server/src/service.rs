@@ -41,12 +41,12 @@ pub mod tokens;
 pub mod usage;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use error::ServiceError;
 pub use names::ExecutorNames;
 pub use placing::{Candidate, Explained, Placing, QueuePosition, WarmRefused, WarmWish};
 
+pub use crate::clock::unix_ms as now_ms;
 use crate::secrets::Keyring;
 use crate::store::Store;
 
@@ -82,13 +82,4 @@ impl Service {
             currency: currency.into(),
         }
     }
-}
-
-/// Now, Unix milliseconds. Only ever stored or compared with what was stored: the store tests leases by its own clock.
-#[must_use]
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }

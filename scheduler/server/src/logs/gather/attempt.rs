@@ -1,7 +1,7 @@
 //! The task of one attempt: it owns the records that are gathered, and stores one chunk at a time.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use davit_types::RunKey;
 use tokio::sync::{mpsc, oneshot};
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::room::Held;
 use super::{Batch, Message, Sent, Shared};
+use crate::clock::unix_ms;
 use crate::logs::chunk;
 use crate::logs::error::LogError;
 use crate::logs::limits::{
@@ -272,7 +273,7 @@ impl Gatherer {
             first_id,
             last_id,
             bytes: bytes.len() as u64,
-            at_ms: now_ms(),
+            at_ms: unix_ms(),
             object,
         };
         self.shared.objects.put(&chunk.object, bytes).await?;
@@ -298,13 +299,6 @@ impl Gatherer {
             problem,
         })
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error with its causes, for the log.
