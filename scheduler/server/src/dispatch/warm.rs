@@ -1,10 +1,10 @@
 //! Warming: one host of the region fetches a runner's image ahead, and the runner's next runs go there.
 //!
 //! ```text
-//!  warm ─► the host that the runner's next run would get ─► Warm ─► Warmed ─► engine.warm
+//!  warm ─► the host that the runner's next run would get ─► Warm ─► Warmed ─► engine.warm, warmed_at
 //! ```
 //!
-//! Absent on purpose: a record of it. A wish that is lost with its host or replica makes the next start slower, nothing
+//! Absent on purpose: a record of the wish. One that is lost with its host or replica makes the next start slower, nothing
 //! else.
 
 use std::sync::Arc;
@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use davit_placement::{HostState as Standing, RunnerName};
 use davit_rpc::link::{self as proto, scheduler_message::Message};
+use davit_types::Tenant;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::demand::runner_name;
 use super::keeper::Keeper;
+use crate::clock::unix_ms;
 use crate::link::credentials;
-use crate::service::{WarmRefused, WarmWish};
+use crate::service::{WarmRefused, WarmWish, runners};
 use crate::store::Sender;
 
 /// Wishes under way at once.
@@ -28,6 +30,8 @@ pub const WARM_MS_MAX: u64 = 1_800_000;
 
 /// A host that fetches an image.
 pub(super) struct Warming {
+    tenant: Tenant,
+    id: Uuid,
     runner: RunnerName,
     from: Sender,
     since: Instant,
@@ -61,6 +65,8 @@ impl Keeper {
         let from = peer.from();
         let since = Instant::now();
         let warming = Warming {
+            tenant: wish.tenant.clone(),
+            id: wish.runner,
             runner,
             from,
             since,
@@ -128,6 +134,14 @@ impl Keeper {
         if let Err(refused) = self.engine.warm(&warming.runner, name) {
             tracing::info!(%refused, "a warmed host is not preferred");
         }
+        // Beside the keeper; one task a wish, and those are bounded.
+        let store = Arc::clone(&self.store);
+        tokio::spawn(async move {
+            let Warming { tenant, id, .. } = warming;
+            if let Err(error) = runners::warmed(store.as_ref(), &tenant, id, unix_ms()).await {
+                tracing::warn!(%error, runner = %id, "that an image was fetched ahead is not noted");
+            }
+        });
     }
 
     pub(super) fn warmings_lost(&mut self, from: Sender) {

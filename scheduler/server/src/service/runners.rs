@@ -16,7 +16,7 @@ use super::access::Caller;
 use super::check::Check;
 use super::runner::{LIVE_RUNS_MAX, RunnerBody, RunnerSettings, check_variables};
 use super::{Service, ServiceError, WarmWish, catalogue, environment, now_ms, plan};
-use crate::store::{CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Refusal};
+use crate::store::{CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Refusal, Store};
 
 /// Tries of a change that others came before.
 const TRIES_MAX: u32 = 5;
@@ -68,7 +68,9 @@ pub async fn create(
     input.settings.env_keys = env.iter().map(|var| var.key.clone()).collect();
     let made_by = key.map(|_| catalogue::fingerprint(&(&input, &env)));
     let id = catalogue::id_of(&caller.tenant, CatalogKind::Runner, key);
-    if let (Some(made_by), Some(kept)) = (&made_by, find(service, &caller.tenant, id).await?) {
+    if let (Some(made_by), Some(kept)) =
+        (&made_by, find(&*service.store, &caller.tenant, id).await?)
+    {
         return replayed(kept, made_by);
     }
     check(service, &caller.tenant, &input.settings, &env).await?;
@@ -125,11 +127,11 @@ fn runner(entry: &CatalogEntry) -> Result<Runner, ServiceError> {
 }
 
 async fn find(
-    service: &Service,
+    store: &dyn Store,
     tenant: &Tenant,
     id: Uuid,
 ) -> Result<Option<Runner>, ServiceError> {
-    let found = service.store.entry(key_of(tenant, id)).await?;
+    let found = store.entry(key_of(tenant, id)).await?;
     found.as_ref().map(runner).transpose()
 }
 
@@ -138,7 +140,7 @@ async fn find(
 /// # Errors
 /// It is not there; the store's.
 pub async fn show(service: &Service, tenant: &Tenant, id: Uuid) -> Result<Runner, ServiceError> {
-    let found = find(service, tenant, id).await?;
+    let found = find(&*service.store, tenant, id).await?;
     found.ok_or_else(|| ServiceError::not_found("runner", id))
 }
 
@@ -242,19 +244,20 @@ pub async fn warm(service: &Service, caller: &Caller, id: Uuid) -> Result<(), Se
 /// # Errors
 /// The store's, or the runner is gone.
 pub async fn warmed(
-    service: &Service,
+    store: &dyn Store,
     tenant: &Tenant,
     id: Uuid,
     at_ms: u64,
 ) -> Result<(), ServiceError> {
     for _ in 0..TRIES_MAX {
-        let kept = show(service, tenant, id).await?;
+        let found = find(store, tenant, id).await?;
+        let kept = found.ok_or_else(|| ServiceError::not_found("runner", id))?;
         let body = RunnerBody {
             warmed_ms: Some(at_ms),
             ..kept.body
         };
         let entry = entry_put(tenant, id, kept.revision, &body, "davit".to_owned())?;
-        match service.store.put_entry(entry).await? {
+        match store.put_entry(entry).await? {
             Ok(_) => return Ok(()),
             Err(Refusal::Revision { .. }) => {}
             Err(refusal) => return Err(refusal.into()),

@@ -147,7 +147,12 @@ async fn a_runner_is_warmed() {
         .expect(202);
     assert_eq!(warming["runner"]["warmed_at"], json!(null));
     let tenant = "acme".parse().unwrap();
-    let done = runners::warmed(&world.service, &tenant, id.parse().unwrap(), now_ms());
+    let done = runners::warmed(
+        &*world.service.store,
+        &tenant,
+        id.parse().unwrap(),
+        now_ms(),
+    );
     done.await.unwrap();
     let shown = acme.get(&format!("/v1/runners/{id}")).await.expect(200);
     assert!(shown["runner"]["warmed_at"].is_string());

@@ -1,0 +1,20 @@
+//! `davit dev` on real containers, asked over HTTP as its users ask: one process that is killed and started.
+//!
+//! ```text
+//!  a test ── rest: HTTP/1.0 ──► davit dev (place: its directory, port, namespace) ──► this host's containerd
+//! ```
+//!
+//! Invariants: every test has a directory and a `davit dev` of its own; every wait has a limit and ends with the last
+//! answer. Absent on purpose: two at once (the link's port is fixed), limits, and what one part alone does, which its
+//! own tests show.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise, and shows the log then"
+)]
+
+mod ledger;
+mod place;
+mod rest;
+mod runs;
