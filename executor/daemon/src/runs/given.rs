@@ -3,6 +3,7 @@
 //! They live here, in memory, until the run's container is made, and nowhere on disk but in the container's own
 //! configuration. An executor that finds a run which came with some waits for the scheduler to give them again.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use davit_types::{EnvVar, RunKey, RunSpec};
@@ -80,11 +81,15 @@ impl GivenSecrets {
     }
 
     /// `run` with its secret variables.
-    pub(crate) fn complete(&self, run: &RunSpec) -> RunSpec {
+    pub(crate) fn complete<'r>(&self, run: &'r RunSpec) -> Cow<'r, RunSpec> {
         let runs = self.runs.borrow();
-        let given = runs.get(&run.key()).and_then(Option::as_ref);
-        let env = given.map_or_else(|| run.env.clone(), |given| given.over(&run.env));
-        RunSpec { env, ..run.clone() }
+        match runs.get(&run.key()).and_then(Option::as_ref) {
+            Some(given) => Cow::Owned(RunSpec {
+                env: given.over(&run.env),
+                ..run.clone()
+            }),
+            None => Cow::Borrowed(run),
+        }
     }
 }
 
@@ -134,13 +139,13 @@ mod tests {
             env: vec![plain("A"), plain("TOKEN")],
             ..spec()
         };
-        assert_eq!(secrets.complete(&run), run);
+        assert_eq!(*secrets.complete(&run), run);
         let given = Given {
             env: vec![var("TOKEN", "hush"), var("OTHER", "x")],
             credentials: None,
         };
         secrets.give(run.key(), given);
-        let env = secrets.complete(&run).env;
+        let env = secrets.complete(&run).into_owned().env;
         let words: Vec<_> = env.iter().map(|v| (&v.key[..], &v.value[..])).collect();
         assert_eq!(words, [("A", "plain"), ("TOKEN", "hush"), ("OTHER", "x")]);
     }

@@ -32,8 +32,10 @@ fn read(kind: char, text: &str) -> Result<u128, Problem> {
     }
 }
 
-pub(super) fn after_id(id: Uuid) -> String {
-    write(IDS, id.as_u128())
+/// Where the page after a full one begins; there is none after one that is not full.
+pub(super) fn next<T>(page: &[T], rows_max: usize, id: impl Fn(&T) -> Uuid) -> Option<String> {
+    let last = page.last().filter(|_| page.len() == rows_max)?;
+    Some(write(IDS, id(last).as_u128()))
 }
 
 pub(super) fn id(text: Option<&str>) -> Result<Option<Uuid>, Problem> {
@@ -73,6 +75,15 @@ pub(super) fn row(text: Option<&str>) -> Result<Cursor, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_full_page_has_a_next_one() {
+        let page = [Uuid::from_u128(7), Uuid::from_u128(9)];
+        let after = next(&page, 2, |id| *id);
+        assert_eq!(id(after.as_deref()).ok(), Some(Some(page[1])));
+        assert_eq!(next(&page, 3, |id| *id), None);
+        assert_eq!(next(&[], 0, |id: &Uuid| *id), None);
+    }
 
     #[test]
     fn a_cursor_is_taken_by_its_own_list_only() {

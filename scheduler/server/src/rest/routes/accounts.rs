@@ -59,8 +59,7 @@ pub(in crate::rest) async fn list_tokens(
     let rows = limit(page.limit)?;
     let after = cursor::id(page.after.as_deref())?;
     let found = tokens::list(&api.service, &caller.tenant, after, rows).await?;
-    let last = found.last().filter(|_| found.len() == rows);
-    let next = last.map(|token| cursor::after_id(token.id));
+    let next = cursor::next(&found, rows, |token| token.id);
     let tokens = found.into_iter().map(TokenView::from).collect();
     Ok(ok(&TokensReply { tokens, next }))
 }

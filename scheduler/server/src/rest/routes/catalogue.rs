@@ -168,8 +168,7 @@ pub(in crate::rest) async fn list_registries(
     let rows = limit(page.limit)?;
     let after = cursor::id(page.after.as_deref())?;
     let found = registries::list(&api.service, &caller.tenant, after, rows).await?;
-    let last = found.last().filter(|_| found.len() == rows);
-    let next = last.map(|registry| cursor::after_id(registry.id));
+    let next = cursor::next(&found, rows, |registry| registry.id);
     let registries = found.into_iter().map(RegistryView::from).collect();
     Ok(ok(&RegistriesReply { registries, next }))
 }

@@ -34,8 +34,7 @@ pub(in crate::rest) async fn list(
     let rows = limit(page.limit)?;
     let after = cursor::id(page.after.as_deref())?;
     let found = executors::list(&api.service, after, rows).await?;
-    let last = found.last().filter(|_| found.len() == rows);
-    let next = last.map(|host| cursor::after_id(host.host));
+    let next = cursor::next(&found, rows, |host| host.host);
     let executors = found.into_iter().map(ExecutorView::from).collect();
     Ok(ok(&ExecutorsReply { executors, next }))
 }

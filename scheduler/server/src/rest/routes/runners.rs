@@ -77,8 +77,7 @@ pub(in crate::rest) async fn list(
     let rows = limit(page.limit)?;
     let after = cursor::id(page.after.as_deref())?;
     let found = runners::list(&api.service, &caller.tenant, after, rows).await?;
-    let last = found.last().filter(|_| found.len() == rows);
-    let next = last.map(|runner| cursor::after_id(runner.id));
+    let next = cursor::next(&found, rows, |runner| runner.id);
     let runners = views(&api, found).await?;
     Ok(ok(&RunnersReply { runners, next }))
 }

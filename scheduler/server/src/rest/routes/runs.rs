@@ -117,8 +117,7 @@ async fn page(api: &Api, caller: &Caller, runner: Option<Uuid>, params: ListPara
     let before = cursor::run(params.after.as_deref())?;
     let status = params.status.map(Into::into);
     let found = runs::list(&api.service, caller, runner, status, before, rows).await?;
-    let last = found.last().filter(|_| found.len() == rows);
-    let next = last.map(|run| cursor::after_id(*run.view.base.run.as_uuid()));
+    let next = cursor::next(&found, rows, |run| *run.view.base.run.as_uuid());
     let views = found.iter().map(|shown| RunView::new(&api.service, shown));
     Ok(ok(&RunsReply {
         runs: views.collect(),
