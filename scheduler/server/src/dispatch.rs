@@ -54,6 +54,7 @@ use crate::secrets::Keyring;
 use crate::service::planned::FENCE_MS_MIN;
 use crate::service::{Candidate, Explained, Placing, WarmRefused, WarmWish};
 use crate::store::Store;
+use crate::traces::Tracer;
 use demand::Demand;
 use keeper::Keeper;
 use told::{NEWS_MAX, Teller, Told};
@@ -80,6 +81,8 @@ pub struct DispatchSettings {
     pub pulse_ms: u64,
     /// A replica that was silent for so long is dead, milliseconds.
     pub dead_after_ms: u64,
+    /// Who makes traces of ended runs.
+    pub tracer: Option<Tracer>,
 }
 
 impl DispatchSettings {
@@ -94,6 +97,7 @@ impl DispatchSettings {
             fence_ms_min: FENCE_MS_MIN,
             pulse_ms: 1_000,
             dead_after_ms: 4_000,
+            tracer: None,
         }
     }
 }

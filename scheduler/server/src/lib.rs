@@ -6,6 +6,7 @@
 //!  hosts ══► link ────┤      ▲         └── PostgreSQL, for several replicas
 //!             │       └──► logs ──► object store
 //!             └──► dispatch ─┘ ──► placement engine
+//!                      └──► traces ──► OpenTelemetry collector
 //! ```
 //!
 //! Absent: containers, cgroups; a scheduler never touches a host but through the host's own connection.
@@ -24,5 +25,6 @@ pub mod serve;
 pub mod service;
 pub mod settings;
 pub mod store;
+pub mod traces;
 
 pub use key_files::KeyFileError;

@@ -40,6 +40,7 @@ use crate::secrets::Keyring;
 use crate::service::Service;
 use crate::settings::{RetentionSettings, Settings};
 use crate::store::{self, Store};
+use crate::traces::Tracer;
 
 /// A scheduler that is ready to serve.
 pub struct Scheduler {
@@ -78,11 +79,24 @@ impl Scheduler {
         // New at each start: what an earlier process held is found to be nobody's.
         let replica = Uuid::now_v7();
         let sessions = Sessions::new();
+        let tracer = match &settings.traces.endpoint {
+            Some(endpoint) => {
+                let started = Tracer::start(endpoint, Arc::clone(&store));
+                Some(started.map_err(|source| ServeError::Traces {
+                    endpoint: endpoint.clone(),
+                    source,
+                })?)
+            }
+            None => None,
+        };
         let dispatch = Dispatch::start(
             Arc::clone(&store),
             Arc::clone(&keyring),
             sessions.clone(),
-            DispatchSettings::new(replica),
+            DispatchSettings {
+                tracer,
+                ..DispatchSettings::new(replica)
+            },
         );
         let parts = LinkParts {
             store: Arc::clone(&store),

@@ -17,11 +17,12 @@ mod tests;
 use std::net::SocketAddr;
 
 use davit_settings::{Findings, Layered, Origin, Origins, Sources, Table};
+use url::Url;
 
 pub use davit_settings::SettingsError;
 pub use model::{
     Database, KeySettings, ListenSettings, LogFormat, LogSettings, ObjectPlace, RestSettings,
-    RetentionSettings, Settings, StorePlace,
+    RetentionSettings, Settings, StorePlace, TraceSettings,
 };
 
 /// Where settings are looked for when no file is named.
@@ -48,6 +49,7 @@ impl Layered for Settings {
             let problem = format!("excludes objects.url ({})", origin("objects.directory"));
             findings.fail("objects.directory", "", problem);
         }
+        check_traces(self.traces.endpoint.as_deref(), findings, &origin);
         let listeners = [("rest", &self.rest.listener), ("link", &self.link)];
         for (section, listener) in listeners {
             check_listener(section, listener, findings, &origin);
@@ -72,6 +74,17 @@ fn check_store(store: &StorePlace, findings: &mut Findings, origin: &dyn Fn(&str
             let problem = format!("is for store.database = \"postgresql\" ({})", origin(path));
             findings.fail(path, "", problem);
         }
+    }
+}
+
+fn check_traces(endpoint: Option<&str>, findings: &mut Findings, origin: &dyn Fn(&str) -> Origin) {
+    let path = "traces.endpoint";
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    if let Some(given) = endpoint
+        && !Url::parse(given).is_ok_and(|url| is_http(&url))
+    {
+        let problem = format!("is no http:// or https:// URL ({})", origin(path));
+        findings.fail(path, given, problem);
     }
 }
 

@@ -254,6 +254,7 @@ impl Keeper {
                 match verdict {
                     Ok(_) => {
                         tracing::warn!(key = %loss.key, %host, silent_ms, "lost with its host");
+                        self.trace(loss.key);
                         self.let_go(loss.key);
                     }
                     Err(refusal) => {

@@ -200,6 +200,13 @@ impl Keeper {
         }
     }
 
+    /// An attempt's end is stored.
+    pub(super) fn trace(&self, key: RunKey) {
+        if let Some(tracer) = &self.settings.tracer {
+            tracer.over(key.run);
+        }
+    }
+
     pub(super) fn over(&mut self, key: RunKey, hosts_fault: bool) {
         if hosts_fault {
             match self.engine.start_failed(key, self.now_ms()) {
@@ -211,6 +218,7 @@ impl Keeper {
                 Err(unknown) => tracing::debug!(%unknown, "a failed start is no news"),
             }
         }
+        self.trace(key);
         self.let_go(key);
     }
 

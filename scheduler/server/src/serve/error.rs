@@ -51,6 +51,15 @@ pub enum ServeError {
         #[source]
         source: rustls::Error,
     },
+    /// The collector of traces.
+    #[error("traces cannot be sent to {endpoint}")]
+    Traces {
+        /// The setting.
+        endpoint: String,
+        /// Why not.
+        #[source]
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
     /// The keys of hosts.
     #[error("the scheduler's keys cannot be used")]
     Keys(#[from] KeyFileError),

@@ -31,6 +31,11 @@ pub(super) const SETTINGS: &[Field] = &[
         "How long what is over is kept. Usage always is.",
     ),
     field("log", Kind::Section(LOG), "The scheduler's own log."),
+    field(
+        "traces",
+        Kind::Section(TRACES),
+        "Traces of ended runs; a trace's id is the run's.",
+    ),
 ];
 
 const STORE: &[Field] = &[
@@ -150,3 +155,9 @@ const LOG: &[Field] = &[
         "How lines look.",
     ),
 ];
+
+const TRACES: &[Field] = &[field(
+    "endpoint",
+    Kind::Text { chars_max: 2_000 },
+    "Where an OpenTelemetry collector takes traces, OTLP over HTTP: `http://127.0.0.1:4318/v1/traces`. Absent: none are sent.",
+)];

@@ -26,6 +26,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// The scheduler's own log.
     pub log: LogSettings,
+    /// Where traces of ended runs go.
+    pub traces: TraceSettings,
 }
 
 /// Which database.
@@ -133,6 +135,14 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where traces of ended runs go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// Whole URL of an OpenTelemetry collector's traces, OTLP over HTTP; absent: none are made.
+    pub endpoint: Option<String>,
+}
+
 impl ListenSettings {
     fn at(listen: &str) -> Self {
         Self {
@@ -173,6 +183,7 @@ impl Default for Settings {
                 filter: "info".to_owned(),
                 format: LogFormat::Human,
             },
+            traces: TraceSettings::default(),
         }
     }
 }

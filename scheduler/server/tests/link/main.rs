@@ -22,4 +22,5 @@ mod losses;
 mod once;
 mod replicas;
 mod robot;
+mod traces;
 mod world;

@@ -13,6 +13,7 @@ use davit_scheduler::logs::{LogSettings, Logs};
 use davit_scheduler::secrets::Keyring;
 use davit_scheduler::service::planned::{LostPolicy, OnLost, PlannedRun, RetryPolicy};
 use davit_scheduler::store::*;
+use davit_scheduler::traces::Tracer;
 use davit_types::{Bytes, InstanceType, Resources, RunId, RunRequest, Tenant};
 use object_store::memory::InMemory;
 use tempfile::TempDir;
@@ -37,6 +38,8 @@ pub(crate) struct Tweak {
     pub(crate) token_seconds: u32,
     pub(crate) fence_ms_min: u64,
     pub(crate) dead_after_ms: u64,
+    /// Where traces go.
+    pub(crate) collector: Option<String>,
 }
 
 impl Default for Tweak {
@@ -46,6 +49,7 @@ impl Default for Tweak {
             token_seconds: 900,
             fence_ms_min: 200,
             dead_after_ms: 1_500,
+            collector: None,
         }
     }
 }
@@ -214,6 +218,8 @@ async fn begin(
     let id = Uuid::now_v7();
     let keys = Arc::new(Keyring::open(&keys).unwrap());
     let sessions = Sessions::new();
+    let start = |url: String| Tracer::start(&url, Arc::clone(&store)).unwrap();
+    let tracer = tweak.collector.map(start);
     let settings = DispatchSettings {
         poll_ms: 100,
         survey_ms: 100,
@@ -221,6 +227,7 @@ async fn begin(
         fence_ms_min: tweak.fence_ms_min,
         pulse_ms: 300,
         dead_after_ms: tweak.dead_after_ms,
+        tracer,
         ..DispatchSettings::new(id)
     };
     let dispatch = Dispatch::start(
