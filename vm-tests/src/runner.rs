@@ -27,6 +27,9 @@ const RESULT_FILE: &str = "result.json";
 pub(crate) struct GuestArguments {
     /// Only behaviours whose name holds this.
     filter: Option<String>,
+    /// Leave out what neither containerd nor the kernel has a part in: another suite tells it.
+    #[arg(long)]
+    not_once: bool,
     /// Print the names and stop.
     #[arg(long)]
     list: bool,
@@ -51,6 +54,7 @@ impl GuestArguments {
         let json = Some(output.join("results.json"));
         Self {
             filter,
+            not_once: false,
             list: false,
             json,
             output,
@@ -64,6 +68,7 @@ pub(crate) fn run_guest(arguments: &GuestArguments) -> anyhow::Result<bool> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let chosen: Vec<_> = behaviour::all()
         .filter(|test| test.name.contains(filter))
+        .filter(|test| !(arguments.not_once && behaviour::is_told_once(test.name)))
         .collect();
     if arguments.list {
         chosen.iter().for_each(|test| println!("{}", test.name));

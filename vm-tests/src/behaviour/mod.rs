@@ -85,6 +85,34 @@ behaviours![
     warm_equals_cold,
 ];
 
+/// What neither containerd's version nor the kernel's has a part in, by name or file: told once, on the newest suite,
+/// where several are tested in a row. Whoever wants them on another suite names that suite.
+const ONCE: &[&str] = &[
+    "attach::",
+    "bad_input::",
+    "image_config::",
+    "images::a_broken_transfer_leaves_nothing_and_can_be_repeated",
+    "images::a_registry_that_stalls_is_given_up",
+    "images::an_image_that_cannot_be_had_says_why",
+    "images::credentials_are_used_and_kept_nowhere",
+    "images::only_allowed_images_run",
+    "images::the_pull_policy_decides_who_is_asked",
+    "isolation::the_hosts_network_is_the_operators_to_give",
+    "isolation::the_root_can_be_read_only",
+    "logs::every_byte_is_kept",
+    "logs::records_are_numbered_and_streams_are_apart",
+    "power_cut::whatever_was_told_in_a_burst_of_runs_still_holds",
+    "registry::",
+    "settings_file::",
+    "signals::",
+    "startup::one_executor_per_state_directory",
+    "startup::only_root_may_serve",
+    "startup::without_containerd_it_does_not_start",
+    "warm::a_run_that_thrashes_at_its_own_limit_costs_no_slot",
+    "warm::short_memory_takes_the_slots_and_demand_brings_them_back",
+    "warm_equals_cold::the_same_holds_for_a_user_without_privileges_and_a_read_only_root",
+];
+
 mod old_containerd;
 mod registry_double;
 pub(crate) mod story;
@@ -93,6 +121,14 @@ mod warm_story;
 /// All tests in order.
 pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
     FILES.iter().copied().flatten()
+}
+
+/// Whether a test, of a power cut too, is told once where several suites are tested in a row.
+pub(crate) fn is_told_once(name: &str) -> bool {
+    ONCE.iter().any(|told| match told.strip_suffix("::") {
+        Some(file) => name.split_once("::").is_some_and(|(of, _)| of == file),
+        None => *told == name,
+    })
 }
 
 /// `crate::behaviour::file::function` without what all names share.
@@ -114,5 +150,16 @@ mod tests {
             "{names:?}"
         );
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+
+    #[test]
+    fn what_is_told_once_exists() {
+        let cuts = crate::power_cut::Act::ALL.iter().map(|act| act.test());
+        let names: Vec<&str> = all().map(|test| test.name).chain(cuts).collect();
+        for told in ONCE {
+            assert!(names.iter().any(|name| name.starts_with(told)), "{told}");
+        }
+        let once = names.iter().filter(|name| is_told_once(name)).count();
+        assert!(once > ONCE.len() && once < names.len() / 2, "{once}");
     }
 }

@@ -35,7 +35,7 @@ enum Suite {
     Trixie,
     /// Debian 14: containerd 2.1, a newer kernel.
     Forky,
-    /// Each of them, one after the other.
+    /// One after the other; what neither containerd nor the kernel has a part in on the last only.
     All,
 }
 
@@ -66,7 +66,11 @@ pub(crate) fn run_vm(arguments: &VmArguments) -> anyhow::Result<bool> {
     };
     let mut results = Vec::new();
     for suite in suites {
-        let reports = run_suite(&repository, suite, arguments.filter.as_deref());
+        let wanted = Wanted {
+            filter: arguments.filter.as_deref(),
+            once: suites.last() == Some(suite),
+        };
+        let reports = run_suite(&repository, suite, wanted);
         results.push((
             *suite,
             reports.unwrap_or_else(|error| vec![broken_suite(suite, &error)]),
@@ -89,22 +93,38 @@ fn broken_suite(suite: &str, error: &anyhow::Error) -> TestReport {
     }
 }
 
+/// Which behaviours.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    /// Those whose names hold this.
+    filter: Option<&'a str>,
+    /// Also what is told once.
+    once: bool,
+}
+
+impl Wanted<'_> {
+    fn has(self, name: &str) -> bool {
+        name.contains(self.filter.unwrap_or_default())
+            && (self.once || !behaviour::is_told_once(name))
+    }
+}
+
 fn run_suite(
     repository: &Path,
     suite: &'static str,
-    filter: Option<&str>,
+    wanted: Wanted<'_>,
 ) -> anyhow::Result<Vec<TestReport>> {
     println!("── {suite}");
     let output = output_directory(repository, suite)?;
     let machine = Machine::up(repository, suite)?;
     machine.push(&programs()?, GUEST_BINARIES)?;
-    let wanted = filter.unwrap_or_default();
     let mut reports = Vec::new();
-    if behaviour::all().any(|test| test.name.contains(wanted)) || !power::is_wanted(wanted) {
-        reports = run_in_guest(&machine, filter, &output)?;
+    let cuts = power::is_wanted(wanted);
+    if behaviour::all().any(|test| wanted.has(test.name)) || !cuts {
+        reports = run_in_guest(&machine, wanted, &output)?;
     }
     // Last, for the machine is another one afterwards.
-    if power::is_wanted(wanted) {
+    if cuts {
         reports.extend(power::cut_power(&machine, wanted, &output));
         write_journal(&machine, "all", &output.join("journal-power-cut.log"))?;
     }
@@ -113,7 +133,7 @@ fn run_suite(
 
 fn run_in_guest(
     machine: &Machine,
-    filter: Option<&str>,
+    wanted: Wanted<'_>,
     output: &Path,
 ) -> anyhow::Result<Vec<TestReport>> {
     let json = format!("{GUEST_OUTPUT}/results.json");
@@ -126,7 +146,10 @@ fn run_in_guest(
         "--json",
         &json,
     ];
-    guest.extend(filter);
+    if !wanted.once {
+        guest.push("--not-once");
+    }
+    guest.extend(wanted.filter);
     machine.exec(&["mkdir", "-p", GUEST_OUTPUT])?;
     let ran = machine.exec_live(&own, &guest);
     // Collected whatever became of the tests: it is then that it is wanted.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::machine::{Heard, Machine};
-use super::{GUEST_BINARIES, OWN_NAME, programs};
+use super::{GUEST_BINARIES, OWN_NAME, Wanted, programs};
 use crate::outcome::{Outcome, TestReport, TestResult};
 use crate::power_cut::{Act, Witness, Word};
 
@@ -28,17 +28,15 @@ const BURST_TOLD: usize = 12;
 const TOKEN_BYTES_MAX: u64 = 128;
 const TOKEN_SECONDS_MAX: u64 = 10;
 
-/// Tells the acts whose names hold `filter`, on the machine that is up.
-pub(super) fn cut_power(machine: &Machine, filter: &str, output: &Path) -> Vec<TestReport> {
-    let chosen = Act::ALL
-        .into_iter()
-        .filter(|act| act.test().contains(filter));
+/// Tells the wanted acts, on the machine that is up.
+pub(super) fn cut_power(machine: &Machine, wanted: Wanted<'_>, output: &Path) -> Vec<TestReport> {
+    let chosen = Act::ALL.into_iter().filter(|act| wanted.has(act.test()));
     chosen.map(|act| report(machine, act, output)).collect()
 }
 
-/// Whether the name of any act holds `filter`.
-pub(super) fn is_wanted(filter: &str) -> bool {
-    Act::ALL.iter().any(|act| act.test().contains(filter))
+/// Whether any act is wanted.
+pub(super) fn is_wanted(wanted: Wanted<'_>) -> bool {
+    Act::ALL.iter().any(|act| wanted.has(act.test()))
 }
 
 fn report(machine: &Machine, act: Act, output: &Path) -> TestReport {
