@@ -55,9 +55,12 @@ pub(crate) struct DevArgs {
     /// Directory of all that both keep
     #[arg(long, default_value = "/var/lib/davit-dev", value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Address and port of the API
+    /// Address and port of the API; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:7180", value_name = "ADDRESS")]
     pub(crate) listen: String,
+    /// Address and port that this host's own executor dials; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7181", value_name = "ADDRESS")]
+    pub(crate) link_listen: String,
     #[command(flatten)]
     pub(crate) executor: SettingsArgs,
 }

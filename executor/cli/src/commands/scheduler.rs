@@ -81,9 +81,13 @@ fn run(args: &SchedulerSettingsArgs) -> Result<(), CliError> {
     let settings = load(args)?.settings;
     start_logging(&as_executor_s(&settings.log))?;
     runtime()?.block_on(async {
-        let scheduler = Scheduler::open(&settings).await?;
         let stop = told_to_stop().map_err(CliError::io("listen for signals"))?;
-        Ok(scheduler.serve(stop).await?)
+        let scheduler = Scheduler::open(&settings).await?;
+        let (api, link) = (scheduler.rest_address()?, scheduler.link_address()?);
+        tracing::info!(%api, %link, "serving");
+        scheduler.serve(stop).await?;
+        tracing::info!("going down; runs and hosts go on");
+        Ok(())
     })
 }
 
@@ -106,7 +110,7 @@ pub(super) fn runtime() -> Result<Runtime, CliError> {
 }
 
 /// Ready at SIGTERM or SIGINT.
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
