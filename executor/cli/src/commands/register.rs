@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 use super::executor;
 use crate::args::{Format, RegisterArgs};
 use crate::error::CliError;
-use crate::output::{print_json, print_text};
+use crate::output::{note, print_json, print_text};
 
 /// Longest join token, bytes.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -53,7 +53,13 @@ pub(super) fn register(
         .build()
         .map_err(CliError::io("start the event loop"))?;
     let server = registration.server.clone();
-    let host = runtime.block_on(link::register(registration, &settings))?;
+    let host = runtime
+        .block_on(link::register(registration, &settings))
+        .inspect_err(|_| {
+            if server.starts_with("http:") {
+                note("if that port speaks TLS, its address begins with https://");
+            }
+        })?;
     match format {
         Format::Json => print_json(&RegisteredJson {
             host_id: host.host_id.to_string(),
