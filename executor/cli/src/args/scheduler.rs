@@ -16,6 +16,8 @@ pub(crate) enum SchedulerCommand {
     Schema,
     /// Print the settings reference (Markdown)
     Reference,
+    /// Print the systemd unit
+    Unit,
     /// Make a token that may do everything, and its tenant; it is printed once
     Token {
         /// Whose it is

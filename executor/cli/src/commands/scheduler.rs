@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::executor::start_logging;
+use super::host;
 use crate::args::{Format, SchedulerCommand, SchedulerSettingsArgs};
 use crate::error::CliError;
 use crate::output::{print_json, print_text};
@@ -28,6 +29,7 @@ pub(super) fn command(command: &SchedulerCommand, format: Format) -> Result<u8, 
         }
         SchedulerCommand::Schema => print_json(&settings::json_schema())?,
         SchedulerCommand::Reference => print_text(&settings::reference())?,
+        SchedulerCommand::Unit => print_text(&host::scheduler_unit())?,
         SchedulerCommand::Token {
             tenant,
             name,

@@ -13,6 +13,7 @@
     reason = "a test ends at the first surprise, and shows the log then"
 )]
 
+mod host;
 mod ledger;
 mod place;
 mod rest;
