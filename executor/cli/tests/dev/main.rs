@@ -19,3 +19,4 @@ mod place;
 mod rest;
 mod runs;
 mod signals;
+mod tour;
