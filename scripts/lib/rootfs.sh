@@ -9,7 +9,7 @@ readonly GUEST_SUITES=(trixie forky)
 guest_packages() {
   printf '%s\n' linux-image-cloud-amd64 initramfs-tools systemd-sysv udev kmod dbus \
     containerd runc crun runsc busybox-static docker-registry skopeo \
-    iproute2 nftables procps psmisc python3-minimal openssh-server strace ca-certificates \
+    iproute2 nftables procps psmisc python3-minimal openssh-server strace ca-certificates curl jq \
     e2fsprogs dmsetup
 }
 

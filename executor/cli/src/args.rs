@@ -1,5 +1,6 @@
 //! The command line.
 
+mod host;
 mod run;
 mod scheduler;
 mod values;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::host::{ConfigureArgs, HostCommand, JournalArgs, PurgeArgs};
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::scheduler::{DevArgs, SchedulerCommand, SchedulerSettingsArgs};
 pub(crate) use self::values::Cpu;
@@ -214,6 +216,8 @@ pub(crate) enum ExecutorCommand {
     Serve(SettingsArgs),
     /// Register this host at a scheduler, once; repeated it changes nothing
     Register(RegisterArgs),
+    #[command(flatten)]
+    Host(HostCommand),
     /// Print the settings in force and where each comes from
     Config(SettingsArgs),
     /// Print the JSON Schema of the settings file

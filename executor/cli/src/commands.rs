@@ -4,6 +4,7 @@ mod control;
 mod dev;
 mod executor;
 mod follow;
+mod host;
 mod images;
 mod manual;
 mod register;
@@ -65,6 +66,7 @@ fn executor_command(
     match command {
         ExecutorCommand::Serve(settings) => executor::serve(&settings, socket),
         ExecutorCommand::Register(args) => register::register(&args, socket, format),
+        ExecutorCommand::Host(command) => host::command(&command, socket, format),
         ExecutorCommand::Config(settings) => executor::config(&settings, socket, format),
         ExecutorCommand::Schema => executor::schema(),
         ExecutorCommand::Reference => executor::reference(),

@@ -68,6 +68,55 @@ pub(crate) enum CliError {
         /// The run that was followed.
         run: String,
     },
+    /// No service without an init system that has services.
+    #[error("systemd does not run on this host")]
+    NoSystemd,
+    /// There is no service yet.
+    #[error("this host has no unit davit-executor.service")]
+    NoUnit,
+    /// systemctl said no; what it said stands above.
+    #[error("systemctl {verb} failed ({status})")]
+    Systemctl {
+        /// What was asked of it.
+        verb: &'static str,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// The service was started, and is not heard of.
+    #[error("the service was started, but nobody answers on {} after {seconds} s", socket.display())]
+    NotAnswering {
+        /// Where it was listened for.
+        socket: PathBuf,
+        /// How long.
+        seconds: u64,
+        #[source]
+        source: io::Error,
+    },
+    /// An executor that is not the service's.
+    #[error("an executor that is not the service serves here (pid {pid})")]
+    ForeignExecutor {
+        /// Its process.
+        pid: i32,
+    },
+    /// Nobody said yes.
+    #[error("nothing was removed")]
+    NotConfirmed,
+    /// Runs would be lost.
+    #[error("runs are alive ({count}; one is {example}): nothing was removed")]
+    LiveRuns {
+        /// How many.
+        count: usize,
+        /// One of them.
+        example: String,
+    },
+    /// Ended runs left something that does not go.
+    #[error(
+        "after {seconds} s something of the canceled runs is still there: nothing else was removed"
+    )]
+    NotEmptied {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The executor broke its own protocol.
     #[error("the executor's answer lacks {0}")]
     Protocol(&'static str),
@@ -107,6 +156,21 @@ impl CliError {
                     "start it with `davit executor serve`, or name its socket with --socket or DAVIT_SOCKET"
                 }
             }),
+            Self::NoSystemd => Some(
+                "let the supervisor that is here run `davit executor serve`; only its own process may be killed with it",
+            ),
+            Self::NoUnit => Some(
+                "davit executor unit > /etc/systemd/system/davit-executor.service && systemctl daemon-reload",
+            ),
+            Self::Systemctl { .. } | Self::NotAnswering { .. } => {
+                Some("`davit executor logs` shows why")
+            }
+            Self::ForeignExecutor { .. } => Some("end it first: runs go on without it"),
+            Self::NotConfirmed => Some("--yes removes without asking"),
+            Self::LiveRuns { .. } => Some("wait for them or cancel them; --force cancels them"),
+            Self::NotEmptied { .. } => {
+                Some("repeat it; the executor's log says what is in the way")
+            }
             Self::Gone(_) => Some("its runs go on; start it again, then repeat the command"),
             Self::Fields(FieldErrors(errors))
                 if errors.iter().any(|error| error.field == "instance_type") =>

@@ -26,4 +26,4 @@ pub mod settings;
 mod shims;
 mod warm;
 
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, serve, serve_until};

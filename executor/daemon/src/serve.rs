@@ -176,12 +176,27 @@ enum Ended {
 /// # Errors
 /// A sentence that names what is missing on this host and what to do about it.
 pub fn serve(settings: &Settings) -> Result<(), ServeError> {
+    serve_again(settings, None)
+}
+
+/// [`serve`] of a process that heeds signals itself: until `stop` holds true, or its sender is gone.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_until(settings: &Settings, stop: watch::Receiver<bool>) -> Result<(), ServeError> {
+    serve_again(settings, Some(&stop))
+}
+
+fn serve_again(
+    settings: &Settings,
+    stop: Option<&watch::Receiver<bool>>,
+) -> Result<(), ServeError> {
     loop {
         let runtime: Runtime = Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(ServeError::EventLoop)?;
-        let ended = runtime.block_on(serve_once(settings.clone()));
+        let ended = runtime.block_on(serve_once(settings.clone(), stop.cloned()));
         // Owners and their tasks go with it: a run never has two.
         runtime.shutdown_timeout(Duration::from_millis(RENEWAL_MS_MAX));
         match ended? {
@@ -191,7 +206,10 @@ pub fn serve(settings: &Settings) -> Result<(), ServeError> {
     }
 }
 
-async fn serve_once(settings: Settings) -> Result<Ended, ServeError> {
+async fn serve_once(
+    settings: Settings,
+    stop: Option<watch::Receiver<bool>>,
+) -> Result<Ended, ServeError> {
     let checked = checks::check(settings).await?;
     let host = Arc::new(checked.host);
     let runs = Runs::new(Arc::clone(&host), LogWatch::open());
@@ -220,7 +238,7 @@ async fn serve_once(settings: Settings) -> Result<Ended, ServeError> {
     tracing::info!(socket = %host.settings.socket.display(), "serving");
     let outcome = tokio::select! {
         outcome = served => outcome.map(|()| Ended::Told).map_err(ServeError::from),
-        () = stop_signal(going_down.clone()) => Ok(Ended::Told),
+        () = told_to_stop(stop, going_down.clone()) => Ok(Ended::Told),
         outcome = answers(&host.containerd) => outcome.map(|()| Ended::ContainerdAnswers),
     };
     if matches!(outcome, Ok(Ended::ContainerdAnswers)) {
@@ -301,8 +319,18 @@ async fn router(
         .add_service(reflection))
 }
 
-/// Waits for SIGTERM or SIGINT, tells `going_down`, and gives calls under way some time.
-async fn stop_signal(going_down: watch::Sender<bool>) {
+/// Waits for `stop`, else for SIGTERM or SIGINT; tells `going_down`, and gives calls under way some time.
+async fn told_to_stop(stop: Option<watch::Receiver<bool>>, going_down: watch::Sender<bool>) {
+    match stop {
+        // An error means that the sender is gone, which means the same.
+        Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
+        None => stop_signal().await,
+    }
+    going_down.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(SHUTDOWN_GRACE_MS)).await;
+}
+
+async fn stop_signal() {
     let (term, int) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -315,8 +343,6 @@ async fn stop_signal(going_down: watch::Sender<bool>) {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
-    going_down.send_replace(true);
-    tokio::time::sleep(Duration::from_millis(SHUTDOWN_GRACE_MS)).await;
 }
 
 async fn retain(runs: Runs) {

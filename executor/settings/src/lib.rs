@@ -21,12 +21,14 @@
 
 mod check;
 mod describe;
+mod edit;
 mod fields;
 mod load;
 mod value;
 
 pub use check::Findings;
 pub use describe::{effective, json_schema, reference};
+pub use edit::{Change, edit};
 pub use fields::{Field, Kind, Table, field, required};
 pub use load::{FILE_BYTES_MAX, FlagValue, Layered, Loaded, Origins, SettingsError, Sources, load};
 pub use value::Origin;

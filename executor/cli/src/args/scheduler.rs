@@ -16,6 +16,8 @@ pub(crate) enum SchedulerCommand {
     Schema,
     /// Print the settings reference (Markdown)
     Reference,
+    /// Print the systemd unit
+    Unit,
     /// Make a token that may do everything, and its tenant; it is printed once
     Token {
         /// Whose it is
@@ -55,9 +57,12 @@ pub(crate) struct DevArgs {
     /// Directory of all that both keep
     #[arg(long, default_value = "/var/lib/davit-dev", value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Address and port of the API
+    /// Address and port of the API; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:7180", value_name = "ADDRESS")]
     pub(crate) listen: String,
+    /// Address and port that this host's own executor dials; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7181", value_name = "ADDRESS")]
+    pub(crate) link_listen: String,
     #[command(flatten)]
     pub(crate) executor: SettingsArgs,
 }

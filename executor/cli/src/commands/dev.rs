@@ -1,9 +1,11 @@
 //! `davit dev`: a scheduler over SQLite and this host's executor, together in one process.
 //!
 //! ```text
-//!  scheduler, its own threads ── region, sizes, token, join token ──► register (once) ──► executor serves, here
-//!      ▲ stopped when the executor ends, by SIGTERM or Ctrl-C; runs outlive both
+//!  signals heeded ─► scheduler, its own threads ─► region, sizes, token, join token ─► register (once) ─► executor, here
+//!                        ▲ stopped when the executor has ended, by SIGTERM or Ctrl-C; runs outlive both
 //! ```
+//!
+//! Invariant: whoever has read the address may send SIGTERM, and both end in order.
 //!
 //! Absent on purpose: TLS (both listen on the loopback address alone), more than one host.
 
@@ -17,30 +19,34 @@ use davit_executor::settings::Settings as ExecutorSettings;
 use davit_scheduler::serve::Scheduler;
 use davit_scheduler::settings::Settings as SchedulerSettings;
 use davit_types::{FieldError, Tenant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{executor, scheduler};
 use crate::args::{DevArgs, SettingsArgs};
 use crate::error::CliError;
 use crate::output::print_text;
 
-/// Only the executor of this process connects there.
-const LINK_LISTEN: &str = "127.0.0.1:7181";
 const TENANT: &str = "dev";
 /// The one host's name.
 const HOST_NAME: &str = "this-host";
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(super) fn serve(args: &DevArgs) -> Result<u8, CliError> {
-    let settings = executor_settings(args)?;
+    let mut settings = executor_settings(args)?;
     executor::start_logging(&settings.log)?;
     let runtime = scheduler::runtime()?;
+    let (told, told_to_stop) = watch::channel(false);
     let token_file = args.dir.join("token");
     let tenant: Tenant = TENANT
         .parse()
         .map_err(|error| CliError::field(FieldError::new("tenant", TENANT, format!("{error}"))))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = runtime.block_on(async {
+        let signals = scheduler::told_to_stop().map_err(CliError::io("listen for signals"))?;
+        tokio::spawn(async move {
+            signals.await;
+            told.send_replace(true);
+        });
         let scheduler = Scheduler::open(&scheduler_settings(args)).await?;
         let join_token = scheduler
             .prepare_development(settings.offered_instance_types())
@@ -50,12 +56,16 @@ pub(super) fn serve(args: &DevArgs) -> Result<u8, CliError> {
             keep(&token_file, &text)?;
         }
         let address = scheduler.rest_address()?;
+        let server = format!("http://{}", scheduler.link_address()?);
+        // The same scheduler, whatever port it has today.
+        link::moved(&server, &settings.link)?;
+        settings.link.server = Some(server.clone());
         let serving = tokio::spawn(scheduler.serve(async {
             // Gone without a word is a stop, too.
             drop(stopped.await);
         }));
         let registration = Registration {
-            server: format!("http://{LINK_LISTEN}"),
+            server,
             join_token,
             name: HOST_NAME.to_owned(),
             labels: settings.link.label_pairs(),
@@ -64,7 +74,7 @@ pub(super) fn serve(args: &DevArgs) -> Result<u8, CliError> {
         print_text(&usage(&address.to_string(), &token_file, &settings.socket))?;
         Ok::<_, CliError>(serving)
     })?;
-    let served = davit_executor::serve(&settings);
+    let served = davit_executor::serve_until(&settings, told_to_stop);
     drop(stop);
     let ended = runtime.block_on(serving);
     served?;
@@ -81,7 +91,7 @@ fn scheduler_settings(args: &DevArgs) -> SchedulerSettings {
         ..SchedulerSettings::default()
     };
     settings.rest.listener.listen.clone_from(&args.listen);
-    settings.link.listen = LINK_LISTEN.to_owned();
+    settings.link.listen.clone_from(&args.link_listen);
     settings
 }
 
@@ -92,7 +102,6 @@ fn executor_settings(args: &DevArgs) -> Result<ExecutorSettings, CliError> {
         format!("state_dir={dir}/executor"),
         format!("socket={dir}/executor.sock"),
         "cgroup_parent=/davit-dev".to_owned(),
-        format!("link.server=http://{LINK_LISTEN}"),
         format!("link.credentials_file={dir}/executor-identity.json"),
     ];
     let given = &args.executor;

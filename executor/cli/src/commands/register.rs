@@ -9,10 +9,10 @@ use davit_types::{FieldError, limits};
 use serde::Serialize;
 use tokio::runtime::Builder;
 
-use super::executor;
+use super::{executor, host};
 use crate::args::{Format, RegisterArgs};
 use crate::error::CliError;
-use crate::output::{print_json, print_text};
+use crate::output::{note, print_json, print_text};
 
 /// Longest join token, bytes.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -53,15 +53,21 @@ pub(super) fn register(
         .build()
         .map_err(CliError::io("start the event loop"))?;
     let server = registration.server.clone();
-    let host = runtime.block_on(link::register(registration, &settings))?;
+    let registered = runtime
+        .block_on(link::register(registration, &settings))
+        .inspect_err(|_| {
+            if server.starts_with("http:") {
+                note("if that port speaks TLS, its address begins with https://");
+            }
+        })?;
     match format {
         Format::Json => print_json(&RegisteredJson {
-            host_id: host.host_id.to_string(),
-            region: &host.region,
-            credentials_file: &host.credentials_file,
-            was_registered: host.was_registered,
+            host_id: registered.host_id.to_string(),
+            region: &registered.region,
+            credentials_file: &registered.credentials_file,
+            was_registered: registered.was_registered,
         })?,
-        Format::Table => print_text(&next_steps(&host, &server))?,
+        Format::Table => print_text(&next_steps(&registered, &server))?,
     }
     Ok(0)
 }
@@ -103,47 +109,33 @@ fn name(given: Option<&str>) -> Result<String, CliError> {
     Ok(name)
 }
 
-fn next_steps(host: &RegisteredHost, server: &str) -> String {
+fn next_steps(registered: &RegisteredHost, server: &str) -> String {
     let RegisteredHost {
         host_id,
         region,
         credentials_file,
         was_registered,
-    } = host;
+    } = registered;
     let word = if *was_registered {
         "was registered before"
     } else {
         "is registered"
     };
     let file = credentials_file.display();
+    let (unit, unit_file) = (host::unit(), host::UNIT_FILE);
     format!(
         "This host {word}: {host_id}, region {region}. Its credentials are in {file}.\n\
          \n\
-         1. Add to /etc/davit/executor.toml:\n\
+         Settings and service, once, as root:\n\
          \n\
-         [link]\n\
-         server = \"{server}\"\n\
-         credentials_file = \"{file}\"\n\
+         davit executor configure --server {server} --set link.credentials_file={file}\n\
+         cat >{unit_file} <<'UNIT'\n\
+         {unit}\
+         UNIT\n\
+         systemctl daemon-reload && systemctl enable davit-executor\n\
+         davit executor start\n\
          \n\
-         2. Write to /etc/systemd/system/davit-executor.service:\n\
-         \n\
-         [Unit]\n\
-         Description=davit executor\n\
-         After=network-online.target containerd.service\n\
-         Wants=network-online.target containerd.service\n\
-         \n\
-         [Service]\n\
-         ExecStart=/usr/bin/davit executor serve\n\
-         Restart=always\n\
-         RestartSec=1\n\
-         # Runs outlive the executor: only its own process is ended with it.\n\
-         KillMode=process\n\
-         \n\
-         [Install]\n\
-         WantedBy=multi-user.target\n\
-         \n\
-         3. systemctl daemon-reload && systemctl enable --now davit-executor\n\
-         4. davit info shows whether the scheduler is reached."
+         davit executor status tells whether the scheduler is reached."
     )
 }
 
@@ -164,18 +156,17 @@ mod tests {
 
     #[test]
     fn what_comes_next_names_server_file_and_unit() {
-        let host = RegisteredHost {
+        let registered = RegisteredHost {
             host_id: "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap(),
             region: "north".into(),
             credentials_file: "/etc/davit/host.json".into(),
             was_registered: false,
         };
-        let text = next_steps(&host, "https://davit.example.com");
+        let text = next_steps(&registered, "https://davit.example.com");
         for part in [
             "region north",
-            "server = \"https://davit.example.com\"",
-            "credentials_file = \"/etc/davit/host.json\"",
-            "ExecStart=/usr/bin/davit executor serve",
+            "configure --server https://davit.example.com --set link.credentials_file=/etc/davit/host.json",
+            " executor serve",
             "KillMode=process",
         ] {
             assert!(text.contains(part), "{part}: {text}");

@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::executor::start_logging;
+use super::host;
 use crate::args::{Format, SchedulerCommand, SchedulerSettingsArgs};
 use crate::error::CliError;
 use crate::output::{print_json, print_text};
@@ -28,6 +29,7 @@ pub(super) fn command(command: &SchedulerCommand, format: Format) -> Result<u8, 
         }
         SchedulerCommand::Schema => print_json(&settings::json_schema())?,
         SchedulerCommand::Reference => print_text(&settings::reference())?,
+        SchedulerCommand::Unit => print_text(&host::scheduler_unit())?,
         SchedulerCommand::Token {
             tenant,
             name,
@@ -81,9 +83,13 @@ fn run(args: &SchedulerSettingsArgs) -> Result<(), CliError> {
     let settings = load(args)?.settings;
     start_logging(&as_executor_s(&settings.log))?;
     runtime()?.block_on(async {
-        let scheduler = Scheduler::open(&settings).await?;
         let stop = told_to_stop().map_err(CliError::io("listen for signals"))?;
-        Ok(scheduler.serve(stop).await?)
+        let scheduler = Scheduler::open(&settings).await?;
+        let (api, link) = (scheduler.rest_address()?, scheduler.link_address()?);
+        tracing::info!(%api, %link, "serving");
+        scheduler.serve(stop).await?;
+        tracing::info!("going down; runs and hosts go on");
+        Ok(())
     })
 }
 
@@ -106,7 +112,7 @@ pub(super) fn runtime() -> Result<Runtime, CliError> {
 }
 
 /// Ready at SIGTERM or SIGINT.
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

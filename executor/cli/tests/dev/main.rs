@@ -5,8 +5,7 @@
 //! ```
 //!
 //! Invariants: every test has a directory and a `davit dev` of its own; every wait has a limit and ends with the last
-//! answer. Absent on purpose: two at once (the link's port is fixed), limits, and what one part alone does, which its
-//! own tests show.
+//! answer. Absent on purpose: limits, and what one part alone does, which its own tests show.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +13,10 @@
     reason = "a test ends at the first surprise, and shows the log then"
 )]
 
+mod host;
 mod ledger;
 mod place;
 mod rest;
 mod runs;
+mod signals;
+mod tour;

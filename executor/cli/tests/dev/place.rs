@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::rest::{Client, WAIT, run_id};
 
-const IMAGE: &str = "127.0.0.1:5000/davit/busybox:1";
+pub(crate) const IMAGE: &str = "127.0.0.1:5000/davit/busybox:1";
 
 pub(crate) struct Dev {
     dir: TempDir,
@@ -29,15 +29,7 @@ pub(crate) struct Dev {
 impl Dev {
     /// One that serves, with its host connected.
     pub(crate) fn start() -> Self {
-        assert!(
-            std::env::var_os("DAVIT_TEST_REAL_HOST").is_some(),
-            "it uses this host's containerd: run it inside scripts/native, with scripts/lib/host-tests"
-        );
-        // Short: a run's socket has its name below it.
-        let dir = tempfile::Builder::new()
-            .prefix("dd-")
-            .tempdir_in("/var/lib")
-            .unwrap();
+        let dir = directory();
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -133,6 +125,17 @@ impl Drop for Dev {
     }
 }
 
+/// A test's own directory, on a real disk.
+pub(crate) fn directory() -> TempDir {
+    assert!(
+        std::env::var_os("DAVIT_TEST_REAL_HOST").is_some(),
+        "it uses this host's containerd: run it inside scripts/native, with scripts/lib/host-tests"
+    );
+    // Short: a run's socket has its name below it.
+    let mut dir = tempfile::Builder::new();
+    dir.prefix("dd-").tempdir_in("/var/lib").unwrap()
+}
+
 /// The body of a run without a runner.
 pub(crate) fn one_off(command: &str) -> Value {
     json!({
@@ -152,6 +155,8 @@ fn spawn(dir: &TempDir, address: SocketAddr) -> Child {
         .args(["dev", "--allow-missing-controllers", "--dir"])
         .arg(path)
         .args(["--listen", &address.to_string()])
+        // Another one after a restart: its host is the same all the same.
+        .args(["--link-listen", "127.0.0.1:0"])
         .args(["--set", &format!("cgroup_parent=/{name}")])
         .args(["--set", &format!("containerd.namespace={name}")])
         // What else the machine has in hand, a build say, is no part of a test.
@@ -164,7 +169,7 @@ fn spawn(dir: &TempDir, address: SocketAddr) -> Child {
 }
 
 /// The built one, beside the directory of the tests or in `DAVIT_BIN_DIR`.
-fn davit() -> PathBuf {
+pub(crate) fn davit() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let beside = tests.ancestors().nth(2).unwrap().join("davit");
     let named = std::env::var_os("DAVIT_BIN_DIR").map(|dir| PathBuf::from(dir).join("davit"));

@@ -46,7 +46,7 @@ use uuid::Uuid;
 
 pub use self::dial::LinkError;
 pub use self::identity::IdentityError;
-pub use self::register::{RegisteredHost, Registration, register};
+pub use self::register::{RegisteredHost, Registration, moved, register};
 pub(crate) use self::status::Status;
 
 use self::contact::Contact;

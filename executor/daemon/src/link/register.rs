@@ -78,6 +78,23 @@ pub async fn register(
     Ok(told(&identity, &registered, path, false))
 }
 
+/// The scheduler that this host is registered at answers at `server` from now on; a host that is not registered has
+/// nothing to change.
+///
+/// # Errors
+/// When the credentials file cannot be used.
+pub fn moved(server: &str, link: &LinkSettings) -> Result<(), LinkError> {
+    let path = &link.credentials_file;
+    let Some(known) = Identity::read(path)?.filter(|known| known.server != server) else {
+        return Ok(());
+    };
+    let moved = Identity {
+        server: server.to_owned(),
+        ..known
+    };
+    Ok(moved.write(path)?)
+}
+
 /// The identity that is kept for `server`, or a new one, kept from now on.
 fn identity(path: &Path, server: &str) -> Result<Identity, LinkError> {
     if let Some(identity) = Identity::read(path)?.filter(|known| known.server == server) {

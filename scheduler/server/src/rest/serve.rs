@@ -7,6 +7,7 @@
 //! ```
 
 mod patient;
+mod plainly;
 
 use std::io;
 use std::sync::Arc;
@@ -94,17 +95,27 @@ async fn connection(
     watcher: Watcher,
 ) -> Result<(), Broken> {
     stream.set_nodelay(true)?;
-    let stream = Patient::new(stream, Duration::from_millis(WRITE_MS_MAX));
     let Some(acceptor) = acceptor else {
+        let stream = Patient::new(stream, Duration::from_millis(WRITE_MS_MAX));
         return http(stream, router, watcher).await;
     };
-    let handshake = acceptor.accept(stream);
+    let handshake = async {
+        if plainly::spoken(&stream).await? {
+            plainly::answer(stream).await?;
+            return Ok(None);
+        }
+        let stream = Patient::new(stream, Duration::from_millis(WRITE_MS_MAX));
+        acceptor.accept(stream).await.map(Some)
+    };
     let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long");
-    let stream = tokio::time::timeout(limit, handshake)
+    let encrypted = tokio::time::timeout(limit, handshake)
         .await
         .map_err(late)??;
-    http(stream, router, watcher).await
+    match encrypted {
+        Some(stream) => http(stream, router, watcher).await,
+        None => Ok(()),
+    }
 }
 
 async fn http<S>(stream: S, router: Router, watcher: Watcher) -> Result<(), Broken>

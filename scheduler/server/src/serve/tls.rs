@@ -1,4 +1,4 @@
-//! Certificates of the two listeners.
+//! Certificates of the two listeners, read once: a restart takes new ones, and loses nothing.
 
 use std::fs;
 use std::path::Path;
@@ -39,6 +39,8 @@ fn files(listener: &ListenSettings) -> Result<Option<Files<'_>>, ServeError> {
 
 /// For the link.
 pub(super) fn identity(listener: &ListenSettings) -> Result<Option<Identity>, ServeError> {
+    // What is wrong with the files is told now, and by name.
+    server_config(listener)?;
     let found = files(listener)?;
     Ok(found.map(|files| Identity::from_pem(files.chain, files.key)))
 }
