@@ -49,6 +49,8 @@ use problem::Problem;
 
 /// Bytes of a request's body.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a body with many runs in it.
+pub const BATCH_BODY_BYTES_MAX: usize = 8 << 20;
 /// How long a body may take to arrive.
 pub const BODY_MS_MAX: u64 = 10_000;
 /// How long a request may take, streams apart.

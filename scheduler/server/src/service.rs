@@ -3,7 +3,7 @@
 //! ```text
 //!  rest ──► access: who calls, for which tenant, with which scopes
 //!       ──► runners, catalogue, registries, tokens, tenants, executors ──► store
-//!       ──► runs: plan (runner + overrides + type) ─► environment (sealed) ─► submit, orders
+//!       ──► submit: plan (runner + overrides + type) ─► environment (sealed) ─► one commit; runs: seen, orders
 //!       ──► usage: ledger ─► priced rows ─► export, reconciliation
 //!       ──► dyn Placing (dispatch): why a run waits, what would become of one, warm-up
 //! ```
@@ -28,6 +28,7 @@ mod error;
 pub mod executors;
 pub mod instance_types;
 mod names;
+mod places;
 mod placing;
 pub mod plan;
 pub mod planned;
@@ -36,6 +37,7 @@ pub mod registries;
 pub mod runner;
 pub mod runners;
 pub mod runs;
+pub mod submit;
 pub mod tenants;
 pub mod tokens;
 pub mod usage;

@@ -105,6 +105,7 @@ impl Scheduler {
             idempotency: None,
             answer: String::new(),
             actor: "bench".to_owned(),
+            secrets: Vec::new(),
         };
         let runs: Vec<RunId> = (0..count).map(|_| RunId::generate()).collect();
         let batch = runs.iter().copied().map(submission).collect();

@@ -24,16 +24,26 @@ pub(super) fn text_json(status: StatusCode, text: String) -> Response {
     (status, content, text).into_response()
 }
 
+/// 201 for many things, which have no one path.
+pub(super) fn created_many(text: String, replayed: bool) -> Response {
+    let mut response = text_json(StatusCode::CREATED, text);
+    if replayed {
+        mark_replayed(&mut response);
+    }
+    response
+}
+
+fn mark_replayed(response: &mut Response) {
+    let name = HeaderName::from_static("idempotency-replayed");
+    let value = HeaderValue::from_static("true");
+    response.headers_mut().insert(name, value);
+}
+
 /// 201, and whether an earlier request made it.
 pub(super) fn created(text: String, path: &str, replayed: bool) -> Response {
-    let mut response = text_json(StatusCode::CREATED, text);
+    let mut response = created_many(text, replayed);
     if let Ok(path) = HeaderValue::from_str(path) {
         response.headers_mut().insert(header::LOCATION, path);
-    }
-    if replayed {
-        let name = HeaderName::from_static("idempotency-replayed");
-        let value = HeaderValue::from_static("true");
-        response.headers_mut().insert(name, value);
     }
     response
 }

@@ -10,10 +10,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use super::{Api, BODY_BYTES_MAX, BODY_MS_MAX};
+use super::{Api, BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX, BODY_MS_MAX};
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
+
+/// A JSON body of many things.
+pub(super) struct BatchBody<T>(pub(super) T);
 
 /// A JSON body, or none: then the defaults.
 pub(super) struct OptionalBody<T>(pub(super) T);
@@ -23,7 +26,18 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
 
     async fn from_request(request: Request, _: &Arc<Api>) -> Result<Self, Problem> {
         let headers = request.headers().clone();
-        let bytes = read(request).await?;
+        let bytes = read(request, BODY_BYTES_MAX).await?;
+        wants_json(&headers)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for BatchBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Arc<Api>) -> Result<Self, Problem> {
+        let headers = request.headers().clone();
+        let bytes = read(request, BATCH_BODY_BYTES_MAX).await?;
         wants_json(&headers)?;
         parse(&bytes).map(Self)
     }
@@ -34,7 +48,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalBody<T> {
 
     async fn from_request(request: Request, _: &Arc<Api>) -> Result<Self, Problem> {
         let headers = request.headers().clone();
-        let bytes = read(request).await?;
+        let bytes = read(request, BODY_BYTES_MAX).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -43,29 +57,29 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalBody<T> {
     }
 }
 
-fn too_large() -> Problem {
+fn too_large(bytes_max: usize) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "too-large",
         "The body is too large",
-        format!("a body may have {BODY_BYTES_MAX} bytes"),
+        format!("this body may have {bytes_max} bytes"),
     )
 }
 
 /// The whole body. One that says it is too long is not read at all.
-async fn read(request: Request) -> Result<Bytes, Problem> {
+async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
     let says = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if says.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
-        return Err(too_large());
+    if says.is_some_and(|bytes| bytes > bytes_max as u64) {
+        return Err(too_large(bytes_max));
     }
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    let body = Limited::new(request.into_body(), bytes_max);
     let arrived = tokio::time::timeout(Duration::from_millis(BODY_MS_MAX), body.collect());
     match arrived.await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
         Ok(Err(error)) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "bad-body",

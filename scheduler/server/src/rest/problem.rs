@@ -38,6 +38,10 @@ pub(super) struct Problem {
 pub(super) struct WrongField {
     /// Where: `argv[3]`, a parameter's name; empty for the request as a whole.
     field: String,
+    /// The same as a JSON pointer into the body (RFC 6901): `#/argv/3`. Not for parameters and headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "#/runs/3/argv/0")]
+    pointer: Option<String>,
     /// What was given, shortened; never a secret.
     value: String,
     /// What is wrong with it, and what would be right.
@@ -48,10 +52,42 @@ impl From<FieldError> for WrongField {
     fn from(error: FieldError) -> Self {
         Self {
             field: error.field,
+            pointer: None,
             value: error.value,
             problem: error.problem,
         }
     }
+}
+
+fn in_body(error: FieldError) -> WrongField {
+    WrongField {
+        pointer: Some(pointer(&error.field)),
+        ..error.into()
+    }
+}
+
+/// `runs[3].labels.a/b` as `#/runs/3/labels/a~1b`: what follows `labels` is one name, whatever is in it.
+fn pointer(field: &str) -> String {
+    let mut pointer = "#".to_owned();
+    let mut rest = field;
+    while !rest.is_empty() {
+        let named_freely = pointer.ends_with("/labels") || pointer.ends_with("/labels_wanted");
+        let (part, after) = match rest.find(['.', '[']) {
+            Some(end) if !named_freely => rest.split_at(end),
+            _ => (rest, ""),
+        };
+        let part = if named_freely {
+            part
+        } else {
+            part.trim_end_matches(']')
+        };
+        if !part.is_empty() {
+            pointer.push('/');
+            pointer.push_str(&part.replace('~', "~0").replace('/', "~1"));
+        }
+        rest = after.get(1..).unwrap_or_default();
+    }
+    pointer
 }
 
 /// Content type of problem documents.
@@ -87,7 +123,7 @@ impl Problem {
         };
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let mut problem = Self::new(status, "invalid", "The request is not valid", detail);
-        problem.errors = errors.0.into_iter().map(WrongField::from).collect();
+        problem.errors = errors.0.into_iter().map(in_body).collect();
         problem
     }
 
@@ -198,5 +234,27 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pointer;
+
+    #[test]
+    fn a_field_is_a_place_in_the_body() {
+        for (field, wanted) in [
+            ("", "#"),
+            ("image", "#/image"),
+            ("argv[3]", "#/argv/3"),
+            (
+                "runs[12].env_variables[0].env_key",
+                "#/runs/12/env_variables/0/env_key",
+            ),
+            ("labels.a.b/c~[1]", "#/labels/a.b~1c~0[1]"),
+            ("runs[0].labels_wanted.x.y", "#/runs/0/labels_wanted/x.y"),
+        ] {
+            assert_eq!(pointer(field), wanted);
+        }
     }
 }

@@ -6,9 +6,8 @@
 //!  the run's own ───┘
 //! ```
 //!
-//! A run gets a copy, so that what happens to its runner later does not touch it. The copy is written before the run is
-//! submitted: a run that can be claimed has its environment. When the submit comes to nothing it is removed again; a
-//! crash in between leaves values that belong to no run.
+//! A run gets a copy, so that what happens to its runner later does not touch it. The copy is stored in the commit that
+//! makes the run: a run that can be claimed has its environment, and none is left of a run that was not made.
 
 use davit_types::{EnvVar, Tenant};
 use uuid::Uuid;
@@ -55,6 +54,22 @@ pub async fn put(
         id: owner.to_string(),
         tries: TRIES_MAX,
     })
+}
+
+/// Variables of an owner that has none yet, sealed.
+///
+/// # Errors
+/// A value that cannot be sealed.
+pub(super) fn sealed(
+    service: &Service,
+    tenant: &Tenant,
+    owner: Uuid,
+    variables: &[EnvVar],
+) -> Result<Vec<Secret>, ServiceError> {
+    let sealed = variables.iter();
+    sealed
+        .map(|variable| seal(service, tenant, owner, &[], variable))
+        .collect()
 }
 
 fn seal(

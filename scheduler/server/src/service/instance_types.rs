@@ -41,15 +41,6 @@ pub async fn list(service: &Service) -> Result<Vec<Offer>, ServiceError> {
     bodies.collect()
 }
 
-/// The offer of a slug.
-pub(super) async fn find(service: &Service, slug: &str) -> Result<Option<Offer>, ServiceError> {
-    let kind = CatalogKind::InstanceType;
-    let found = service.store.entry_by_name(kind, None, slug.to_owned());
-    let found = found.await?;
-    let offer = found.map(|entry| catalogue::body(&entry, "instance type"));
-    offer.transpose()
-}
-
 /// Makes or changes an offer.
 ///
 /// # Errors

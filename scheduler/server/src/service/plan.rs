@@ -5,6 +5,8 @@
 //!                      ├─► Job ─► checked with its environment ─► PlannedRun without it
 //!  OneOff ─────────────┘
 //! ```
+//!
+//! What many runs have in common is read once: a [`Saved`] runner, the [`Places`].
 
 use std::collections::BTreeMap;
 
@@ -16,10 +18,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::check::Check;
-use super::instance_types::Offer;
+use super::places::Places;
 use super::planned::PlannedRun;
 use super::runner::RunnerSettings;
-use super::{Service, ServiceError, catalogue, environment, instance_types, registries};
+use super::{Service, ServiceError, environment, registries, runners};
 
 /// Bytes of one variable's value: what a secret may hold, less what sealing adds.
 pub const VALUE_BYTES_MAX: usize = 127 * 1024;
@@ -72,15 +74,21 @@ pub(super) struct Planned {
     pub(super) priority: i32,
 }
 
-impl Job {
-    /// The job of a runner.
-    pub(super) async fn of_runner(
+/// A runner as its runs need it.
+pub(super) struct Saved {
+    image: String,
+    registry_owner: Option<Uuid>,
+    settings: RunnerSettings,
+    defaults: Vec<EnvVar>,
+}
+
+impl Saved {
+    pub(super) async fn load(
         service: &Service,
         tenant: &Tenant,
         runner: Uuid,
-        settings: RunnerSettings,
-        overrides: Overrides,
     ) -> Result<Self, ServiceError> {
+        let settings = runners::show(service, tenant, runner).await?.body.settings;
         let (image, registry_owner) = image_of(service, tenant, &settings).await?;
         let defaults = if settings.env_keys.is_empty() {
             Vec::new()
@@ -90,41 +98,42 @@ impl Job {
         Ok(Self {
             image,
             registry_owner,
-            env: environment::merge(defaults, &overrides.env),
             settings,
-            overrides,
+            defaults,
         })
     }
 
-    /// The job of a run without a runner.
-    pub(super) async fn of_one_off(
-        service: &Service,
-        tenant: &Tenant,
-        one_off: OneOff,
-    ) -> Result<Self, ServiceError> {
+    /// A run of it.
+    pub(super) fn job(&self, overrides: Overrides) -> Job {
+        Job {
+            image: self.image.clone(),
+            registry_owner: self.registry_owner,
+            env: environment::merge(self.defaults.clone(), &overrides.env),
+            settings: self.settings.clone(),
+            overrides,
+        }
+    }
+}
+
+impl Job {
+    /// The job of a run without a runner, whose image comes from `source`.
+    pub(super) fn of_one_off(one_off: OneOff, source: &registries::Source) -> Self {
         let OneOff {
             image,
             settings,
             overrides,
         } = one_off;
-        let (image, registry_owner) = registries::image(
-            service,
-            tenant,
-            settings.container_registry.as_deref(),
-            &image,
-        )
-        .await?;
-        Ok(Self {
-            image,
-            registry_owner,
+        Self {
+            image: source.image(&image),
+            registry_owner: source.registry_owner,
             env: environment::merge(Vec::new(), &overrides.env),
             settings,
             overrides,
-        })
+        }
     }
 
     /// Checks all of it.
-    pub(super) async fn plan(self, service: &Service, run: RunId) -> Result<Planned, ServiceError> {
+    pub(super) fn plan(self, places: &Places, run: RunId) -> Result<Planned, ServiceError> {
         let settings = self.settings;
         let overrides = self.overrides;
         let own = overrides.command.is_some() || !overrides.argv.is_empty();
@@ -151,13 +160,7 @@ impl Job {
         let mut check = Check::default();
         let max = super::runner::PRIORITY_MAX;
         check.range("priority", priority, -max, max);
-        let offer = check_places(
-            service,
-            &mut check,
-            &settings.region,
-            &settings.instance_type,
-        );
-        let offer = offer.await?;
+        let offer = places.check(&mut check, &settings.region, &settings.instance_type);
         check_request(&mut check, &request, &self.env);
         check.done()?;
         let Some(offer) = offer else {
@@ -199,13 +202,9 @@ pub(super) async fn image_of(
         ':'
     };
     let image = format!("{}{divider}{}", settings.image_name, settings.image_tag);
-    registries::image(
-        service,
-        tenant,
-        settings.container_registry.as_deref(),
-        &image,
-    )
-    .await
+    let registry = settings.container_registry.as_deref();
+    let source = registries::source(service, tenant, registry).await?;
+    Ok((source.image(&image), source.registry_owner))
 }
 
 /// What is wrong with the registry that is named.
@@ -223,32 +222,6 @@ pub(super) async fn check_registry(
         }
         Err(error) => Err(error),
     }
-}
-
-/// What is wrong with the region and the type; the type's offer.
-pub(super) async fn check_places(
-    service: &Service,
-    check: &mut Check,
-    region: &str,
-    instance_type: &str,
-) -> Result<Option<Offer>, ServiceError> {
-    let regions = catalogue::regions(service).await?;
-    if !regions.iter().any(|known| known.slug == region) {
-        let known: Vec<&str> = regions.iter().map(|known| known.slug.as_str()).collect();
-        let problem = format!("is not offered here; choose one of: {}", known.join(", "));
-        check.fail("region", region, problem);
-    }
-    let offer = instance_types::find(service, instance_type).await?;
-    if offer.is_none() {
-        let offers = instance_types::list(service).await?;
-        let known: Vec<&str> = offers
-            .iter()
-            .map(|known| known.instance_type.slug.as_str())
-            .collect();
-        let problem = format!("is not offered here; choose one of: {}", known.join(", "));
-        check.fail("instance_type", instance_type, problem);
-    }
-    Ok(offer)
 }
 
 /// What is wrong with a request by the rules that its host will apply too, in the words of this API.

@@ -184,15 +184,33 @@ pub async fn remove(service: &Service, caller: &Caller, id: Uuid) -> Result<(), 
     }
 }
 
-/// The reference of an image in a registry, named or given by address; whose credentials its pull needs.
-pub(super) async fn image(
+/// Where an image comes from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Source {
+    /// `host[:port]`; the reference itself names it, when absent.
+    server: Option<String>,
+    /// Whose credentials the pull needs.
+    pub(super) registry_owner: Option<Uuid>,
+}
+
+impl Source {
+    /// The whole reference of an image there.
+    pub(super) fn image(&self, image: &str) -> String {
+        match &self.server {
+            Some(server) => format!("{server}/{image}"),
+            None => image.to_owned(),
+        }
+    }
+}
+
+/// A registry, named or given by address; none.
+pub(super) async fn source(
     service: &Service,
     tenant: &Tenant,
     named: Option<&str>,
-    image: &str,
-) -> Result<(String, Option<Uuid>), ServiceError> {
+) -> Result<Source, ServiceError> {
     let Some(named) = named else {
-        return Ok((image.to_owned(), None));
+        return Ok(Source::default());
     };
     let kind = CatalogKind::Registry;
     let found = service
@@ -200,11 +218,17 @@ pub(super) async fn image(
         .entry_by_name(kind, Some(tenant.clone()), named.to_owned());
     if let Some(entry) = found.await? {
         let Registry { id, server, .. } = registry(&entry)?;
-        return Ok((format!("{server}/{image}"), Some(id)));
+        return Ok(Source {
+            server: Some(server),
+            registry_owner: Some(id),
+        });
     }
     let public = named.contains(['.', ':']) || named == "localhost";
     if public && is_address(named) {
-        return Ok((format!("{named}/{image}"), None));
+        return Ok(Source {
+            server: Some(named.to_owned()),
+            registry_owner: None,
+        });
     }
     Err(ServiceError::field(
         "container_registry",

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::access::Caller;
 use super::check::Check;
+use super::places::Places;
 use super::runner::{LIVE_RUNS_MAX, RunnerBody, RunnerSettings, check_variables};
 use super::{Service, ServiceError, WarmWish, catalogue, environment, now_ms, plan};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Refusal, Store};
@@ -322,13 +323,8 @@ async fn check(
         ..RunRequest::default()
     };
     plan::check_request(&mut check, &request, &[]);
-    plan::check_places(
-        service,
-        &mut check,
-        &settings.region,
-        &settings.instance_type,
-    )
-    .await?;
+    let places = Places::load(service).await?;
+    places.check(&mut check, &settings.region, &settings.instance_type);
     plan::check_registry(service, tenant, &mut check, settings).await?;
     check.done()
 }

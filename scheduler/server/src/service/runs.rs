@@ -1,42 +1,18 @@
-//! Runs: submitted, seen, stopped, paused, extended.
+//! Runs: seen, stopped, paused, extended.
 //!
 //! ```text
-//!  submit ─► plan ─► environment sealed for the run ─► store: key, run, audit row in one commit ─► answer
 //!  order  ─► store: what is wanted ─► dispatch ─► host        (state, not a message)
 //! ```
 //!
-//! Invariants: what the first request with a key was answered, is what its repeats are answered, word by word. An
-//! order to a run that is over changes nothing and shows the run.
-
-use std::time::Duration;
+//! Invariant: an order to a run that is over changes nothing and shows the run.
 
 use davit_types::{RunId, RunStatus, limits};
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::access::Caller;
-use super::plan::{Job, OneOff, Overrides, Planned};
 use super::planned::PlannedRun;
-use super::{Candidate, Explained, Service, ServiceError, catalogue, environment, now_ms, runners};
-use crate::store::limits::DOCUMENT_BYTES_MAX;
-use crate::store::{
-    AttemptRow, BaseRun, Idempotency, Order, Refusal, RunFilter, RunView, StoreError, Submission,
-    Submitted, Want, billed_seconds,
-};
-
-/// Tries of a submit that the store could not say the end of: the run has its id, so none is made twice.
-const SUBMIT_TRIES_MAX: u32 = 3;
-/// Pause before each further try.
-const SUBMIT_PAUSE_MS: u64 = 50;
-
-/// What is asked for.
-#[derive(Clone, Debug, Serialize)]
-pub enum Asked {
-    /// A run of a saved runner.
-    OfRunner(Uuid, Overrides),
-    /// A run without one.
-    OneOff(Box<OneOff>),
-}
+use super::{Explained, Service, ServiceError, now_ms, runners};
+use crate::store::{AttemptRow, Order, RunFilter, RunView, StoreError, Want, billed_seconds};
 
 /// A run with all that is said of it.
 #[derive(Clone, Debug)]
@@ -103,167 +79,6 @@ impl Shown {
             None => self.billed_seconds().saturating_mul(price),
         }
     }
-}
-
-/// What became of a submit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The run.
-    pub run: RunId,
-    /// What is answered: `render` of the run as it was made.
-    pub text: String,
-    /// Whether an earlier request made it.
-    pub replayed: bool,
-}
-
-/// Makes a run.
-///
-/// Runs to its end once begun: whoever calls it for a client that may go away spawns it.
-///
-/// # Errors
-/// Fields that are wrong, a runner that is not there, a key in use, a closed tenant, a reached cap, the store's.
-pub async fn submit(
-    service: &Service,
-    caller: &Caller,
-    asked: Asked,
-    key: Option<String>,
-    render: fn(&Service, &Shown) -> String,
-) -> Result<Answer, ServiceError> {
-    let tenant = &caller.tenant;
-    let fingerprint = catalogue::digest(&asked);
-    let run = RunId::generate();
-    let (job, runner) = match asked {
-        Asked::OfRunner(id, overrides) => {
-            let settings = runners::show(service, tenant, id).await?.body.settings;
-            let job = Job::of_runner(service, tenant, id, settings, overrides);
-            (job.await?, Some(id))
-        }
-        Asked::OneOff(one_off) => (Job::of_one_off(service, tenant, *one_off).await?, None),
-    };
-    let planned = job.plan(service, run).await?;
-    let base = base(caller, run, runner, &planned)?;
-    let shown = Shown {
-        view: RunView {
-            base: base.clone(),
-            active: None,
-            ended: None,
-        },
-        plan: planned.plan,
-        executor: None,
-        attempts: Vec::new(),
-        waiting: None,
-    };
-    let submission = Submission {
-        base,
-        idempotency: key.map(|key| Idempotency { key, fingerprint }),
-        answer: render(service, &shown),
-        actor: caller.actor(),
-    };
-    bounded(&submission.answer)?;
-    environment::put(
-        service,
-        tenant,
-        *run.as_uuid(),
-        &planned.env,
-        &caller.actor(),
-    )
-    .await?;
-    let submitted = commit(service, &submission).await;
-    let made = matches!(&submitted, Ok(Ok(Submitted::Created)))
-        || matches!(&submitted, Ok(Ok(Submitted::Replayed { run: made, .. })) if *made == run);
-    if !made && !planned.env.is_empty() && !matches!(&submitted, Err(error) if error.is_retriable())
-    {
-        environment::keep_only(service, tenant, *run.as_uuid(), &[], &caller.actor()).await?;
-    }
-    Ok(match submitted?? {
-        Submitted::Replayed { run: first, answer } if first != run => Answer {
-            run: first,
-            text: answer,
-            replayed: true,
-        },
-        Submitted::Created | Submitted::Replayed { .. } => Answer {
-            run,
-            text: submission.answer,
-            replayed: false,
-        },
-    })
-}
-
-async fn commit(
-    service: &Service,
-    submission: &Submission,
-) -> Result<Result<Submitted, Refusal>, StoreError> {
-    let mut tries = 1;
-    loop {
-        match service.store.submit(vec![submission.clone()]).await {
-            Ok(answers) => {
-                let none = Refusal::UnknownRun {
-                    run: submission.base.run,
-                };
-                return Ok(answers.into_iter().next().unwrap_or(Err(none)));
-            }
-            Err(error) if error.is_retriable() && tries < SUBMIT_TRIES_MAX => tries += 1,
-            Err(error) => return Err(error),
-        }
-        tokio::time::sleep(Duration::from_millis(SUBMIT_PAUSE_MS)).await;
-    }
-}
-
-fn base(
-    caller: &Caller,
-    run: RunId,
-    runner: Option<Uuid>,
-    planned: &Planned,
-) -> Result<BaseRun, ServiceError> {
-    let spec = catalogue::text(&planned.plan, "plan", *run.as_uuid())?;
-    Ok(BaseRun {
-        run,
-        tenant: caller.tenant.clone(),
-        runner,
-        region: planned.region.clone(),
-        instance_type: planned.plan.instance_type.slug.clone(),
-        price_second_micros: planned.plan.instance_type.price_second_micros,
-        priority: planned.priority,
-        spec,
-        created_ms: now_ms(),
-    })
-}
-
-fn bounded(document: &str) -> Result<(), ServiceError> {
-    if document.len() <= DOCUMENT_BYTES_MAX {
-        return Ok(());
-    }
-    let problem = format!("makes a document of more than {DOCUMENT_BYTES_MAX} bytes");
-    Err(ServiceError::field("", "the request as a whole", problem))
-}
-
-/// What would become of a run, without making it.
-///
-/// # Errors
-/// As [`submit`].
-pub async fn explain(
-    service: &Service,
-    caller: &Caller,
-    asked: Asked,
-) -> Result<Explained, ServiceError> {
-    let tenant = &caller.tenant;
-    let (job, runner) = match asked {
-        Asked::OfRunner(id, overrides) => {
-            let settings = runners::show(service, tenant, id).await?.body.settings;
-            let job = Job::of_runner(service, tenant, id, settings, overrides);
-            (job.await?, Some(id))
-        }
-        Asked::OneOff(one_off) => (Job::of_one_off(service, tenant, *one_off).await?, None),
-    };
-    let planned = job.plan(service, RunId::generate()).await?;
-    let candidate = Candidate {
-        tenant: tenant.clone(),
-        runner,
-        region: planned.region,
-        priority: planned.priority,
-        plan: planned.plan,
-    };
-    Ok(service.placing.explain_new(candidate).await)
 }
 
 /// One of the tenant's runs, of this runner if one is named.

@@ -17,6 +17,9 @@ use super::model::*;
 pub trait RunStore {
     /// Accepts runs.
     async fn submit(&self, batch: Vec<Submission>) -> Stored<Vec<Result<Submitted, Refusal>>>;
+    /// Accepts all of these runs or none. The first one's key and answer count for the whole; the others
+    /// have no key.
+    async fn submit_together(&self, batch: Vec<Submission>) -> Stored<Result<Submitted, Refusal>>;
     /// Tenants with runs waiting in a region, by name.
     async fn waiting(&self, region: String, tenants_max: usize) -> Stored<Vec<Tenant>>;
     /// Takes pending runs for a replica, by priority, then age, within their runners' caps.

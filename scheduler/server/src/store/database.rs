@@ -16,7 +16,8 @@ use tokio::sync::watch;
 
 use super::contract::Store;
 use super::error::{Failure, StoreError};
-use super::limits::{BATCH_ITEMS_MAX, DOCUMENT_BYTES_MAX, PAGE_ROWS_MAX};
+use super::limits::{BATCH_ITEMS_MAX, DOCUMENT_BYTES_MAX, PAGE_ROWS_MAX, SECRET_BYTES_MAX};
+use super::model::Secret;
 use super::tx::Tx;
 
 /// What runs in a transaction. It may run several times, so it takes its input by reference.
@@ -114,6 +115,11 @@ fn fits_batch(operation: &'static str, key: &str, items: usize) -> Result<(), St
 
 fn fits_page(operation: &'static str, key: &str, rows: usize) -> Result<(), StoreError> {
     bounded(operation, key, "page rows", rows, PAGE_ROWS_MAX)
+}
+
+fn fits_secret(operation: &'static str, key: &str, secret: &Secret) -> Result<(), StoreError> {
+    let bytes = secret.sealed.ciphertext.len() + secret.sealed.wrapped_key.len();
+    bounded(operation, key, "secret bytes", bytes, SECRET_BYTES_MAX)
 }
 
 fn document(operation: &'static str, key: &str, body: &str) -> Result<(), StoreError> {

@@ -2,6 +2,8 @@
 
 /// Items of one batch: submissions, updates, beats.
 pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Sealed values of all submissions of one batch.
+pub const SUBMIT_SECRETS_MAX: usize = 10_000;
 /// Rows of one page.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Usage segments that one update of an attempt may carry.

@@ -161,6 +161,7 @@ impl World {
             idempotency: None,
             answer: String::new(),
             actor: "token".to_owned(),
+            secrets: Vec::new(),
         };
         let answers = self.store.submit(vec![submission]).await.unwrap();
         assert_eq!(answers, [Ok(Submitted::Created)]);

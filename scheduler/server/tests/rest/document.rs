@@ -132,6 +132,8 @@ fn body_for(path: &str) -> Option<String> {
     use serde_json::json;
     let body = match path.split('/').nth(2).unwrap_or_default() {
         "explain" => crate::world::one_off(),
+        "runs" if path.ends_with("/batch") => json!({"runs": [crate::world::one_off()]}),
+        "runners" if path.ends_with("/batch") => json!({"runs": [{}]}),
         "runs" if path == "/v1/runs" => crate::world::one_off(),
         "runs" if path.matches('/').count() == 3 => json!({"timeout_seconds": 5}),
         "runners" if path == "/v1/runners" => crate::world::runner("one"),

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod access;
+mod batch;
 mod client;
 mod document;
 mod idempotency;

@@ -23,6 +23,7 @@ mod people;
 mod queue;
 mod reports;
 mod retention;
+mod together;
 mod world;
 
 use std::panic::AssertUnwindSafe;
@@ -46,6 +47,7 @@ fn cases() -> Vec<Case> {
         hosts::cases(),
         people::cases(),
         retention::cases(),
+        together::cases(),
         concurrency::cases(),
     ]
     .concat()

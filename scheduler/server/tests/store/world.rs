@@ -92,6 +92,7 @@ impl World {
             idempotency: None,
             answer: format!("{{\"id\":\"{run}\"}}"),
             actor: "token 1".to_owned(),
+            secrets: Vec::new(),
         }
     }
 

@@ -3,22 +3,27 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use davit_types::RunId;
 use serde::Deserialize;
+use tokio::task::JoinHandle;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::rest::answer::{Answer, created, ok};
+use crate::rest::answer::{Answer, created, created_many, ok};
 use crate::rest::auth::Asking;
-use crate::rest::body::{Body, OptionalBody};
+use crate::rest::body::{BatchBody, Body, OptionalBody};
 use crate::rest::openapi::{KeyHeader, Problems};
 use crate::rest::params::{IdPath, Key, Params, limit};
 use crate::rest::problem::Problem;
-use crate::rest::views::run::{NewOneOff, NewRun};
-use crate::rest::views::run_view::{ExplainReply, RunReply, RunView, RunsReply, Status};
+use crate::rest::views::run::{NewOneOff, NewOneOffs, NewRun, NewRuns};
+use crate::rest::views::run_view::{
+    BatchReply, ExplainReply, RunReply, RunView, RunsReply, Status,
+};
 use crate::rest::{Api, cursor};
-use crate::service::Service;
 use crate::service::access::{Caller, Scope};
-use crate::service::runs::{self, Asked, Shown};
+use crate::service::runs::{self, Shown};
+use crate::service::submit::{self, Asked, AskedTogether};
+use crate::service::{Service, ServiceError};
 
 /// What a submit is answered, now and whenever its key is repeated.
 fn render(service: &Service, shown: &Shown) -> String {
@@ -34,20 +39,79 @@ async fn submit(api: &Api, caller: Caller, asked: Asked, key: Option<String>) ->
         Asked::OneOff(_) => None,
     };
     let task =
-        tokio::spawn(async move { runs::submit(&service, &caller, asked, key, render).await });
-    let answer = match task.await {
-        Ok(answer) => answer?,
-        Err(_) => {
-            return Err(Problem::busy(
-                "the scheduler is going down; repeat the request",
-            ));
-        }
-    };
+        tokio::spawn(async move { submit::submit(&service, &caller, asked, key, render).await });
+    let answer = finished(task).await?;
     let path = match runner {
         Some(runner) => format!("/v1/runners/{runner}/runs/{}", answer.run),
         None => format!("/v1/runs/{}", answer.run),
     };
     Ok(created(answer.text, &path, answer.replayed))
+}
+
+/// What the task of a submit says.
+async fn finished(
+    task: JoinHandle<Result<submit::Answer, ServiceError>>,
+) -> Result<submit::Answer, Problem> {
+    match task.await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Problem::busy(
+            "the scheduler is going down; repeat the request",
+        )),
+    }
+}
+
+/// Submits many in a task of its own.
+async fn submit_together(
+    api: &Api,
+    caller: Caller,
+    asked: AskedTogether,
+    key: Option<String>,
+) -> Answer {
+    let service = api.service.clone();
+    let task = tokio::spawn(async move {
+        submit::submit_together(&service, &caller, asked, key, render_ids).await
+    });
+    let answer = finished(task).await?;
+    Ok(created_many(answer.text, answer.replayed))
+}
+
+/// What a batch is answered.
+fn render_ids(runs: &[RunId]) -> String {
+    let run_ids = runs.iter().map(|run| *run.as_uuid()).collect();
+    serde_json::to_string(&BatchReply { run_ids }).unwrap_or_default()
+}
+
+/// Makes up to 1000 runs of a saved runner: all of them or none.
+#[utoipa::path(post, path = "/v1/runners/{runner_id}/runs/batch", tag = "runs", operation_id = "run_runner_batch",
+    params(("runner_id" = Uuid, Path), KeyHeader), request_body = NewRuns, security(("token" = ["runs:write"])),
+    responses((status = 201, description = "All are accepted.", body = BatchReply), Problems))]
+pub(in crate::rest) async fn create_batch_of_runner(
+    State(api): State<Arc<Api>>,
+    Asking(caller): Asking,
+    IdPath(runner): IdPath,
+    Key(key): Key,
+    BatchBody(new): BatchBody<NewRuns>,
+) -> Answer {
+    caller.may(Scope::RunsWrite)?;
+    let overrides = new.runs.into_iter().map(Into::into).collect();
+    let asked = AskedTogether::OfRunner(runner, overrides);
+    submit_together(&api, caller, asked, key).await
+}
+
+/// Makes up to 1000 runs without a saved runner: all of them or none.
+#[utoipa::path(post, path = "/v1/runs/batch", tag = "runs", operation_id = "create_run_batch", params(KeyHeader),
+    request_body = NewOneOffs, security(("token" = ["runs:write"])),
+    responses((status = 201, description = "All are accepted.", body = BatchReply), Problems))]
+pub(in crate::rest) async fn create_batch(
+    State(api): State<Arc<Api>>,
+    Asking(caller): Asking,
+    Key(key): Key,
+    BatchBody(new): BatchBody<NewOneOffs>,
+) -> Answer {
+    caller.may(Scope::RunsWrite)?;
+    let one_offs = new.runs.into_iter().map(Into::into).collect();
+    let asked = AskedTogether::OneOffs(one_offs);
+    submit_together(&api, caller, asked, key).await
 }
 
 /// Runs a saved runner.
@@ -91,7 +155,7 @@ pub(in crate::rest) async fn explain(
 ) -> Answer {
     caller.may(Scope::RunsWrite)?;
     let asked = Asked::OneOff(Box::new(new.into()));
-    let explained = runs::explain(&api.service, &caller, asked).await?;
+    let explained = submit::explain(&api.service, &caller, asked).await?;
     Ok(ok(&ExplainReply {
         explanation: explained.into(),
     }))

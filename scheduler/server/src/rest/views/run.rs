@@ -125,6 +125,22 @@ impl From<NewOneOff> for OneOff {
     }
 }
 
+/// Many runs of a runner.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rest) struct NewRuns {
+    /// 1 to 1000.
+    pub(in crate::rest) runs: Vec<NewRun>,
+}
+
+/// Many runs without a saved runner.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rest) struct NewOneOffs {
+    /// 1 to 1000.
+    pub(in crate::rest) runs: Vec<NewOneOff>,
+}
+
 /// How a run is to end.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

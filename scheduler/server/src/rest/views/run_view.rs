@@ -229,6 +229,13 @@ pub(in crate::rest) struct RunReply {
     pub(in crate::rest) run: RunView,
 }
 
+/// Runs that were made together.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(in crate::rest) struct BatchReply {
+    /// Their ids, in the order of the request.
+    pub(in crate::rest) run_ids: Vec<Uuid>,
+}
+
 /// A page of runs, newest first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(in crate::rest) struct RunsReply {

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::super::Stored;
 use super::super::contract::PeopleStore;
-use super::super::limits::{PAGE_ROWS_MAX, SECRET_BYTES_MAX};
+use super::super::limits::PAGE_ROWS_MAX;
 use super::super::model::*;
 use super::super::ops::{catalog, secrets, tenants, tokens};
-use super::{Database, Driver, bounded, document, fits_batch, fits_page, keys, run};
+use super::{Database, Driver, document, fits_batch, fits_page, fits_secret, keys, run};
 
 #[async_trait]
 impl<D: Driver> PeopleStore for Database<D> {
@@ -212,8 +212,6 @@ fn secret_keys(batch: &[Secret]) -> String {
 
 fn secret_bounds(operation: &'static str, key: &str, secrets: &[Secret]) -> Stored<()> {
     fits_batch(operation, key, secrets.len())?;
-    secrets.iter().try_for_each(|secret| {
-        let bytes = secret.sealed.ciphertext.len() + secret.sealed.wrapped_key.len();
-        bounded(operation, key, "secret bytes", bytes, SECRET_BYTES_MAX)
-    })
+    let mut secrets = secrets.iter();
+    secrets.try_for_each(|secret| fits_secret(operation, key, secret))
 }

@@ -6,19 +6,33 @@ use uuid::Uuid;
 
 use super::super::Stored;
 use super::super::contract::RunStore;
-use super::super::limits::{DOCUMENT_BYTES_MAX, NAME_BYTES_MAX, PAGE_ROWS_MAX};
+use super::super::limits::{DOCUMENT_BYTES_MAX, NAME_BYTES_MAX, PAGE_ROWS_MAX, SUBMIT_SECRETS_MAX};
 use super::super::model::*;
 use super::super::ops::{claim, logs, orders, report, submit, views};
-use super::{Database, Driver, bounded, fits_batch, fits_page, keys, run};
+use super::{Database, Driver, bounded, fits_batch, fits_page, fits_secret, keys, run};
 
 #[async_trait]
 impl<D: Driver> RunStore for Database<D> {
     async fn submit(&self, batch: Vec<Submission>) -> Stored<Vec<Result<Submitted, Refusal>>> {
         let key = keys(batch.iter().map(|s| s.base.run));
-        submission_bounds(&key, &batch)?;
+        submission_bounds("submit", &key, &batch)?;
         let done = run!(self.write, "submit", key, [batch], |tx| submit::submit(
             tx, &batch
         ));
+        self.driver.wake();
+        done
+    }
+
+    async fn submit_together(&self, batch: Vec<Submission>) -> Stored<Result<Submitted, Refusal>> {
+        let key = keys(batch.iter().map(|s| s.base.run));
+        let operation = "submit_together";
+        submission_bounds(operation, &key, &batch)?;
+        let keys_max = usize::from(batch.first().is_some_and(|s| s.idempotency.is_some()));
+        let keys = batch.iter().filter(|s| s.idempotency.is_some()).count();
+        bounded(operation, &key, "idempotency keys", keys, keys_max)?;
+        let done = run!(self.write, operation, key, [batch], |tx| {
+            submit::submit_together(tx, &batch)
+        });
         self.driver.wake();
         done
     }
@@ -186,9 +200,10 @@ impl<D: Driver> RunStore for Database<D> {
 }
 
 /// A whole batch is refused for one document that is too long: the border should have said so.
-fn submission_bounds(key: &str, submissions: &[Submission]) -> Stored<()> {
-    let operation = "submit";
+fn submission_bounds(operation: &'static str, key: &str, submissions: &[Submission]) -> Stored<()> {
     fits_batch(operation, key, submissions.len())?;
+    let secrets = submissions.iter().map(|s| s.secrets.len()).sum();
+    bounded(operation, key, "secrets", secrets, SUBMIT_SECRETS_MAX)?;
     for submission in submissions {
         let document = submission.base.spec.len().max(submission.answer.len());
         bounded(
@@ -206,6 +221,9 @@ fn submission_bounds(key: &str, submissions: &[Submission]) -> Stored<()> {
             name,
             NAME_BYTES_MAX,
         )?;
+        for secret in &submission.secrets {
+            fits_secret(operation, key, secret)?;
+        }
     }
     Ok(())
 }

@@ -6,6 +6,8 @@ use davit_types::{EndReason, RunId, RunStatus, Tenant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Secret;
+
 /// A run to be accepted.
 #[derive(Clone, Debug)]
 pub struct Submission {
@@ -17,6 +19,8 @@ pub struct Submission {
     pub answer: String,
     /// Who asked, for the audit log.
     pub actor: String,
+    /// Its environment, sealed: stored with it, so a run that can be claimed has it.
+    pub secrets: Vec<Secret>,
 }
 
 /// The part of a run that never changes.

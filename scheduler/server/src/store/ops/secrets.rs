@@ -21,7 +21,7 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("ciphertext", Kind::Bytes),
 ];
 
-fn from_secret(secret: &Secret) -> Vec<Value> {
+pub(super) fn from_secret(secret: &Secret) -> Vec<Value> {
     values![
         &secret.key.tenant,
         secret.key.owner,
@@ -70,6 +70,9 @@ static PUT: LazyLock<Bulk> = LazyLock::new(|| {
                   ciphertext = excluded.ciphertext";
     Bulk::insert("secrets", COLUMNS, suffix)
 });
+
+/// Values of an owner that has none yet.
+pub(super) static INSERT: LazyLock<Bulk> = LazyLock::new(|| Bulk::insert("secrets", COLUMNS, ""));
 
 fn key(key: &SecretKey) -> Vec<Value> {
     values![&key.tenant, key.owner, &key.name]

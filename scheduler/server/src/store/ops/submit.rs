@@ -1,4 +1,4 @@
-//! Accepting runs: the key, the run and the audit row in one commit.
+//! Accepting runs: the key, the run, its environment and the audit row in one commit.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use super::super::model::{
     Submitted,
 };
 use super::super::tx::{Bulk, Kind, Tx, Value, values};
-use super::{changes, rows, tenants};
+use super::{changes, rows, secrets, tenants};
 
 type Answer = Result<Submitted, Refusal>;
 
@@ -45,6 +45,28 @@ pub(crate) async fn submit(tx: &mut dyn Tx, batch: &[Submission]) -> Result<Vec<
         }
         answers.push(answer);
     }
+    write(tx, &new).await?;
+    Ok(answers)
+}
+
+/// All of them or none. The first one's key and answer count for the whole.
+pub(crate) async fn submit_together(
+    tx: &mut dyn Tx,
+    batch: &[Submission],
+) -> Result<Answer, Failure> {
+    let mut known = load(tx, batch).await?;
+    for submission in batch {
+        match decide(&known, submission) {
+            Ok(Submitted::Created) => known.add(submission),
+            // The same call again: with its first run all the others were made.
+            other => return Ok(other),
+        }
+    }
+    write(tx, &batch.iter().collect::<Vec<_>>()).await?;
+    Ok(Ok(Submitted::Created))
+}
+
+async fn write(tx: &mut dyn Tx, new: &[&Submission]) -> Result<(), Failure> {
     let keyed = new.iter().filter_map(|s| {
         let key = s.idempotency.as_ref()?;
         Some(values![
@@ -57,6 +79,8 @@ pub(crate) async fn submit(tx: &mut dyn Tx, batch: &[Submission]) -> Result<Vec<
         ])
     });
     let keyed = keyed.collect();
+    let sealed = new.iter().flat_map(|s| &s.secrets);
+    let sealed = sealed.map(secrets::from_secret).collect();
     let bases = new.iter().map(|s| rows::from_base(&s.base)).collect();
     let hot = new.iter().map(|s| rows::from_active(&waiting(&s.base)));
     let hot = hot.collect();
@@ -67,11 +91,11 @@ pub(crate) async fn submit(tx: &mut dyn Tx, batch: &[Submission]) -> Result<Vec<
     tx.write_all(vec![
         (&INSERT_KEYS, keyed),
         (&INSERT_RUNS, bases),
+        (&secrets::INSERT, sealed),
         (&INSERT_ACTIVE, hot),
         (&changes::INSERT_AUDIT, audit),
     ])
-    .await?;
-    Ok(answers)
+    .await
 }
 
 fn name(tenant: &Tenant, key: &Idempotency) -> (Tenant, String) {
