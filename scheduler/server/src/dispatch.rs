@@ -6,6 +6,7 @@
 //!    └───────────────────────────┤  └─ news from the link: hosts come and go, runs start and end
 //!                                └──► Assign, Want, Warm ──► sessions
 //!  pulse: this replica lives; what dead ones left is cleared up
+//!  ends: whose spend cap is reached, which drain is due; their runs are stopped
 //!
 //!  pure: shares (how much to claim), demand (a run in placement's words), verdicts (what follows from a refusal,
 //!        when a claim is given back), losses (when a silent host's run is lost), retries (whether it is tried again)
@@ -25,6 +26,7 @@
 
 mod assigning;
 mod demand;
+mod ends;
 mod explained;
 mod fleet;
 mod keeper;
@@ -45,7 +47,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use davit_placement::Explanation;
 use davit_types::{Attempt, RunId, RunKey};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -121,7 +123,9 @@ impl Dispatch {
         let (news, heard) = mpsc::channel(NEWS_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(pulse::run(Arc::clone(&store), settings.clone()));
-        let keeper = Keeper::new(settings, store, keys, sessions);
+        let (tell_spent, spent) = watch::channel(ends::Spent::default());
+        tasks.spawn(ends::run(Arc::clone(&store), settings.clone(), tell_spent));
+        let keeper = Keeper::new(settings, store, keys, sessions, spent);
         tasks.spawn(keeper.run(heard));
         Self {
             news: Teller(news),

@@ -51,10 +51,16 @@ use problem::Problem;
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a body with many runs in it.
 pub const BATCH_BODY_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a form.
+pub const FORM_BODY_BYTES_MAX: usize = 16 << 10;
 /// How long a body may take to arrive.
 pub const BODY_MS_MAX: u64 = 10_000;
 /// How long a request may take, streams apart.
 pub const REQUEST_MS_MAX: u64 = 30_000;
+/// How long an answer may wait for a run's end: less than a request may take.
+pub const WAIT_MS_MAX: u64 = 25_000;
+/// Answers of one replica that wait.
+pub const WAITS_MAX: usize = 1_024;
 /// How long a reconciliation may take.
 pub const RECONCILE_MS_MAX: u64 = 600_000;
 /// Rows of a page when the request names no number.
@@ -95,6 +101,7 @@ pub struct Api {
     metrics: Arc<Metrics>,
     limits: limits::RateLimits,
     streams: Arc<Semaphore>,
+    waits: Semaphore,
 }
 
 impl Api {
@@ -109,6 +116,7 @@ impl Api {
         Arc::new(Self {
             limits: limits::RateLimits::new(&settings),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            waits: Semaphore::new(WAITS_MAX),
             service,
             logs,
             settings,

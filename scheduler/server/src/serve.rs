@@ -72,6 +72,7 @@ impl Scheduler {
         place::state_dir(&settings.state_dir)?;
         let keys = keys::open(settings)?;
         let keyring = Arc::new(keys.secrets);
+        let signer = Arc::new(keys.access);
         let store = store::open(&place::store(settings)?).await?;
         let objects = open_objects(&place::objects(settings)?)?;
         let logs = Logs::new(Arc::clone(&store), objects, logs::LogSettings::default());
@@ -102,13 +103,14 @@ impl Scheduler {
             store: Arc::clone(&store),
             logs: logs.clone(),
             keys: Arc::clone(&keyring),
-            signer: Arc::new(keys.access),
+            signer: Arc::clone(&signer),
             sessions,
         };
         let link = Link::new(parts, &dispatch, LinkSettings::new(replica, keys.hosts));
         let service = Service::new(
             Arc::clone(&store),
             keyring,
+            signer,
             Arc::new(dispatch),
             &settings.currency,
         );

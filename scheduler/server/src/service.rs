@@ -32,6 +32,7 @@ mod places;
 mod placing;
 pub mod plan;
 pub mod planned;
+pub mod principals;
 pub mod reconcile;
 pub mod registries;
 pub mod runner;
@@ -49,6 +50,7 @@ pub use names::ExecutorNames;
 pub use placing::{Candidate, Explained, Placing, QueuePosition, WarmRefused, WarmWish};
 
 pub use crate::clock::unix_ms as now_ms;
+use crate::credentials::Signer;
 use crate::secrets::Keyring;
 use crate::store::Store;
 
@@ -59,6 +61,8 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// Seals environments and passwords.
     pub keyring: Arc<Keyring>,
+    /// Signs principals' access tokens, and knows them again.
+    pub signer: Arc<Signer>,
     /// Knows why runs wait.
     pub placing: Arc<dyn Placing>,
     /// Names of hosts by id.
@@ -73,12 +77,14 @@ impl Service {
     pub fn new(
         store: Arc<dyn Store>,
         keyring: Arc<Keyring>,
+        signer: Arc<Signer>,
         placing: Arc<dyn Placing>,
         currency: &str,
     ) -> Self {
         Self {
             store,
             keyring,
+            signer,
             placing,
             executors: Arc::new(ExecutorNames::default()),
             currency: currency.into(),

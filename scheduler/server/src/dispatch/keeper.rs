@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 
 use davit_placement::{Engine, HostName, Rules};
 use davit_types::{RunId, RunKey, Tenant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::DispatchSettings;
+use super::ends::Spent;
 use super::fleet::Known;
 use super::shares::{WINDOW_RUNS_MIN, next_window};
 use super::silence::Silences;
@@ -70,6 +71,10 @@ pub(super) struct Keeper {
     pub(super) window: usize,
     /// Tenants that are not claimed for before then.
     pub(super) held_off: HashMap<Tenant, Instant>,
+    /// Tenants that nothing is claimed for: they spent what they may.
+    pub(super) spent: watch::Receiver<Spent>,
+    /// Where more tenants wait in a region than are looked at: the last that was.
+    pub(super) turns: HashMap<String, Tenant>,
     /// Orders that hosts were told: session epoch and revision.
     pub(super) wanted: HashMap<RunKey, (u64, u32)>,
     /// A claim's answer was lost: the store is asked what is claimed.
@@ -94,6 +99,7 @@ impl Keeper {
         store: Arc<dyn Store>,
         keys: Arc<Keyring>,
         sessions: Sessions,
+        spent: watch::Receiver<Spent>,
     ) -> Self {
         let rules = Rules {
             seed: settings.replica.as_u64_pair().1,
@@ -113,6 +119,8 @@ impl Keeper {
             unsettled: Vec::new(),
             window: WINDOW_RUNS_MIN,
             held_off: HashMap::new(),
+            spent,
+            turns: HashMap::new(),
             wanted: HashMap::new(),
             recover: false,
             looked: Instant::now(),
@@ -247,6 +255,7 @@ impl Keeper {
         self.window = next_window(self.window, self.waiting.len());
         if self.looked.elapsed() >= Duration::from_millis(self.settings.poll_ms) {
             self.looked = Instant::now();
+            self.give_back_spent().await?;
             self.give_back().await?;
         }
         self.tell_orders().await

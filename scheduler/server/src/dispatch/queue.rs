@@ -15,7 +15,7 @@ use crate::clock::unix_ms;
 use crate::link::want;
 use crate::service::planned::PlannedRun;
 use crate::store::limits::{BATCH_ITEMS_MAX, PAGE_ROWS_MAX};
-use crate::store::{AttemptRow, Claim, ClaimedRun, Order, Stop, StoreError, Want};
+use crate::store::{AttemptRow, Claim, ClaimedRun, OpenOrder, Rejection, StoreError};
 use davit_rpc::link::scheduler_message::Message;
 use davit_types::{Attempt, EndReason, RunKey};
 
@@ -33,8 +33,10 @@ impl Keeper {
         let now = Instant::now();
         let mut count = 0;
         for region in regions {
-            let mut tenants = self.store.waiting(region.clone(), PAGE_ROWS_MAX).await?;
+            let mut tenants = self.in_turn(&region).await?;
             tenants.retain(|tenant| self.held_off.get(tenant).is_none_or(|until| *until <= now));
+            let spent = Arc::clone(&self.spent.borrow());
+            tenants.retain(|tenant| !spent.contains(tenant));
             if tenants.is_empty() {
                 continue;
             }
@@ -61,6 +63,24 @@ impl Keeper {
         Ok(count)
     }
 
+    /// Tenants with runs waiting in a region: all, or, where they are more than a page, the next ones in turn.
+    async fn in_turn(&mut self, region: &str) -> Result<Vec<Tenant>, StoreError> {
+        let after = self.turns.remove(region);
+        let page = self
+            .store
+            .waiting(region.to_owned(), after.clone(), PAGE_ROWS_MAX);
+        let mut tenants = page.await?;
+        if let (Some(after), true) = (after, tenants.len() < PAGE_ROWS_MAX) {
+            let rest = PAGE_ROWS_MAX - tenants.len();
+            let first = self.store.waiting(region.to_owned(), None, rest).await?;
+            tenants.extend(first.into_iter().take_while(|tenant| *tenant <= after));
+        }
+        if let (Some(last), true) = (tenants.last(), tenants.len() == PAGE_ROWS_MAX) {
+            self.turns.insert(region.to_owned(), last.clone());
+        }
+        Ok(tenants)
+    }
+
     /// Takes claimed runs into the queue.
     pub(super) async fn admit(&mut self, claimed: Vec<ClaimedRun>) -> Result<(), StoreError> {
         for ClaimedRun { row, spec } in claimed {
@@ -71,14 +91,12 @@ impl Keeper {
             let plan = match plan {
                 Ok(plan) => Arc::new(plan),
                 Err(error) => {
-                    self.reject(row.run, &row.tenant, &error.to_string())
-                        .await?;
+                    self.reject(row.run, &error.to_string()).await?;
                     continue;
                 }
             };
             let Some(key) = next_key(row.run, row.attempt) else {
-                self.reject(row.run, &row.tenant, "too many attempts")
-                    .await?;
+                self.reject(row.run, "it had too many attempts").await?;
                 continue;
             };
             let avoided = if row.attempt == 0 {
@@ -97,8 +115,7 @@ impl Keeper {
             };
             if let Err(problem) = self.queue(waiting) {
                 let (waiting, problem) = *problem;
-                let row = waiting.row;
-                self.reject(row.run, &row.tenant, &problem).await?;
+                self.reject(waiting.row.run, &problem).await?;
             }
         }
         Ok(())
@@ -130,20 +147,18 @@ impl Keeper {
         Ok(())
     }
 
-    /// A run that nobody can place is canceled; the audit log names davit, this replica's log the reason.
-    async fn reject(&self, run: RunId, tenant: &Tenant, problem: &str) -> Result<(), StoreError> {
-        tracing::error!(%run, problem, "a run cannot be placed and is canceled");
-        let order = Order {
-            tenant: tenant.clone(),
+    /// Ends a run that nobody can ever place, and says why.
+    async fn reject(&self, run: RunId, problem: &str) -> Result<(), StoreError> {
+        tracing::error!(%run, problem, "a run can never be placed");
+        let rejection = Rejection {
+            replica: self.settings.replica,
             run,
-            want: Want::Stop(Stop {
-                signal: 9,
-                grace_ms: 0,
-            }),
+            message: format!("it can be placed on no executor: {problem}"),
             actor: "davit".to_owned(),
             at_ms: unix_ms(),
         };
-        self.store.order(vec![order]).await.map(drop)
+        // Not claimed any more: it is over, or another's business.
+        self.store.reject(rejection).await.map(drop)
     }
 
     /// After a lost answer: what is claimed and not known here.
@@ -175,6 +190,18 @@ impl Keeper {
             }
         }
         self.admit(claims).await
+    }
+
+    /// Gives back what was claimed for tenants that spent what they may.
+    pub(super) async fn give_back_spent(&mut self) -> Result<(), StoreError> {
+        let spent = Arc::clone(&self.spent.borrow());
+        if spent.is_empty() {
+            return Ok(());
+        }
+        let waiting = self.waiting.values();
+        let back = waiting.filter(|run| spent.contains(&run.row.tenant));
+        let back = back.map(|run| run.row.run).collect();
+        self.unclaim(back).await
     }
 
     /// Gives back claims that another replica may do better with.
@@ -233,10 +260,27 @@ impl Keeper {
         self.held_off.insert(tenant, until);
     }
 
+    /// All orders to hosts here: no more than there are live runs on them.
+    async fn open_orders(&self) -> Result<Vec<OpenOrder>, StoreError> {
+        let replica = self.settings.replica;
+        let mut all: Vec<OpenOrder> = Vec::new();
+        loop {
+            let after = all.last().map(|order| order.run);
+            let page = self
+                .store
+                .open_orders(replica, after, PAGE_ROWS_MAX)
+                .await?;
+            let whole = page.len() == PAGE_ROWS_MAX;
+            all.extend(page);
+            if !whole {
+                return Ok(all);
+            }
+        }
+    }
+
     /// Tells hosts what is wanted of their runs, once a session and revision.
     pub(super) async fn tell_orders(&mut self) -> Result<(), StoreError> {
-        let replica = self.settings.replica;
-        let open = self.store.open_orders(replica, PAGE_ROWS_MAX).await?;
+        let open = self.open_orders().await?;
         let mut wanted = HashMap::with_capacity(open.len());
         for order in open {
             let attempt = Attempt::new(order.attempt);

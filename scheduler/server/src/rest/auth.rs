@@ -27,7 +27,7 @@ pub(super) async fn guard(
         Ok(None) => return Problem::unauthorized().into_response(),
         Err(error) => return Problem::from(error).into_response(),
     };
-    let allowance = match api.limits.take(caller.token) {
+    let allowance = match api.limits.take(caller.id) {
         Ok(allowance) => allowance,
         Err(limited) => return limited.into_response(),
     };

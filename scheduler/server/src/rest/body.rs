@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use super::{Api, BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX, BODY_MS_MAX};
+use super::{Api, BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX, BODY_MS_MAX, FORM_BODY_BYTES_MAX};
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -57,6 +57,27 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalBody<T> {
     }
 }
 
+/// A form, not taken apart.
+pub(super) struct FormBody(pub(super) Bytes);
+
+impl FromRequest<Arc<Api>> for FormBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Arc<Api>) -> Result<Self, Problem> {
+        let headers = request.headers().clone();
+        let bytes = read(request, FORM_BODY_BYTES_MAX).await?;
+        if essence(&headers).eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Ok(Self(bytes));
+        }
+        Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not-a-form",
+            "Not a form",
+            "send the body as `Content-Type: application/x-www-form-urlencoded`",
+        ))
+    }
+}
+
 fn too_large(bytes_max: usize) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -95,13 +116,15 @@ async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
     }
 }
 
+/// The content type without its parameters.
+fn essence(headers: &HeaderMap) -> &str {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim()
+}
+
 fn wants_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if essence(headers).eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
     Err(Problem::new(

@@ -117,7 +117,9 @@ pub(super) fn served() -> &'static OpenApi {
 fn base() -> OpenApi {
     let token = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("An API token. What follows `token` is its scope."))
+        .description(Some(
+            "An API token, or an access token of a service principal (`/connect/token`). What follows `token` is its scope.",
+        ))
         .build();
     let components = ComponentsBuilder::new()
         .schema(Problem::name(), Problem::schema())

@@ -7,9 +7,11 @@
 
 mod accounts;
 mod catalogue;
+mod connect;
 mod executors;
 mod logs;
 mod orders;
+mod principals;
 mod runners;
 mod runs;
 mod system;
@@ -40,6 +42,9 @@ pub(super) fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(usage::reconciliation))
         .routes(routes!(accounts::create_token, accounts::list_tokens))
         .routes(routes!(accounts::revoke_token))
+        .routes(routes!(principals::create, principals::list))
+        .routes(routes!(principals::show, principals::remove))
+        .routes(routes!(principals::rotate))
         .routes(routes!(accounts::own_tenant))
         .routes(routes!(accounts::list_tenants))
         .routes(routes!(accounts::show_tenant, accounts::put_tenant))
@@ -57,7 +62,7 @@ pub(super) fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(executors::list))
         .routes(routes!(executors::drain))
         .routes(routes!(executors::resume))
-        .routes(routes!(executors::remove))
+        .routes(routes!(executors::show, executors::remove))
         .routes(routes!(executors::join_token))
 }
 
@@ -81,4 +86,6 @@ pub(super) fn open() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(system::metrics))
         .routes(routes!(system::openapi))
         .routes(routes!(system::explorer))
+        .routes(routes!(connect::token))
+        .routes(routes!(connect::keys))
 }

@@ -5,6 +5,8 @@
 
 pub(super) mod accounts;
 pub(super) mod catalogue;
+pub(super) mod executors;
+pub(super) mod principals;
 pub(super) mod run;
 pub(super) mod run_view;
 pub(super) mod runner;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use davit_types::{RunId, Tenant};
 
 use super::{ServeError, place};
+use crate::credentials::Signer;
 use crate::secrets::Keyring;
 use crate::service::access::Scope;
 use crate::service::tokens::{self, NewToken};
@@ -26,10 +27,12 @@ pub async fn first_token(
 ) -> Result<String, ServeError> {
     place::state_dir(&settings.state_dir)?;
     let keyring = Arc::new(Keyring::open(&place::keys(settings))?);
+    let signer = Arc::new(Signer::open(&place::keys(settings))?);
     let store = store::open(&place::store(settings)?).await?;
     let service = Service::new(
         Arc::clone(&store),
         keyring,
+        signer,
         Arc::new(Nowhere),
         &settings.currency,
     );

@@ -7,10 +7,13 @@ use super::catalogue::{self, SLUG_CHARS_MAX};
 use super::check::Check;
 use super::{Service, ServiceError, now_ms};
 use crate::credentials::{self, CredentialKind};
-use crate::store::{Host, HostState, JoinToken};
+use crate::store::{ActiveRun, DrainOrder, Host, HostState, JoinToken};
 
 /// The longest life of a join token: a week.
 pub const JOIN_SECONDS_MAX: u64 = 604_800;
+
+/// The longest time a host may have to drain: a week.
+pub const DRAIN_SECONDS_MAX: u64 = 604_800;
 
 /// A permission to register one host. Its text is shown once.
 #[derive(Debug)]
@@ -95,4 +98,62 @@ pub async fn set_state(
     // Whether it was so before makes no difference to who asked.
     changed.await?;
     Ok(())
+}
+
+/// A host and what it has.
+#[derive(Debug)]
+pub struct Detail {
+    /// The host.
+    pub host: Host,
+    /// Its live runs.
+    pub runs: Vec<ActiveRun>,
+}
+
+/// One host.
+///
+/// # Errors
+/// It is not there; the store's.
+pub async fn show(service: &Service, host: Uuid) -> Result<Detail, ServiceError> {
+    let found = service.store.host(host).await?;
+    let found = found.ok_or_else(|| ServiceError::not_found("executor", host))?;
+    let held = service.store.held(host).await?;
+    Ok(Detail {
+        host: found,
+        runs: held.into_iter().map(|held| held.row).collect(),
+    })
+}
+
+/// Gives a host no more runs. With a deadline, those that are left then are stopped or, if that is not asked for, only named.
+///
+/// # Errors
+/// It is not there, or was removed; a deadline that is wrong; the store's.
+pub async fn drain(
+    service: &Service,
+    caller: &Caller,
+    host: Uuid,
+    deadline_seconds: Option<u64>,
+    stops_runs: bool,
+) -> Result<Detail, ServiceError> {
+    let mut check = Check::default();
+    if let Some(seconds) = deadline_seconds {
+        check.range("deadline_seconds", seconds, 0, DRAIN_SECONDS_MAX);
+    } else if stops_runs {
+        check.fail(
+            "stop_runs",
+            stops_runs,
+            "wants deadline_seconds too: 0 for at once",
+        );
+    }
+    check.done()?;
+    let order = DrainOrder {
+        host,
+        within_ms: deadline_seconds.map(|seconds| seconds * 1_000),
+        stops_runs,
+        actor: caller.actor(),
+        at_ms: now_ms(),
+    };
+    if !service.store.drain_host(order).await? {
+        return Err(ServiceError::not_found("executor", host));
+    }
+    show(service, host).await
 }

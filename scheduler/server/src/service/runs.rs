@@ -6,12 +6,17 @@
 //!
 //! Invariant: an order to a run that is over changes nothing and shows the run.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use davit_types::{RunId, RunStatus, limits};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::access::Caller;
 use super::planned::PlannedRun;
-use super::{Explained, Service, ServiceError, now_ms, runners};
+use super::usage::decimal;
+use super::{Explained, Service, ServiceError, now_ms, runners, tenants};
 use crate::store::{AttemptRow, Order, RunFilter, RunView, StoreError, Want, billed_seconds};
 
 /// A run with all that is said of it.
@@ -105,9 +110,34 @@ pub async fn show(
         shown.attempts.push((attempt, name));
     }
     if shown.status() == RunStatus::Pending {
-        shown.waiting = service.placing.explain(run).await;
+        shown.waiting = match service.placing.explain(run).await {
+            None => held_by_cap(service, caller).await?,
+            known => known,
+        };
     }
     Ok(shown)
+}
+
+/// Why a run waits that no replica looks at, if its tenant's spend cap is why.
+async fn held_by_cap(
+    service: &Service,
+    caller: &Caller,
+) -> Result<Option<Explained>, ServiceError> {
+    let account = tenants::show(service, &caller.tenant).await?;
+    let spent = account.totals.cost_micros;
+    let cap = account.tenancy.spend_cap_micros;
+    Ok(cap.filter(|cap| spent >= *cap).map(|cap| Explained {
+        reason: "spend_cap".to_owned(),
+        message: format!(
+            "{} of {} {} are spent; it waits until the spend cap is raised",
+            decimal(spent),
+            decimal(cap),
+            service.currency
+        ),
+        scarce: None,
+        position: None,
+        hosts: BTreeMap::new(),
+    }))
 }
 
 async fn shown(service: &Service, view: RunView) -> Result<Shown, ServiceError> {
@@ -192,6 +222,42 @@ pub async fn order(
     show(service, caller, run, runner).await
 }
 
+/// Looks for the end of a run are so far apart, at least.
+const LOOK_PAUSE_MS: u64 = 50;
+/// And so far at most: a hint may be missing.
+const LOOK_MS_MAX: u64 = 500;
+
+/// Waits until a run is over, at most so long. Whoever shows the run afterwards sees what it came to.
+///
+/// # Errors
+/// The store's.
+pub async fn wait(
+    service: &Service,
+    caller: &Caller,
+    run: RunId,
+    longest: Duration,
+) -> Result<(), ServiceError> {
+    let until = Instant::now() + longest;
+    let mut hints = service.store.hints();
+    loop {
+        drop(hints.borrow_and_update());
+        let tenant = Some(caller.tenant.clone());
+        let found = service.store.runs(tenant, vec![run]).await?;
+        let live = found.iter().any(|view| view.ended.is_none());
+        let now = Instant::now();
+        if !live || now >= until {
+            return Ok(());
+        }
+        let look = until.min(now + Duration::from_millis(LOOK_MS_MAX));
+        // Hints come often where much goes on.
+        tokio::time::sleep_until(until.min(now + Duration::from_millis(LOOK_PAUSE_MS))).await;
+        tokio::select! {
+            _ = hints.changed() => {}
+            () = tokio::time::sleep_until(look) => {}
+        }
+    }
+}
+
 fn check_want(want: Want) -> Result<(), ServiceError> {
     match want {
         Want::Stop(stop) if stop.grace_ms > limits::STOP_GRACE_MS_MAX => {
@@ -202,6 +268,6 @@ fn check_want(want: Want) -> Result<(), ServiceError> {
             let problem = format!("must be 1 to {}", limits::TIMEOUT_SECONDS_MAX);
             Err(ServiceError::field("timeout_seconds", seconds, problem))
         }
-        Want::Stop(_) | Want::Pause | Want::Resume | Want::Timeout(_) => Ok(()),
+        Want::Stop(_) | Want::End(_) | Want::Pause | Want::Resume | Want::Timeout(_) => Ok(()),
     }
 }

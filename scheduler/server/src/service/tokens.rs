@@ -53,29 +53,34 @@ pub async fn create(
     new: NewToken,
     key: Option<&str>,
 ) -> Result<Minted, ServiceError> {
-    let operates = maker.scopes.contains(&Scope::Operator);
-    for scope in &new.scopes {
-        if !operates {
-            maker.may(*scope)?;
-        }
-    }
+    within(maker, &new.scopes)?;
     if *tenant != maker.tenant {
         maker.may(Scope::Operator)?;
     }
-    let at_ms = now_ms();
-    let asked = new
-        .expires_in_seconds
-        .map(|seconds| at_ms.saturating_add(seconds.saturating_mul(1_000)));
-    let expires_ms = match (asked, maker.expires_ms) {
-        (Some(asked), Some(own)) => Some(asked.min(own)),
-        (asked, own) => asked.or(own),
-    };
+    let expires_ms = ends(maker, new.expires_in_seconds, now_ms());
     let id = id_of(
         tenant,
         CatalogKind::Principal,
         key.map(|key| format!("token/{key}")).as_deref(),
     );
     mint(service, &maker.actor(), tenant, id, new, expires_ms).await
+}
+
+/// Whether somebody may hand out these scopes.
+pub(super) fn within(maker: &Caller, scopes: &BTreeSet<Scope>) -> Result<(), ServiceError> {
+    if maker.scopes.contains(&Scope::Operator) {
+        return Ok(());
+    }
+    scopes.iter().try_for_each(|scope| maker.may(*scope))
+}
+
+/// When something ends that somebody makes for so long: not after him.
+pub(super) fn ends(maker: &Caller, life_seconds: Option<u64>, now_ms: u64) -> Option<u64> {
+    let asked = life_seconds.map(|seconds| now_ms.saturating_add(seconds.saturating_mul(1_000)));
+    match (asked, maker.expires_ms) {
+        (Some(asked), Some(own)) => Some(asked.min(own)),
+        (asked, own) => asked.or(own),
+    }
 }
 
 /// Makes the first token of a place: there is nobody yet who could ask for it.

@@ -20,14 +20,21 @@ pub trait RunStore {
     /// Accepts all of these runs or none. The first one's key and answer count for the whole; the others
     /// have no key.
     async fn submit_together(&self, batch: Vec<Submission>) -> Stored<Result<Submitted, Refusal>>;
-    /// Tenants with runs waiting in a region, by name.
-    async fn waiting(&self, region: String, tenants_max: usize) -> Stored<Vec<Tenant>>;
+    /// Tenants with runs waiting in a region, by name, after one.
+    async fn waiting(
+        &self,
+        region: String,
+        after: Option<Tenant>,
+        tenants_max: usize,
+    ) -> Stored<Vec<Tenant>>;
     /// Takes pending runs for a replica, by priority, then age, within their runners' caps.
     async fn claim(&self, claim: Claim) -> Stored<Vec<ClaimedRun>>;
     /// What a replica has claimed and not assigned.
     async fn claims(&self, replica: Uuid) -> Stored<Vec<ClaimedRun>>;
     /// Puts claimed runs back; how many were its.
     async fn unclaim(&self, replica: Uuid, runs: Vec<RunId>) -> Stored<usize>;
+    /// Ends a claimed run that nobody can ever place.
+    async fn reject(&self, rejection: Rejection) -> Stored<Verdict>;
     /// Gives claimed runs to hosts.
     async fn assign(&self, batch: Vec<Assignment>) -> Stored<Vec<Verdict>>;
     /// What hosts say of attempts.
@@ -37,8 +44,20 @@ pub trait RunStore {
 
     /// What users want of runs.
     async fn order(&self, batch: Vec<Order>) -> Stored<Vec<Result<Ordered, Refusal>>>;
-    /// Orders that hosts of this replica have not heeded.
-    async fn open_orders(&self, replica: Uuid, limit: usize) -> Stored<Vec<OpenOrder>>;
+    /// Orders that hosts of this replica have not heeded, by run, after one.
+    async fn open_orders(
+        &self,
+        replica: Uuid,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Stored<Vec<OpenOrder>>;
+    /// A tenant's runs that have hosts, by host and run, after one.
+    async fn hosted(
+        &self,
+        tenant: Tenant,
+        after: Option<(Uuid, RunId)>,
+        limit: usize,
+    ) -> Stored<Vec<ActiveRun>>;
 
     /// These runs, as far as they exist and are the tenant's (`None`: anybody's), in any order.
     async fn runs(&self, tenant: Option<Tenant>, runs: Vec<RunId>) -> Stored<Vec<RunView>>;
@@ -87,6 +106,10 @@ pub trait HostStore {
         actor: String,
         at_ms: u64,
     ) -> Stored<bool>;
+    /// Gives a host no more runs, and its runs so much time; whether it is there.
+    async fn drain_host(&self, order: DrainOrder) -> Stored<bool>;
+    /// Draining hosts whose runs are to be stopped now, by the store's clock.
+    async fn drains_due(&self, limit: usize) -> Stored<Vec<Uuid>>;
     /// A host.
     async fn host(&self, host: Uuid) -> Stored<Option<Host>>;
     /// The live attempts that a host should have, connected or not.
@@ -120,8 +143,8 @@ pub trait BookStore {
     async fn usage_before(&self, segments: Vec<(RunKey, u32)>) -> Stored<Vec<UsageBefore>>;
     /// What a tenant used up to now.
     async fn totals(&self, tenant: Tenant) -> Stored<Totals>;
-    /// Tenants that spent what they may and still have runs.
-    async fn tenants_over_cap(&self, limit: usize) -> Stored<Vec<Tenancy>>;
+    /// Tenants that spent what they may, by name, after one.
+    async fn tenants_over_cap(&self, after: Option<Tenant>, limit: usize) -> Stored<Vec<Tenancy>>;
     /// The audit log after a cursor.
     async fn audit_page(
         &self,

@@ -13,10 +13,16 @@ pub(super) struct Migration {
 }
 
 /// All of them; the first makes version 1.
-pub(super) const ALL: &[Migration] = &[Migration {
-    sqlite: include_str!("migrations/0001.sqlite.sql"),
-    postgres: include_str!("migrations/0001.postgres.sql"),
-}];
+pub(super) const ALL: &[Migration] = &[
+    Migration {
+        sqlite: include_str!("migrations/0001.sqlite.sql"),
+        postgres: include_str!("migrations/0001.postgres.sql"),
+    },
+    Migration {
+        sqlite: include_str!("migrations/0002.sqlite.sql"),
+        postgres: include_str!("migrations/0002.postgres.sql"),
+    },
+];
 
 /// The version this program brings.
 pub(super) fn known() -> i64 {

@@ -7,6 +7,7 @@ mod account;
 mod attempt;
 mod host;
 mod ledger;
+mod order;
 mod refusal;
 mod run;
 
@@ -17,16 +18,18 @@ pub use attempt::{
     Assignment, AttemptEnd, AttemptUpdate, Event, FencedBy, LogChunk, Loss, Retry, Sender,
 };
 pub use host::{
-    Assigned, Beat, HeldRun, Hello, Host, HostState, JoinRequest, JoinToken, Session, Swept,
+    Assigned, Beat, Drain, DrainOrder, HeldRun, Hello, Host, HostState, JoinRequest, JoinToken,
+    Session, Swept,
 };
 pub use ledger::{
     AuditEntry, AuditRow, Cursor, Expired, LedgerRow, Page, RULE_CEIL_SECOND, Retention, Totals,
     UsageBefore,
 };
+pub use order::{Cause, Desired, OpenOrder, Order, Ordered, Stop, Want};
 pub use refusal::Refusal;
 pub use run::{
-    ActiveRun, ActiveState, AttemptRow, BaseRun, Claim, ClaimedRun, Desired, EndedRun, Idempotency,
-    OpenOrder, Order, Ordered, RunFilter, RunView, Share, Stop, Submission, Submitted, Want,
+    ActiveRun, ActiveState, AttemptRow, BaseRun, Claim, ClaimedRun, EndedRun, Idempotency,
+    Rejection, RunFilter, RunView, Share, Submission, Submitted,
 };
 
 /// What became of one item of a batch.

@@ -26,7 +26,7 @@ mod order;
 mod tests;
 
 pub(crate) use attempt::{Finished, Outcome, Speaker, apply, index_log, lose};
-pub(crate) use claim::{Caps, HostRow, assign, unclaim, within_caps};
+pub(crate) use claim::{Caps, HostRow, assign, reject, unclaim, within_caps};
 pub(crate) use ledger::Charge;
 pub use ledger::billed_seconds;
 pub(crate) use order::{Decision, order};

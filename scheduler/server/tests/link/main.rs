@@ -16,6 +16,7 @@
 mod access;
 #[path = "../store/cluster.rs"]
 mod cluster;
+mod ends;
 mod host;
 mod life;
 mod losses;

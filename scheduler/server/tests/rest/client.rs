@@ -100,9 +100,11 @@ impl Client {
             request = request.header(name, HeaderValue::from_str(value).unwrap());
         }
         if let Some(body) = body {
-            request = request
-                .header("content-type", "application/json")
-                .body(body);
+            let told = headers.iter().any(|(name, _)| *name == "content-type");
+            if !told {
+                request = request.header("content-type", "application/json");
+            }
+            request = request.body(body);
         }
         let response = request.send().await.unwrap();
         let answer = Answer {
@@ -125,6 +127,14 @@ impl Client {
     /// A POST without a body.
     pub(crate) async fn tell(&self, path: &str) -> Answer {
         self.send("POST", path, &[], None).await
+    }
+
+    /// A POST of a form.
+    pub(crate) async fn form(&self, path: &str, headers: &[(&str, &str)], form: &str) -> Answer {
+        let kind = ("content-type", "application/x-www-form-urlencoded");
+        let headers = [headers, &[kind]].concat();
+        self.send("POST", path, &headers, Some(form.to_owned()))
+            .await
     }
 
     pub(crate) async fn keyed(&self, path: &str, key: &str, body: &Value) -> Answer {

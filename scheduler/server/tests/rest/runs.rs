@@ -171,7 +171,11 @@ async fn orders_to_a_live_run_reach_its_host() {
     world.running("acme", run, peer).await;
     let path = format!("/v1/runs/{run}");
     let open = async || {
-        let open = world.service.store.open_orders(world.replica, 10).await;
+        let open = world
+            .service
+            .store
+            .open_orders(world.replica, None, 10)
+            .await;
         open.unwrap()[0].desired
     };
     acme.tell(&format!("{path}/pause")).await.expect(200);
@@ -243,6 +247,7 @@ async fn a_run_tells_its_life() {
     assert_eq!(ended["cost"], cost);
     assert_eq!(ended["attempts"][0]["executor"], "host-0");
     assert_eq!(ended["attempts"][0]["duration_ms"], 9_600);
+    assert_eq!(ended["duration_ms"], 9_600, "by the ledger, not by clocks");
     let stopped = acme.tell(&format!("{path}/stop")).await.expect(200);
     assert_eq!(stopped["run"], ended, "a finished run comes back unchanged");
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
+use davit_scheduler::credentials::Signer;
 use davit_scheduler::logs::{
     LogRecord, LogSettings, LogStream, Logs, ObjectSettings, open_objects,
 };
@@ -100,7 +101,9 @@ impl World {
         };
         let objects = open_objects(&objects).unwrap();
         let logs = Logs::new(Arc::clone(&store), objects, LogSettings::default());
-        let service = Service::new(store, Arc::new(keyring), Arc::new(NoHosts), "EUR");
+        let signer = Signer::open(&directory.path().join("signing")).unwrap();
+        let (keyring, signer) = (Arc::new(keyring), Arc::new(signer));
+        let service = Service::new(store, keyring, signer, Arc::new(NoHosts), "EUR");
         let metrics = Arc::new(Metrics::default());
         tokio::spawn(rest::follow_usage(service.clone(), Arc::clone(&metrics)));
         let api = Api::new(service.clone(), logs.clone(), settings, metrics);

@@ -3,7 +3,7 @@
 use davit_scheduler::store::*;
 use uuid::Uuid;
 
-use crate::world::{NOW_MS, REGION, World, cases, only, wait_for};
+use crate::world::{NOW_MS, REGION, World, cases, end, only, wait_for};
 
 cases![
     a_join_token_works_once_and_in_time,
@@ -13,6 +13,7 @@ cases![
     hosts_are_listed_with_their_sessions,
     a_host_is_found_with_what_it_should_have,
     a_dead_replicas_claims_return_and_its_assigned_runs_stay,
+    a_drain_is_due_by_the_stores_clock_while_there_are_runs,
 ];
 
 async fn a_join_token_works_once_and_in_time(world: World) {
@@ -164,4 +165,50 @@ async fn a_dead_replicas_claims_return_and_its_assigned_runs_stay(world: World) 
     assert_eq!(session.unwrap().replica, None);
     let taken = world.store.claim(world.claim_of(other, 5)).await.unwrap();
     assert_eq!(only(taken).row.run, claimed);
+}
+
+async fn a_drain_is_due_by_the_stores_clock_while_there_are_runs(world: World) {
+    let peer = world.host().await;
+    let key = world.running(peer).await;
+    let host = peer.sender.host;
+    let drain = async |within_ms, stops_runs| {
+        let order = DrainOrder {
+            host,
+            within_ms,
+            stops_runs,
+            actor: "operator".to_owned(),
+            at_ms: NOW_MS,
+        };
+        world.store.drain_host(order).await.unwrap()
+    };
+    let due = async || world.store.drains_due(10).await.unwrap();
+    assert!(drain(Some(0), false).await);
+    assert!(due().await.is_empty(), "nobody asked for stops");
+    assert!(
+        drain(Some(3_600_000), true).await,
+        "a later order replaces it"
+    );
+    assert!(due().await.is_empty());
+    let found = world.store.host(host).await.unwrap().unwrap();
+    assert_eq!(found.state, HostState::Draining);
+    assert!(found.drain.deadline_ms.is_some() && found.drain.stops_runs);
+    assert!(drain(Some(0), true).await);
+    assert_eq!(due().await, [host]);
+    let ended = Event::Ended(end(0, 0));
+    world.say(peer, key, 2, ended).await.unwrap();
+    assert!(due().await.is_empty(), "it is empty");
+    let set = async |state| {
+        let set = world
+            .store
+            .set_host_state(host, state, "op".to_owned(), NOW_MS);
+        set.await.unwrap()
+    };
+    assert!(set(HostState::Online).await);
+    let found = world.store.host(host).await.unwrap().unwrap();
+    assert_eq!(
+        (found.state, found.drain),
+        (HostState::Online, Drain::default())
+    );
+    assert!(set(HostState::Removed).await);
+    assert!(!drain(None, false).await, "what was removed is not drained");
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use davit_scheduler::store::*;
-use davit_types::{RunStatus, UsageSegment, segment_id};
+use davit_types::{Attempt, RunKey, RunStatus, UsageSegment, segment_id};
 
-use crate::world::{NOW_MS, PRICE_MICROS, World, cases, end, segment, update};
+use crate::world::{NOW_MS, PRICE_MICROS, World, cases, end, segment, started, update};
 
 cases![
     segments_must_be_contiguous,
@@ -18,6 +18,8 @@ cases![
     totals_equal_the_ledger_and_the_runs,
     a_spend_cap_refuses_new_runs_and_names_the_tenant,
     every_change_leaves_an_audit_row,
+    what_came_before_a_segment_counts_all_attempts_and_no_pause,
+    tenants_over_their_cap_are_paged,
 ];
 
 async fn segments_must_be_contiguous(world: World) {
@@ -245,11 +247,11 @@ async fn a_spend_cap_refuses_new_runs_and_names_the_tenant(world: World) {
     let peer = world.host().await;
     let key = world.running(peer).await;
     world.tenant("acme", Some(PRICE_MICROS * 2)).await;
-    assert_eq!(world.store.tenants_over_cap(10).await.unwrap(), []);
+    assert_eq!(world.store.tenants_over_cap(None, 10).await.unwrap(), []);
     world.submitted().await;
     let minute = update(peer, key, 2, Event::Metered, vec![segment(key, 0, 0, 1001)]);
     world.report(minute).await.unwrap();
-    let over = world.store.tenants_over_cap(10).await.unwrap();
+    let over = world.store.tenants_over_cap(None, 10).await.unwrap();
     assert_eq!(over[0].tenant, world.tenant);
     let refused = Refusal::SpendCap {
         spent_micros: PRICE_MICROS * 2,
@@ -296,4 +298,79 @@ async fn every_change_leaves_an_audit_row(world: World) {
     let of_operator = all.rows.iter().filter(|row| row.tenant.is_none());
     let actions: Vec<_> = of_operator.map(|row| row.action.as_str()).collect();
     assert_eq!(actions, ["join_token.created", "host.joined"]);
+}
+
+async fn what_came_before_a_segment_counts_all_attempts_and_no_pause(world: World) {
+    let peer = world.host().await;
+    let key = world.running(peer).await;
+    let frozen = UsageSegment {
+        paused: true,
+        ..segment(key, 1, 1_000, 5_000)
+    };
+    let first = vec![
+        segment(key, 0, 0, 1_000),
+        frozen,
+        segment(key, 2, 5_000, 5_200),
+    ];
+    let again = AttemptEnd {
+        retry: Some(Retry { not_before_ms: 0 }),
+        ..end(5_200, 0)
+    };
+    let last = update(peer, key, 2, Event::Ended(again), first);
+    world.report(last).await.unwrap();
+    world.claim(1).await;
+    world.assign(key.run, peer).await.unwrap();
+    let second = RunKey {
+        run: key.run,
+        attempt: Attempt::new(2).unwrap(),
+    };
+    world.say(peer, second, 1, started()).await.unwrap();
+    let more = update(
+        peer,
+        second,
+        2,
+        Event::Metered,
+        vec![segment(second, 0, 0, 70)],
+    );
+    world.report(more).await.unwrap();
+    let other = world.running(peer).await;
+    let asked = [(key, 0), (key, 2), (second, 0), (second, 1), (other, 0)];
+    let found = world.store.usage_before(asked.to_vec()).await.unwrap();
+    let mut found: Vec<_> = found
+        .into_iter()
+        .map(|before| {
+            (
+                before.key,
+                before.sequence,
+                before.segments,
+                before.active_ms,
+            )
+        })
+        .collect();
+    found.sort_unstable();
+    let mut wanted = [
+        (key, 0, 0, 0),
+        (key, 2, 2, 1_000),
+        (second, 0, 3, 1_200),
+        (second, 1, 4, 1_270),
+        (other, 0, 0, 0),
+    ];
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+}
+
+async fn tenants_over_their_cap_are_paged(world: World) {
+    for name in ["a", "b", "c"] {
+        world.tenant(name, Some(0)).await;
+    }
+    world.tenant("d", Some(1)).await;
+    let page = async |after: Option<&str>| {
+        let after = after.map(|name| name.parse().unwrap());
+        let page = world.store.tenants_over_cap(after, 2).await.unwrap();
+        page.iter()
+            .map(|tenancy| tenancy.tenant.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(page(None).await, ["a", "b"]);
+    assert_eq!(page(Some("b")).await, ["c"]);
 }

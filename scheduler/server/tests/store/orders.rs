@@ -1,7 +1,7 @@
 //! What users want of runs.
 
 use davit_scheduler::store::*;
-use davit_types::{RunId, RunStatus};
+use davit_types::{EndReason, RunId, RunStatus};
 
 use crate::world::{NOW_MS, World, cases, end, only, wait_for};
 
@@ -14,6 +14,10 @@ cases![
     an_order_while_it_waits_reaches_its_host,
     a_claimed_run_that_was_canceled_cannot_be_assigned,
     hints_tell_of_work,
+    what_davit_ends_has_a_host_and_says_why,
+    a_users_stop_keeps_its_own_words,
+    open_orders_are_paged,
+    runs_with_hosts_are_paged_by_tenant,
 ];
 
 fn order(world: &World, run: RunId, want: Want) -> Order {
@@ -44,7 +48,11 @@ fn stop(grace_ms: u64) -> Want {
 }
 
 async fn open(world: &World) -> Vec<OpenOrder> {
-    world.store.open_orders(world.replica, 10).await.unwrap()
+    world
+        .store
+        .open_orders(world.replica, None, 10)
+        .await
+        .unwrap()
 }
 
 async fn stopping_a_waiting_run_cancels_it(world: World) {
@@ -71,7 +79,10 @@ async fn a_stop_is_wanted_until_it_is_heeded(world: World) {
     );
     assert_eq!(wanted.host, peer.sender.host);
     assert_eq!(wanted.desired.stop.unwrap().signal, 15);
-    let stranger = world.store.open_orders(uuid::Uuid::now_v7(), 10).await;
+    let stranger = world
+        .store
+        .open_orders(uuid::Uuid::now_v7(), None, 10)
+        .await;
     assert_eq!(stranger.unwrap(), [], "its connection ends elsewhere");
     let heeded = Event::Heeded { revision: 1 };
     world.say(peer, key, 2, heeded).await.unwrap();
@@ -106,6 +117,7 @@ async fn other_orders_merge(world: World) {
         stop: None,
         paused: true,
         timeout_seconds: Some(60),
+        because: None,
     };
     assert_eq!((wanted.desired, wanted.revision), (both, 2));
     let early = Event::Heeded { revision: 1 };
@@ -178,4 +190,99 @@ async fn hints_tell_of_work(world: World) {
         .await;
     }
     other.close().await;
+}
+
+async fn what_davit_ends_has_a_host_and_says_why(world: World) {
+    let peer = world.host().await;
+    let waiting = world.submitted().await;
+    let end = Want::End(Cause::SpendCap);
+    assert_eq!(give(&world, waiting, end).await, Ok(Ordered::Unchanged));
+    assert_eq!(world.row(waiting).await.state, ActiveState::Pending);
+    give(&world, waiting, stop(0)).await.unwrap();
+    let key = world.running(peer).await;
+    assert_eq!(give(&world, key.run, end).await, Ok(Ordered::Wanted));
+    assert_eq!(give(&world, key.run, end).await, Ok(Ordered::Unchanged));
+    let wanted = only(open(&world).await).desired;
+    assert_eq!(wanted.stop, Some(Cause::SpendCap.stop()));
+    let mut last = end_of(EndReason::Canceled);
+    last.exit_code = None;
+    // Even where the plan would have it tried again.
+    last.retry = Some(Retry { not_before_ms: 0 });
+    let ended = Event::Ended(last);
+    assert_eq!(world.say(peer, key, 2, ended).await, Ok(Done::Applied));
+    let run = world.view(key.run).await.ended.unwrap();
+    assert_eq!(run.status, RunStatus::Canceled);
+    assert_eq!(run.message, Cause::SpendCap.sentence());
+    let attempts = world.store.attempts(key.run).await.unwrap();
+    assert_eq!(attempts[0].message, Cause::SpendCap.sentence());
+    // One that ended by itself meanwhile says how.
+    let key = world.running(peer).await;
+    give(&world, key.run, end).await.unwrap();
+    let by_itself = Event::Ended(end_of(EndReason::Exited));
+    world.say(peer, key, 2, by_itself).await.unwrap();
+    let run = world.view(key.run).await.ended.unwrap();
+    assert_eq!(run.message, "exited with code 0");
+}
+
+fn end_of(reason: EndReason) -> AttemptEnd {
+    AttemptEnd {
+        reason,
+        ..end(0, 0)
+    }
+}
+
+async fn a_users_stop_keeps_its_own_words(world: World) {
+    let peer = world.host().await;
+    let key = world.running(peer).await;
+    give(&world, key.run, stop(5)).await.unwrap();
+    let late = give(&world, key.run, Want::End(Cause::Drained)).await;
+    assert_eq!(late, Ok(Ordered::Unchanged));
+    let ended = Event::Ended(end_of(EndReason::Canceled));
+    world.say(peer, key, 2, ended).await.unwrap();
+    let run = world.view(key.run).await.ended.unwrap();
+    assert_eq!(run.message, "exited with code 0", "the host's");
+}
+
+async fn open_orders_are_paged(world: World) {
+    let peer = world.host().await;
+    let mut wanted = Vec::new();
+    for _ in 0..5 {
+        let key = world.running(peer).await;
+        give(&world, key.run, Want::Pause).await.unwrap();
+        wanted.push(key.run);
+    }
+    let mut found = Vec::new();
+    loop {
+        let after = found.last().copied();
+        let page = world.store.open_orders(world.replica, after, 2).await;
+        let page = page.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page.iter().map(|order| order.run));
+    }
+    assert_eq!(found, wanted);
+}
+
+async fn runs_with_hosts_are_paged_by_tenant(world: World) {
+    let hosts = [world.host().await, world.host().await];
+    let mut wanted = std::collections::BTreeSet::new();
+    for n in 0..6 {
+        let peer = hosts[n % 2];
+        wanted.insert((peer.sender.host, world.running(peer).await.run));
+    }
+    world.submitted().await;
+    let mut found = Vec::new();
+    loop {
+        let after = found.last().copied();
+        let page = world.store.hosted(world.tenant.clone(), after, 4).await;
+        let page = page.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page.iter().map(|row| (row.host.unwrap(), row.run)));
+    }
+    assert_eq!(found, wanted.into_iter().collect::<Vec<_>>());
+    let other = "other".parse().unwrap();
+    assert_eq!(world.store.hosted(other, None, 4).await.unwrap(), []);
 }

@@ -266,13 +266,24 @@ async fn waiting_names_each_tenant_once(world: World) {
         world.submit(&submission).await.unwrap();
         world.submitted().await;
     }
-    let waiting = world.store.waiting(REGION.to_owned(), 10).await.unwrap();
+    let waiting = world
+        .store
+        .waiting(REGION.to_owned(), None, 10)
+        .await
+        .unwrap();
     let names: Vec<_> = waiting.iter().map(davit_types::Tenant::as_str).collect();
     assert_eq!(names, ["acme", "alpha", "beta"]);
     world.claim(10).await;
-    let waiting = world.store.waiting(REGION.to_owned(), 1).await.unwrap();
+    let waiting = world
+        .store
+        .waiting(REGION.to_owned(), None, 1)
+        .await
+        .unwrap();
     assert_eq!(only(waiting).as_str(), "alpha");
-    let nowhere = world.store.waiting("nowhere".to_owned(), 10).await;
+    let after = Some("alpha".parse().unwrap());
+    let rest = world.store.waiting(REGION.to_owned(), after, 10).await;
+    assert_eq!(only(rest.unwrap()).as_str(), "beta");
+    let nowhere = world.store.waiting("nowhere".to_owned(), None, 10).await;
     assert_eq!(nowhere.unwrap(), []);
 }
 

@@ -1,9 +1,11 @@
 //! Many runs in one submit: all of them or none, and their environments with them.
 
 use davit_scheduler::store::*;
+use davit_types::{EndReason, RunStatus};
 use futures::future::join_all;
+use uuid::Uuid;
 
-use crate::world::{PRICE_MICROS, World, cases, segment, update};
+use crate::world::{NOW_MS, PRICE_MICROS, World, cases, segment, update};
 
 cases![
     all_runs_are_made_in_their_order,
@@ -14,6 +16,7 @@ cases![
     an_environment_comes_with_its_run_and_not_without,
     a_reached_cap_refuses_the_whole,
     bounds_and_stray_keys_are_refused,
+    a_claimed_run_that_fits_nowhere_ends_with_a_reason,
 ];
 
 fn batch(world: &World, count: usize) -> Vec<Submission> {
@@ -164,4 +167,39 @@ async fn bounds_and_stray_keys_are_refused(world: World) {
     large.sealed.ciphertext = vec![0; limits::SECRET_BYTES_MAX];
     secret[0].secrets = vec![large];
     assert!(world.store.submit_together(secret).await.is_err());
+}
+
+async fn a_claimed_run_that_fits_nowhere_ends_with_a_reason(world: World) {
+    let run = world.submitted().await;
+    let rejection = Rejection {
+        replica: world.replica,
+        run,
+        message: "no host could ever take it".to_owned(),
+        actor: "davit".to_owned(),
+        at_ms: NOW_MS + 1,
+    };
+    let reject = async |rejection: Rejection| world.store.reject(rejection).await.unwrap();
+    assert_eq!(reject(rejection.clone()).await, Err(Refusal::NotClaimed));
+    world.claim(1).await;
+    let mut foreign = rejection.clone();
+    foreign.replica = Uuid::now_v7();
+    assert_eq!(reject(foreign).await, Err(Refusal::NotClaimed));
+    assert_eq!(reject(rejection.clone()).await, Ok(Done::Applied));
+    let ended = world.view(run).await.ended.unwrap();
+    assert_eq!(ended.end_reason, EndReason::StartFailed);
+    assert_eq!(ended.status, RunStatus::Failed);
+    assert_eq!(ended.message, "no host could ever take it");
+    assert_eq!(
+        (ended.attempts, ended.cost_micros, ended.exit_code),
+        (0, 0, None)
+    );
+    assert_eq!(reject(rejection).await, Err(Refusal::NotClaimed));
+    let page = world
+        .store
+        .audit_page(Some(world.tenant.clone()), Cursor::default(), 10);
+    let last = page.await.unwrap().rows.pop().unwrap();
+    assert_eq!(
+        (last.action.as_str(), last.actor.as_str()),
+        ("run.rejected", "davit")
+    );
 }

@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 
 use crate::rest::answer::{Answer, done, json, ok};
 use crate::rest::auth::Asking;
-use crate::rest::body::Body;
+use crate::rest::body::{Body, OptionalBody};
 use crate::rest::openapi::Problems;
 use crate::rest::params::{IdPath, PageParams, Params, limit};
 use crate::rest::views::accounts::{JoinInput, JoinReply};
-use crate::rest::views::catalogue::{ExecutorView, ExecutorsReply};
+use crate::rest::views::executors::{DrainInput, ExecutorReply, ExecutorView, ExecutorsReply};
 use crate::rest::views::time;
 use crate::rest::{Api, cursor};
 use crate::service::access::{Caller, Scope};
@@ -39,23 +39,42 @@ pub(in crate::rest) async fn list(
     Ok(ok(&ExecutorsReply { executors, next }))
 }
 
+/// Shows an executor and the runs that it has.
+#[utoipa::path(get, path = "/v1/executors/{executor_id}", tag = "executors",
+    params(("executor_id" = uuid::Uuid, Path)), security(("token" = ["operator"])),
+    operation_id = "show_executor",
+    responses((status = 200, description = "The executor.", body = ExecutorReply), Problems))]
+pub(in crate::rest) async fn show(
+    State(api): State<Arc<Api>>,
+    Asking(caller): Asking,
+    IdPath(id): IdPath,
+) -> Answer {
+    caller.may(Scope::Operator)?;
+    let detail = executors::show(&api.service, id).await?;
+    Ok(ok(&ExecutorReply::from(detail)))
+}
+
 async fn set(api: &Api, caller: &Caller, id: uuid::Uuid, state: HostState) -> Answer {
     caller.may(Scope::Operator)?;
     executors::set_state(&api.service, caller, id, state).await?;
     Ok(done())
 }
 
-/// Gives an executor no more runs; it finishes what it has.
+/// Gives an executor no more runs; it finishes what it has, or has a deadline for that. The answer names what it waits for.
 #[utoipa::path(post, path = "/v1/executors/{executor_id}/drain", tag = "executors",
-    params(("executor_id" = uuid::Uuid, Path)), security(("token" = ["operator"])),
+    params(("executor_id" = uuid::Uuid, Path)), request_body = Option<DrainInput>, security(("token" = ["operator"])),
     operation_id = "drain_executor",
-    responses((status = 204, description = "It drains."), Problems))]
+    responses((status = 200, description = "It drains.", body = ExecutorReply), Problems))]
 pub(in crate::rest) async fn drain(
     State(api): State<Arc<Api>>,
     Asking(caller): Asking,
     IdPath(id): IdPath,
+    OptionalBody(input): OptionalBody<DrainInput>,
 ) -> Answer {
-    set(&api, &caller, id, HostState::Draining).await
+    caller.may(Scope::Operator)?;
+    let (seconds, stop) = (input.deadline_seconds, input.stop_runs);
+    let detail = executors::drain(&api.service, &caller, id, seconds, stop).await?;
+    Ok(ok(&ExecutorReply::from(detail)))
 }
 
 /// Gives an executor runs again.

@@ -10,7 +10,6 @@ use crate::service::catalogue::Region;
 use crate::service::instance_types::{MONTH_SECONDS, Offer};
 use crate::service::registries::{NewRegistry, Registry};
 use crate::service::usage::decimal;
-use crate::store::{Host, HostState};
 
 /// A place where executors stand.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -205,63 +204,6 @@ pub(in crate::rest) struct RegistryReply {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(in crate::rest) struct RegistriesReply {
     pub(in crate::rest) registries: Vec<RegistryView>,
-    /// Where the next page begins; `null` after the last.
-    pub(in crate::rest) next: Option<String>,
-}
-
-/// A host.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(in crate::rest) struct ExecutorView {
-    id: Uuid,
-    name: String,
-    region: String,
-    state: ExecutorState,
-    /// Whether a replica ends its connection.
-    connected: bool,
-    /// When it was last heard of.
-    heard_at: Option<String>,
-    /// Counts its connections.
-    epoch: Option<u64>,
-}
-
-/// Whether a host is given runs.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::rest) enum ExecutorState {
-    /// Yes.
-    Online,
-    /// It finishes what it has.
-    Draining,
-    /// Its starts fail.
-    Quarantined,
-    /// An operator took it out.
-    Removed,
-}
-
-impl From<Host> for ExecutorView {
-    fn from(host: Host) -> Self {
-        let session = host.session;
-        Self {
-            id: host.host,
-            name: host.name,
-            region: host.region,
-            state: match host.state {
-                HostState::Online => ExecutorState::Online,
-                HostState::Draining => ExecutorState::Draining,
-                HostState::Quarantined => ExecutorState::Quarantined,
-                HostState::Removed => ExecutorState::Removed,
-            },
-            connected: session.as_ref().is_some_and(|s| s.replica.is_some()),
-            heard_at: session.as_ref().map(|s| time(s.heard_ms)),
-            epoch: session.map(|s| s.epoch),
-        }
-    }
-}
-
-/// A page of hosts.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(in crate::rest) struct ExecutorsReply {
-    pub(in crate::rest) executors: Vec<ExecutorView>,
     /// Where the next page begins; `null` after the last.
     pub(in crate::rest) next: Option<String>,
 }

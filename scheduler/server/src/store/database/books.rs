@@ -55,11 +55,11 @@ impl<D: Driver> BookStore for Database<D> {
         ))
     }
 
-    async fn tenants_over_cap(&self, limit: usize) -> Stored<Vec<Tenancy>> {
+    async fn tenants_over_cap(&self, after: Option<Tenant>, limit: usize) -> Stored<Vec<Tenancy>> {
         let key = "every tenant".to_owned();
         fits_page("tenants_over_cap", &key, limit)?;
-        run!(self.read, "tenants_over_cap", key, [limit], |tx| {
-            tenants::over_cap(tx, *limit)
+        run!(self.read, "tenants_over_cap", key, [after, limit], |tx| {
+            tenants::over_cap(tx, after.as_ref().as_ref(), *limit)
         })
     }
 

@@ -59,6 +59,21 @@ impl<D: Driver> HostStore for Database<D> {
         )
     }
 
+    async fn drain_host(&self, order: DrainOrder) -> Stored<bool> {
+        let key = order.host.to_string();
+        run!(self.write, "drain_host", key, [order], |tx| hosts::drain(
+            tx, &order
+        ))
+    }
+
+    async fn drains_due(&self, limit: usize) -> Stored<Vec<Uuid>> {
+        let key = "every host".to_owned();
+        fits_page("drains_due", &key, limit)?;
+        run!(self.read, "drains_due", key, [limit], |tx| {
+            hosts::drains_due(tx, *limit)
+        })
+    }
+
     async fn host(&self, host: Uuid) -> Stored<Option<Host>> {
         let key = host.to_string();
         run!(self.read, "host", key, [host], |tx| hosts::find(tx, *host))

@@ -37,12 +37,21 @@ impl<D: Driver> RunStore for Database<D> {
         done
     }
 
-    async fn waiting(&self, region: String, tenants_max: usize) -> Stored<Vec<Tenant>> {
+    async fn waiting(
+        &self,
+        region: String,
+        after: Option<Tenant>,
+        tenants_max: usize,
+    ) -> Stored<Vec<Tenant>> {
         let key = region.clone();
         fits_page("waiting", &key, tenants_max)?;
-        run!(self.read, "waiting", key, [region, tenants_max], |tx| {
-            claim::waiting(tx, &region, *tenants_max)
-        })
+        run!(
+            self.read,
+            "waiting",
+            key,
+            [region, after, tenants_max],
+            |tx| claim::waiting(tx, &region, after.as_ref().as_ref(), *tenants_max)
+        )
     }
 
     async fn claim(&self, claim: Claim) -> Stored<Vec<ClaimedRun>> {
@@ -69,6 +78,13 @@ impl<D: Driver> RunStore for Database<D> {
         });
         self.driver.wake();
         done
+    }
+
+    async fn reject(&self, rejection: Rejection) -> Stored<Verdict> {
+        let key = rejection.run.to_string();
+        run!(self.write, "reject", key, [rejection], |tx| claim::reject(
+            tx, &rejection
+        ))
     }
 
     async fn assign(&self, batch: Vec<Assignment>) -> Stored<Vec<Verdict>> {
@@ -112,11 +128,33 @@ impl<D: Driver> RunStore for Database<D> {
         done
     }
 
-    async fn open_orders(&self, replica: Uuid, limit: usize) -> Stored<Vec<OpenOrder>> {
+    async fn open_orders(
+        &self,
+        replica: Uuid,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Stored<Vec<OpenOrder>> {
         let key = replica.to_string();
         fits_page("open_orders", &key, limit)?;
-        run!(self.read, "open_orders", key, [replica, limit], |tx| {
-            orders::open(tx, *replica, *limit)
+        run!(
+            self.read,
+            "open_orders",
+            key,
+            [replica, after, limit],
+            |tx| orders::open(tx, *replica, *after, *limit)
+        )
+    }
+
+    async fn hosted(
+        &self,
+        tenant: Tenant,
+        after: Option<(Uuid, RunId)>,
+        limit: usize,
+    ) -> Stored<Vec<ActiveRun>> {
+        let key = tenant.as_str().to_owned();
+        fits_page("hosted", &key, limit)?;
+        run!(self.read, "hosted", key, [tenant, after, limit], |tx| {
+            orders::hosted(tx, &tenant, *after, *limit)
         })
     }
 

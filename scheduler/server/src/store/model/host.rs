@@ -54,8 +54,34 @@ pub struct Host {
     pub state: HostState,
     /// Labels and what else it was registered with, JSON.
     pub body: String,
+    /// While it drains: until when.
+    pub drain: Drain,
     /// Its session, if it ever had one.
     pub session: Option<Session>,
+}
+
+/// How long a draining host has its runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// By the store's clock, Unix milliseconds; as long as they take, when absent.
+    pub deadline_ms: Option<u64>,
+    /// Whether those that are left then are stopped.
+    pub stops_runs: bool,
+}
+
+/// An order to drain a host.
+#[derive(Clone, Debug)]
+pub struct DrainOrder {
+    /// Which.
+    pub host: Uuid,
+    /// How long from now on it has its runs; as long as they take, when absent.
+    pub within_ms: Option<u64>,
+    /// Whether those that are left then are stopped.
+    pub stops_runs: bool,
+    /// Who says so.
+    pub actor: String,
+    /// When.
+    pub at_ms: u64,
 }
 
 /// A host's latest connection.

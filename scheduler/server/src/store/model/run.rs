@@ -3,10 +3,9 @@
 use std::fmt;
 
 use davit_types::{EndReason, RunId, RunStatus, Tenant};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Secret;
+use super::{Desired, Secret};
 
 /// A run to be accepted.
 #[derive(Clone, Debug)]
@@ -185,81 +184,6 @@ pub struct ActiveRun {
     pub heeded_revision: u32,
 }
 
-/// How a live run should end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stop {
-    /// Signal number.
-    pub signal: i32,
-    /// Then it is killed, milliseconds.
-    pub grace_ms: u64,
-}
-
-/// What the user wants of a live run: state, not messages, so a lost message changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Desired {
-    /// It should end.
-    pub stop: Option<Stop>,
-    /// It should be frozen.
-    pub paused: bool,
-    /// Its timeout, if it was changed, seconds.
-    pub timeout_seconds: Option<u64>,
-}
-
-/// A change of what is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// Let it end; a second stop only makes it sooner.
-    Stop(Stop),
-    /// Freeze it.
-    Pause,
-    /// Let it go on.
-    Resume,
-    /// Give it another timeout, seconds.
-    Timeout(u64),
-}
-
-/// A user's order to a run.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// Whose run it must be.
-    pub tenant: Tenant,
-    /// Which.
-    pub run: RunId,
-    /// What.
-    pub want: Want,
-    /// Who says so.
-    pub actor: String,
-    /// When.
-    pub at_ms: u64,
-}
-
-/// What became of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ordered {
-    /// The host will be told.
-    Wanted,
-    /// The run had no host: it is canceled.
-    Canceled,
-    /// The run was over, or the order changes nothing.
-    Unchanged,
-}
-
-/// An order that a host has not heeded yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenOrder {
-    /// Which run.
-    pub run: RunId,
-    /// The live attempt.
-    pub attempt: u32,
-    /// Its host.
-    pub host: Uuid,
-    /// All that is wanted.
-    pub desired: Desired,
-    /// The revision to heed.
-    pub revision: u32,
-}
-
 /// A replica's wish for pending runs.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -289,6 +213,21 @@ pub struct ClaimedRun {
     pub row: ActiveRun,
     /// The specification, JSON.
     pub spec: String,
+}
+
+/// A claimed run that nobody can ever place, and why.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    /// Who claimed it.
+    pub replica: Uuid,
+    /// Which.
+    pub run: RunId,
+    /// For people.
+    pub message: String,
+    /// Who says so.
+    pub actor: String,
+    /// When.
+    pub at_ms: u64,
 }
 
 /// One attempt that is over.

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::super::error::Failure;
 use super::super::model::{
-    ActiveRun, ActiveState, Assignment, AuditEntry, Claim, ClaimedRun, Done, Refusal, Verdict,
+    ActiveRun, ActiveState, Assignment, AuditEntry, Claim, ClaimedRun, Done, Refusal, Rejection,
+    Verdict,
 };
 use super::super::rules::{self, Caps};
 use super::super::tx::{Bulk, Kind, Sql, Tx, values};
@@ -18,20 +19,25 @@ use super::{load, rows};
 /// Tenants that have runs waiting in a region, found by jumping from one to the next in the index.
 const WAITING: Sql = Sql::both(
     "WITH RECURSIVE heads(tenant) AS ( \
-       SELECT (SELECT min(tenant) FROM active_runs WHERE state = 0 AND region = $1) \
+       SELECT (SELECT min(tenant) FROM active_runs \
+               WHERE state = 0 AND region = $1 AND tenant > $2) \
        UNION ALL \
        SELECT (SELECT min(a.tenant) FROM active_runs a \
                WHERE a.state = 0 AND a.region = $1 AND a.tenant > heads.tenant) \
        FROM heads WHERE heads.tenant IS NOT NULL) \
-     SELECT tenant FROM heads WHERE tenant IS NOT NULL LIMIT $2",
+     SELECT tenant FROM heads WHERE tenant IS NOT NULL LIMIT $3",
 );
 
 pub(crate) async fn waiting(
     tx: &mut dyn Tx,
     region: &str,
+    after: Option<&Tenant>,
     tenants_max: usize,
 ) -> Result<Vec<Tenant>, Failure> {
-    let found = tx.query(WAITING, values![region, tenants_max]).await?;
+    let after = after.map_or("", Tenant::as_str);
+    let found = tx
+        .query(WAITING, values![region, after, tenants_max])
+        .await?;
     found
         .into_iter()
         .map(|row| row.columns().tenant())
@@ -204,4 +210,29 @@ fn assigned(row: &ActiveRun, assignment: &Assignment) -> AuditEntry {
         detail: format!("host {}", assignment.to.host),
         at_ms: assignment.at_ms,
     }
+}
+
+/// Ends a claimed run that nobody can ever place.
+pub(crate) async fn reject(tx: &mut dyn Tx, rejection: &Rejection) -> Result<Verdict, Failure> {
+    let run = rejection.run;
+    let mut active = load::active(tx, std::iter::once(run)).await?;
+    let Some(row) = active.remove(&run) else {
+        return Ok(Err(Refusal::NotClaimed));
+    };
+    let ended = match rules::reject(&row, rejection) {
+        Ok(ended) => ended,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let mut changes = Changes::default();
+    changes.end(ended);
+    changes.audit(AuditEntry {
+        tenant: Some(row.tenant),
+        actor: rejection.actor.clone(),
+        action: "run.rejected",
+        subject: run.to_string(),
+        detail: rejection.message.clone(),
+        at_ms: rejection.at_ms,
+    });
+    changes.write(tx).await?;
+    Ok(Ok(Done::Applied))
 }

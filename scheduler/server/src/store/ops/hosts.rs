@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::super::error::Failure;
 use super::super::model::{
-    Assigned, AuditEntry, Beat, Done, HeldRun, Hello, Host, HostState, JoinRequest, JoinToken,
-    Refusal, Session, Verdict,
+    Assigned, AuditEntry, Beat, Done, Drain, DrainOrder, HeldRun, Hello, Host, HostState,
+    JoinRequest, JoinToken, Refusal, Session, Verdict,
 };
 use super::super::tx::{Bulk, Kind, Row, Sql, Tx, values};
 use super::{audit, load, rows};
@@ -193,8 +193,10 @@ pub(crate) async fn set_state(
     actor: &str,
     at_ms: u64,
 ) -> Result<bool, Failure> {
-    let update =
-        Sql::both("UPDATE hosts SET state = $2 WHERE host = $1 AND state <> $2 RETURNING host");
+    let update = Sql::both(
+        "UPDATE hosts SET state = $2, drain_deadline_ms = NULL, drain_stops = 0 \
+         WHERE host = $1 AND state <> $2 RETURNING host",
+    );
     let position = rows::position(&HostState::ALL, state);
     let changed = tx.query(update, values![host, position]).await?;
     if changed.is_empty() {
@@ -212,8 +214,63 @@ pub(crate) async fn set_state(
     Ok(true)
 }
 
+const DRAIN: Sql = Sql::both(
+    "UPDATE hosts SET state = $2, drain_deadline_ms = $3, drain_stops = $4 \
+     WHERE host = $1 AND state <> $5 RETURNING host",
+);
+
+/// Whether there is such a host. A later order replaces an earlier one.
+pub(crate) async fn drain(tx: &mut dyn Tx, order: &DrainOrder) -> Result<bool, Failure> {
+    let now_ms = tx.now_ms().await?;
+    let deadline_ms = order.within_ms.map(|within| now_ms.saturating_add(within));
+    let values = values![
+        order.host,
+        rows::position(&HostState::ALL, HostState::Draining),
+        deadline_ms,
+        order.stops_runs,
+        rows::position(&HostState::ALL, HostState::Removed),
+    ];
+    if tx.query(DRAIN, values).await?.is_empty() {
+        return Ok(false);
+    }
+    let within = order
+        .within_ms
+        .map_or_else(String::new, |within| format!(" within {within} ms"));
+    let then = if order.stops_runs {
+        ", then runs are stopped"
+    } else {
+        ""
+    };
+    let entry = AuditEntry {
+        tenant: None,
+        actor: order.actor.clone(),
+        action: "host.state",
+        subject: order.host.to_string(),
+        detail: format!("{}{within}{then}", HostState::Draining),
+        at_ms: order.at_ms,
+    };
+    audit::append(tx, vec![entry]).await?;
+    Ok(true)
+}
+
+const DRAINS_DUE: Sql = Sql::both(
+    "SELECT h.host FROM hosts h WHERE h.state = $1 AND h.drain_stops = 1 \
+     AND h.drain_deadline_ms <= $2 \
+     AND EXISTS (SELECT 1 FROM active_runs a WHERE a.host = h.host) ORDER BY h.host LIMIT $3",
+);
+
+/// Hosts whose time to drain is over and that still have runs.
+pub(crate) async fn drains_due(tx: &mut dyn Tx, limit: usize) -> Result<Vec<Uuid>, Failure> {
+    let now_ms = tx.now_ms().await?;
+    let draining = rows::position(&HostState::ALL, HostState::Draining);
+    let found = tx
+        .query(DRAINS_DUE, values![draining, now_ms, limit])
+        .await?;
+    found.into_iter().map(|row| row.columns().uuid()).collect()
+}
+
 const FIND: Sql = Sql::both(
-    "SELECT h.host, h.name, h.region, h.state, h.body, \
+    "SELECT h.host, h.name, h.region, h.state, h.body, h.drain_deadline_ms, h.drain_stops, \
      s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat \
      FROM hosts h LEFT JOIN host_sessions s ON s.host = h.host WHERE h.host = $1",
 );
@@ -225,14 +282,14 @@ pub(crate) async fn find(tx: &mut dyn Tx, id: Uuid) -> Result<Option<Host>, Fail
 }
 
 const LIST: Sql = Sql::both(
-    "SELECT h.host, h.name, h.region, h.state, h.body, \
+    "SELECT h.host, h.name, h.region, h.state, h.body, h.drain_deadline_ms, h.drain_stops, \
      s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat \
      FROM hosts h LEFT JOIN host_sessions s ON s.host = h.host \
      WHERE h.host > $1 ORDER BY h.host LIMIT $2",
 );
 
 /// Columns of a host without its session.
-const HOST_COLUMNS: usize = 5;
+const HOST_COLUMNS: usize = 7;
 
 /// Hosts by id, after one.
 pub(crate) async fn list(
@@ -267,6 +324,10 @@ fn host(row: Row) -> Result<Host, Failure> {
         region: c.text()?,
         state: rows::at(&HostState::ALL, &mut c)?,
         body: c.text()?,
+        drain: Drain {
+            deadline_ms: c.opt_u64()?,
+            stops_runs: c.flag()?,
+        },
         session,
     })
 }

@@ -1,7 +1,9 @@
 //! What users want of runs, and which hosts have not heeded it.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use davit_types::{RunId, Tenant};
 use uuid::Uuid;
 
 use super::super::error::Failure;
@@ -58,6 +60,7 @@ fn ordered(row: &ActiveRun, order: &Order) -> AuditEntry {
             "run.stop",
             format!("signal {}, grace {} ms", stop.signal, stop.grace_ms),
         ),
+        Want::End(cause) => ("run.stop", cause.sentence().to_owned()),
         Want::Pause => ("run.pause", String::new()),
         Want::Resume => ("run.resume", String::new()),
         Want::Timeout(seconds) => ("run.timeout", format!("{seconds} s")),
@@ -72,19 +75,44 @@ fn ordered(row: &ActiveRun, order: &Order) -> AuditEntry {
     }
 }
 
+static HOSTED: LazyLock<String> = LazyLock::new(|| {
+    let columns = rows::list(rows::ACTIVE, "a");
+    format!(
+        "SELECT {columns} FROM active_runs a WHERE a.host IS NOT NULL AND a.tenant = $1 \
+         AND (a.host, a.run) > ($2, $3) ORDER BY a.host, a.run LIMIT $4"
+    )
+});
+
+/// A tenant's runs that have hosts, by host.
+pub(crate) async fn hosted(
+    tx: &mut dyn Tx,
+    tenant: &Tenant,
+    after: Option<(Uuid, RunId)>,
+    limit: usize,
+) -> Result<Vec<ActiveRun>, Failure> {
+    let none = (Uuid::nil(), Uuid::nil());
+    let (host, run) = after.map_or(none, |(host, run)| (host, *run.as_uuid()));
+    let values = values![tenant, host, run, limit];
+    let found = tx.query(Sql::both(&HOSTED), values).await?;
+    found.into_iter().map(rows::active).collect()
+}
+
 const OPEN: Sql = Sql::both(
     "SELECT a.run, a.attempt, a.host, a.desired, a.desired_revision FROM active_runs a \
      JOIN host_sessions s ON s.host = a.host \
-     WHERE a.heeded_revision < a.desired_revision AND s.replica = $1 ORDER BY a.run LIMIT $2",
+     WHERE a.heeded_revision < a.desired_revision AND s.replica = $1 AND a.run > $2 \
+     ORDER BY a.run LIMIT $3",
 );
 
 /// Orders to hosts whose connections this replica ends.
 pub(crate) async fn open(
     tx: &mut dyn Tx,
     replica: Uuid,
+    after: Option<RunId>,
     limit: usize,
 ) -> Result<Vec<OpenOrder>, Failure> {
-    let found = tx.query(OPEN, values![replica, limit]).await?;
+    let after = after.map_or(Uuid::nil(), |run| *run.as_uuid());
+    let found = tx.query(OPEN, values![replica, after, limit]).await?;
     let open = found.into_iter().map(|row| {
         let mut c = row.columns();
         Ok(OpenOrder {

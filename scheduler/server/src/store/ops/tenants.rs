@@ -113,15 +113,19 @@ pub(crate) async fn list(
 
 const OVER_CAP: Sql = Sql::both(
     "SELECT t.tenant, t.open, t.spend_cap_micros, t.created_ms FROM tenants t \
-     WHERE t.spend_cap_micros IS NOT NULL AND t.spend_cap_micros <= \
+     WHERE t.tenant > $1 AND t.spend_cap_micros IS NOT NULL AND t.spend_cap_micros <= \
        COALESCE((SELECT SUM(s.cost_micros) FROM tenant_totals s WHERE s.tenant = t.tenant), 0) \
-     AND EXISTS (SELECT 1 FROM active_runs a WHERE a.tenant = t.tenant) \
-     ORDER BY t.tenant LIMIT $1",
+     ORDER BY t.tenant LIMIT $2",
 );
 
-/// Tenants that have spent what they may and still have runs.
-pub(crate) async fn over_cap(tx: &mut dyn Tx, limit: usize) -> Result<Vec<Tenancy>, Failure> {
-    let found = tx.query(OVER_CAP, values![limit]).await?;
+/// Tenants that have spent what they may, by name, after one.
+pub(crate) async fn over_cap(
+    tx: &mut dyn Tx,
+    after: Option<&Tenant>,
+    limit: usize,
+) -> Result<Vec<Tenancy>, Failure> {
+    let after = after.map_or("", Tenant::as_str);
+    let found = tx.query(OVER_CAP, values![after, limit]).await?;
     found.into_iter().map(tenancy).collect()
 }
 

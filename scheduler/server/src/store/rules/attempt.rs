@@ -212,7 +212,8 @@ fn end_attempt(
         host: row.host,
         assigned_ms: row.assigned_ms,
         started_ms: row.started_ms,
-        ended_ms: update.at_ms,
+        // Its runtime is what is exact: from start to end is neither more nor less, whatever a host's clock does.
+        ended_ms: row.started_ms.map_or(update.at_ms, |at| at + end.wall_ms),
         end_reason: end.reason,
         exit_code: end.exit_code,
         message: end.message.clone(),
@@ -225,7 +226,10 @@ fn end_attempt(
 }
 
 /// Ends the attempt and, without a retry, the run. A run that is to stop is never tried again.
-fn finish(row: &mut ActiveRun, attempt: AttemptRow, retry: Option<Retry>) -> Finished {
+fn finish(row: &mut ActiveRun, mut attempt: AttemptRow, retry: Option<Retry>) -> Finished {
+    if let (EndReason::Canceled, Some(cause)) = (attempt.end_reason, row.desired.because) {
+        cause.sentence().clone_into(&mut attempt.message);
+    }
     let run = match retry.filter(|_| row.desired.stop.is_none()) {
         Some(retry) => {
             back_to_queue(row, retry.not_before_ms.min(MILLISECONDS_MAX));
@@ -256,14 +260,19 @@ fn ended_run(row: &ActiveRun, last: &AttemptRow) -> EndedRun {
     }
 }
 
-/// A run that ends without a host: canceled while it waited.
-pub(super) fn cancel_waiting(row: &ActiveRun, message: &str, at_ms: u64) -> EndedRun {
+/// A run that ends while it waits, without a host.
+pub(super) fn end_waiting(
+    row: &ActiveRun,
+    end_reason: EndReason,
+    message: &str,
+    at_ms: u64,
+) -> EndedRun {
     EndedRun {
         run: row.run,
         tenant: row.tenant.clone(),
         runner: row.runner,
-        status: EndReason::Canceled.status(None),
-        end_reason: EndReason::Canceled,
+        status: end_reason.status(None),
+        end_reason,
         exit_code: None,
         message: message.to_owned(),
         attempts: row.attempt,

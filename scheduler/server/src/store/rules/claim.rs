@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
+use davit_types::EndReason;
 use uuid::Uuid;
 
-use super::super::model::{ActiveRun, ActiveState, Assignment, HostState, Refusal};
-use super::attempt::{Speaker, begin_attempt};
+use super::super::model::{
+    ActiveRun, ActiveState, Assignment, EndedRun, HostState, Refusal, Rejection,
+};
+use super::attempt::{Speaker, begin_attempt, end_waiting};
 use super::back_to_queue;
 
 /// A host as an assignment sees it.
@@ -69,6 +72,15 @@ pub(crate) fn assign(
         assignment.at_ms,
     );
     Ok(true)
+}
+
+/// How a claimed run ends that nobody can ever place.
+pub(crate) fn reject(row: &ActiveRun, rejection: &Rejection) -> Result<EndedRun, Refusal> {
+    if row.state != ActiveState::Claimed || row.replica != Some(rejection.replica) {
+        return Err(Refusal::NotClaimed);
+    }
+    let (message, at_ms) = (&rejection.message, rejection.at_ms);
+    Ok(end_waiting(row, EndReason::StartFailed, message, at_ms))
 }
 
 /// Puts a claimed run back; `false` if it is not this replica's claim any more.
