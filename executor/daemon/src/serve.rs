@@ -225,7 +225,7 @@ async fn serve_once(
     let (going_down, shutdown) = watch::channel(false);
     let retention = tokio::spawn(retain(runs.clone()));
     let keeper = tokio::spawn(warm::keep(Arc::clone(&host)));
-    let sweeper = tokio::spawn(runs.clone().sweep_slots());
+    let mut sweeper = tokio::spawn(runs.clone().sweep_slots());
     let link = Link::start(&runs);
     let report = checked.report;
     let serving = router(&runs, report, link.status(), Shutdown(shutdown.clone())).await?;
@@ -246,13 +246,16 @@ async fn serve_once(
         tokio::time::sleep(Duration::from_millis(RENEWAL_GRACE_MS)).await;
     }
     retention.abort();
-    sweeper.abort();
     // The scheduler sees a connection that breaks, and waits for the next executor.
     drop(link);
     // Without it no launch is under way; what waits for it is not waited for.
     if host.containerd.is_known() {
         runs.settle(Duration::from_millis(SETTLE_MS_MAX)).await;
+        // What an executor before this one left: there may be none after it. Cut off, it stays for the next one.
+        let swept = tokio::time::timeout(Duration::from_millis(SETTLE_MS_MAX), &mut sweeper).await;
+        tracing::debug!(in_time = swept.is_ok(), "old warm slots are swept");
     }
+    sweeper.abort();
     host.warm.close().await;
     keeper.abort();
     // Held to the very end: the name of the socket and the lock on the runs.

@@ -162,6 +162,15 @@ impl ContainerdError {
         matches!(self, Self::AlreadyExists { .. })
     }
 
+    /// Whether a directory is in the way that a containerd which was killed had made and not yet recorded.
+    pub(super) fn is_crash_residue(&self) -> bool {
+        let Self::Refused { status, .. } = self else {
+            return false;
+        };
+        let words = status.message();
+        words.contains("failed to rename") && words.ends_with("file exists")
+    }
+
     /// Whether containerd is not there, rather than there and unfit.
     #[must_use]
     pub const fn is_absence(&self) -> bool {
@@ -189,6 +198,17 @@ pub(super) fn gone_is_fine<T: Default>(
 mod tests {
     use super::*;
     use crate::runs::sentence;
+
+    #[test]
+    fn what_a_crash_left_is_told_from_what_exists() {
+        let of = |status| ContainerdError::from_status("prepare snapshot", "x.1", status);
+        let left = "failed to rename: rename /c/snapshots/new-1 /c/snapshots/257: file exists";
+        assert!(of(Status::unknown(left)).is_crash_residue());
+        assert!(!of(Status::already_exists("snapshot \"x.1\": already exists")).is_crash_residue());
+        assert!(
+            !of(Status::unknown("failed to rename: no space left on device")).is_crash_residue()
+        );
+    }
 
     #[test]
     fn a_refusal_is_told_once_and_in_containerds_words() {

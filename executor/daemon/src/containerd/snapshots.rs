@@ -8,7 +8,6 @@ use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, Kind, ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest,
     RemoveSnapshotRequest, StatSnapshotRequest, UsageRequest,
 };
-use containerd_client::tonic::Request;
 use containerd_client::tonic::transport::Channel;
 
 use super::error::gone_is_fine;
@@ -20,6 +19,9 @@ use super::{
 
 /// On a snapshot: the garbage collector leaves it, and what it stands on, alone.
 const GC_ROOT: &str = "containerd.io/gc.root";
+
+/// Times a snapshot is asked for that what a crash of containerd left is in the way of.
+const RESIDUE_ATTEMPTS_MAX: u32 = 3;
 
 /// What a snapshot takes on disk, its parents not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,13 +49,13 @@ impl Containerd {
     ) -> Result<Vec<Mount>, ContainerdError> {
         let mut labels = container.labels();
         labels.insert(GC_ROOT.to_owned(), "true".to_owned());
-        let request = self.request(PrepareSnapshotRequest {
+        let request = PrepareSnapshotRequest {
             snapshotter: self.snapshotter().to_owned(),
             key: container.to_string(),
             parent: chain_id.to_owned(),
             labels,
-        });
-        match self.prepare(request).await {
+        };
+        match self.prepare(None, request).await {
             Err(error) if error.is_already_exists() => self.snapshot_mounts(container).await,
             other => other,
         }
@@ -105,16 +107,13 @@ impl Containerd {
         parent: &str,
     ) -> Result<Vec<Mount>, ContainerdError> {
         let labels = LabelMap::from([(MANAGED.to_owned(), "true".to_owned())]);
-        let request = self.leased(
-            lease,
-            PrepareSnapshotRequest {
-                snapshotter: self.snapshotter().to_owned(),
-                key: name.to_owned(),
-                parent: parent.to_owned(),
-                labels,
-            },
-        );
-        self.prepare(request).await
+        let request = PrepareSnapshotRequest {
+            snapshotter: self.snapshotter().to_owned(),
+            key: name.to_owned(),
+            parent: parent.to_owned(),
+            labels,
+        };
+        self.prepare(Some(lease), request).await
     }
 
     /// Turns the unpacked `extract` into the committed layer `chain_id`; fine if another pull was
@@ -219,14 +218,28 @@ impl Containerd {
         )
     }
 
+    /// A containerd that was killed between making a snapshot's directory and recording it finds the directory in its
+    /// way afterwards. The attempt that fails of it removes it (`createSnapshot` of its overlay snapshotter).
     async fn prepare(
         &self,
-        request: Request<PrepareSnapshotRequest>,
+        lease: Option<&LeaseName>,
+        request: PrepareSnapshotRequest,
     ) -> Result<Vec<Mount>, ContainerdError> {
-        let name = request.get_ref().key.clone();
-        Call::files("prepare snapshot", &name)
-            .bound(self.snapshots().prepare(request))
-            .await
-            .map(|reply| reply.mounts)
+        let name = request.key.clone();
+        let mut attempt = 1;
+        loop {
+            let request = match lease {
+                Some(lease) => self.leased(lease, request.clone()),
+                None => self.request(request.clone()),
+            };
+            let call = Call::files("prepare snapshot", &name);
+            match call.bound(self.snapshots().prepare(request)).await {
+                Err(error) if error.is_crash_residue() && attempt < RESIDUE_ATTEMPTS_MAX => {
+                    tracing::info!(%name, "a crash of containerd left a directory in the way");
+                    attempt += 1;
+                }
+                reply => return reply.map(|reply| reply.mounts),
+            }
+        }
     }
 }

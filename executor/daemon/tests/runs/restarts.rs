@@ -1,5 +1,6 @@
 //! Killed at any instant: the executor, the shim.
 
+use std::path::Path;
 use std::time::Duration;
 
 use davit_rpc::local::{ListRequest, ReapRequest, Run};
@@ -208,6 +209,31 @@ async fn containerd_killed_at_any_instant_of_a_launch_each_run_happens_once() {
             b"once\n",
             "killed after {delay_ms} ms"
         );
+    }
+    executor.finish().await;
+}
+
+/// containerd gives a snapshot's directory its place before it records the snapshot: killed in between, it finds the
+/// directory in the way of the next snapshot, which has the same number.
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn what_a_killed_containerd_did_not_record_is_in_nobodys_way() {
+    let mut executor = Executor::start().await;
+    let first = executor.sh("true").await;
+    executor.wait(&first).await;
+    let snapshots =
+        Path::new("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots");
+    let numbers = std::fs::read_dir(snapshots).unwrap();
+    let numbers = numbers.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let last: u64 = numbers.max().unwrap();
+    for number in last + 1..last + 40 {
+        // One that exists by now is a slot's.
+        std::fs::create_dir_all(snapshots.join(number.to_string()).join("fs")).unwrap();
+    }
+    for code in [4, 5, 6] {
+        let run = executor.sh(&format!("exit {code}")).await;
+        let ended = executor.wait(&run).await;
+        assert_eq!(ended.exit_code, Some(code), "{ended:?}");
     }
     executor.finish().await;
 }

@@ -269,6 +269,16 @@ async fn a_killed_executor_leaves_no_slot_and_its_runs_go_on() {
 
 #[tokio::test]
 #[ignore = "needs a real host: scripts/test runs it"]
+async fn an_executor_that_ends_at_once_takes_a_killed_ones_slots_along() {
+    let mut executor = Executor::start().await;
+    run(&mut executor, &shell("true")).await;
+    wait_ready(&executor, 1).await;
+    executor.kill_and_restart().await;
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn killed_at_any_instant_of_a_warm_launch_each_run_happens_once() {
     let mut executor = Executor::start().await;
     for delay_us in (0..16_000).step_by(500) {
