@@ -35,6 +35,10 @@ pub const STATEMENTS_MAX: usize = 256;
 pub const POOL_WAIT_MS_MAX: u64 = 5_000;
 /// PostgreSQL ends a statement that takes longer.
 pub const STATEMENT_MS_MAX: u64 = 30_000;
+/// A server that has not answered an operation after this time hangs: its connection is given up.
+pub const ANSWER_MS_MAX: u64 = STATEMENT_MS_MAX + 5_000;
+/// How often the connection for hints is asked for a sign of life.
+pub const HINT_CHECK_MS: u64 = 15_000;
 /// PostgreSQL ends a transaction whose client is silent for longer.
 pub const IDLE_TRANSACTION_MS_MAX: u64 = 10_000;
 /// Tries of a transaction that PostgreSQL took back for a conflict with another.

@@ -78,6 +78,37 @@ async fn a_server_that_crashes_under_load_loses_nothing_acknowledged() {
     world.store.close().await;
 }
 
+/// One thread: only there can time be let pass at once.
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_for_its_standby() {
+    let primary = Cluster::start();
+    primary.create("hang");
+    let standby = primary.standby();
+    let url = format!(
+        "postgresql://davit@{},{}/hang?target_session_attrs=read-write",
+        primary.address(),
+        standby.address()
+    );
+    let world = World::open(postgres(url)).await;
+    let stored = world.submitted().await;
+    // Its kernel goes on answering for it, so no connection breaks.
+    primary.freeze();
+    tokio::time::pause();
+    let submission = world.submission();
+    let given_up = world.store.submit(vec![submission.clone()]).await;
+    tokio::time::resume();
+    let failure = given_up.unwrap_err().failure;
+    assert!(matches!(failure, Failure::Unknown { .. }), "{failure:?}");
+    standby.promote();
+    let answers = wait_for("the standby to be found", async || {
+        world.store.submit(vec![submission.clone()]).await.ok()
+    });
+    assert_eq!(answers.await, [Ok(Submitted::Created)]);
+    let runs = vec![stored, submission.base.run];
+    assert_eq!(world.store.runs(None, runs).await.unwrap().len(), 2);
+    world.store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cursor_waits_for_slower_transactions() {
     let cluster = Cluster::start();
