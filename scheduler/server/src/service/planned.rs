@@ -35,7 +35,7 @@ pub const RETRY_EXIT_CODES_MAX: usize = 64;
 /// Pause before the second attempt, when the runner names none; it doubles.
 pub const BACKOFF_MS_DEFAULT: u64 = 1_000;
 /// The longest pause before an attempt: an hour.
-pub const BACKOFF_MS_MAX: u64 = 3_600_000;
+pub const BACKOFF_MS_MAX: u64 = crate::store::limits::PUT_OFF_MS_MAX;
 /// Executors a runner may be pinned to.
 pub const EXECUTORS_MAX: usize = 64;
 

@@ -15,6 +15,11 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// The latest instant and the longest time that is taken from a host: the year 2286.
 pub const MILLISECONDS_MAX: u64 = 10_000_000_000_000;
 
+/// A run is put off for so long at most; beyond that the clock has stepped back, and it may be claimed.
+pub const PUT_OFF_MS_MAX: u64 = 60 * 60 * 1_000;
+/// A stamp so much later than the store's clock is from before that stepped back.
+pub const STEP_BACK_MS_MIN: u64 = 1_000;
+
 /// How long an idempotency key answers.
 pub const IDEMPOTENCY_KEEP_MS: u64 = 24 * 60 * 60 * 1_000;
 
