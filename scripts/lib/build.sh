@@ -7,9 +7,9 @@ install_build_packages() {
 }
 
 # What tests start beside themselves: the store's conformance suite makes PostgreSQL clusters of its own
-# (initdb, as the package's unprivileged user). The package's own cluster is not used.
+# (initdb, as the package's unprivileged user). The package's own cluster is not used. Clocks step under libfaketime.
 install_test_packages() {
-  install_packages postgresql openssl
+  install_packages postgresql openssl libfaketime
   install_s3_server
 }
 

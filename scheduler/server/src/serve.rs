@@ -134,6 +134,14 @@ impl Scheduler {
         address(&self.rest_listener)
     }
 
+    /// Where hosts connect.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn link_address(&self) -> Result<SocketAddr, ServeError> {
+        address(&self.link_listener)
+    }
+
     /// Serves until `stop` is ready, then ends in order.
     ///
     /// # Errors
