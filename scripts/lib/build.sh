@@ -7,10 +7,10 @@ install_build_packages() {
 }
 
 # What tests start beside themselves: the store's conformance suite makes PostgreSQL clusters of its own
-# (initdb, as the package's unprivileged user). The package's own cluster is not used.
-# curl asks served schedulers.
+# (initdb, as the package's unprivileged user). The package's own cluster is not used. curl asks served schedulers; clocks
+# step under libfaketime.
 install_test_packages() {
-  install_packages postgresql openssl curl
+  install_packages postgresql openssl curl libfaketime
   install_s3_server
 }
 

@@ -19,6 +19,7 @@ pub mod dispatch;
 mod key_files;
 pub mod link;
 pub mod logs;
+mod prompt;
 pub mod rest;
 pub mod secrets;
 pub mod serve;

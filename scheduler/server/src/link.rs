@@ -52,7 +52,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
@@ -61,6 +61,7 @@ use crate::credentials::Signer;
 use crate::dispatch::Dispatch;
 use crate::dispatch::told::Teller;
 use crate::logs::Logs;
+use crate::prompt::incoming;
 use crate::secrets::Keyring;
 use crate::store::Store;
 use access::{Gate, Pass};
@@ -84,6 +85,8 @@ pub const KEEPALIVE_TIMEOUT_MS: u64 = 10_000;
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Streams of one connection: a host needs two.
 const STREAMS_MAX: u32 = 16;
+/// Connections of one replica; each host needs one.
+pub const CONNECTIONS_MAX: usize = 32_768;
 
 /// How the link behaves.
 #[derive(Clone, Debug)]
@@ -195,8 +198,7 @@ impl Link {
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MS)))
             .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_TIMEOUT_MS)))
-            .max_concurrent_streams(STREAMS_MAX)
-            .tcp_nodelay(true);
+            .max_concurrent_streams(STREAMS_MAX);
         if let Some(identity) = identity {
             let tls = ServerTlsConfig::new().identity(identity);
             server = server.tls_config(tls).map_err(failed)?;
@@ -207,10 +209,9 @@ impl Link {
             sessions.close_all("the scheduler goes away");
         };
         let service = LinkServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let incoming = TcpListenerStream::new(listener);
         server
             .add_service(service)
-            .serve_with_incoming_shutdown(incoming, stop)
+            .serve_with_incoming_shutdown(incoming(listener, CONNECTIONS_MAX), stop)
             .await
             .map_err(failed)
     }

@@ -106,7 +106,7 @@ pub(crate) fn excluded(
 ) -> Vec<HostName> {
     let recent = attempts.iter().rev().filter(|attempt| {
         attempt.end_reason == EndReason::StartFailed
-            && now_ms.saturating_sub(attempt.ended_ms) < EXCLUDED_MS
+            && now_ms.abs_diff(attempt.ended_ms) < EXCLUDED_MS
     });
     let mut hosts: Vec<HostName> = Vec::new();
     for name in recent.filter_map(|attempt| names.get(&attempt.host?)) {

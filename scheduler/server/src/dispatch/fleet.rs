@@ -160,8 +160,8 @@ impl Keeper {
                 return None;
             }
         }
-        let now_ms = unix_ms();
-        let silent_ms = now_ms.saturating_sub(session.heard_ms);
+        let now = Instant::now();
+        let silent_ms = self.silences.seen(host.host, session, now);
         let state = match session.replica {
             Some(replica) if replica != self.settings.replica => Standing::Remote,
             _ => Standing::Offline,
@@ -171,10 +171,8 @@ impl Keeper {
         } else {
             self.stand_elsewhere(host, session, state);
         }
-        let due = silent_ms >= self.settings.silent_after_ms
-            && self
-                .silences
-                .is_due(host.host, session.heard_ms, Instant::now());
+        let due =
+            silent_ms >= self.settings.silent_after_ms && self.silences.is_due(host.host, now);
         due.then(|| (host.host, session.clone()))
     }
 
@@ -233,7 +231,7 @@ impl Keeper {
     async fn judge_silent(&mut self, host: Uuid, session: &Session) -> Result<(), StoreError> {
         let now_ms = unix_ms();
         let now = Instant::now();
-        let silent_ms = now_ms.saturating_sub(session.heard_ms);
+        let silent_ms = self.silences.seen(host, session, now);
         let mut losses: Vec<Loss> = Vec::new();
         let mut due = None;
         for run in self.store.held(host).await? {
@@ -265,7 +263,7 @@ impl Keeper {
                 }
             }
         }
-        self.silences.looked(host, session.heard_ms, due);
+        self.silences.looked(host, due);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of a run whose host is silent: the fence of `davit-placement` on the run's own plan.
 //!
 //! ```text
-//!  silence of the host, by the store's clock ─┐
+//!  silence of the host, as this replica saw it ┐
 //!  plan: wait │ fail │ requeue, lost_after ───┼─► wait on │ look again in … │ lose it, with or without another attempt
 //!  fence: what a host needs to stop it ───────┘
 //! ```

@@ -1,7 +1,7 @@
 //! Connections: accepted up to a number, encrypted if asked, and cut off when their client does not get on.
 //!
 //! ```text
-//!  accept ─► permit ─► TLS ≤ 10 s ─► head ≤ 10 s ─► requests … ─► writes that move every 30 s
+//!  accept ─► permit ─► TLS ≤ 10 s ─► first bytes ≤ 10 s ─► head ≤ 10 s ─► requests … ─► writes that move every 30 s
 //!     │                                                              │
 //!   stop ─► no new connections; those there finish what they have, for at most 5 s
 //! ```
@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::CONNECTIONS_MAX;
+use crate::prompt::{ACCEPT_PAUSE_MS, Prompt};
 use patient::Patient;
 
 /// How long a TLS handshake may take.
@@ -40,8 +41,6 @@ const HTTP2_STREAMS_MAX: u32 = 256;
 const HTTP2_PING_MS: u64 = 20_000;
 /// How long connections may finish what they have when the server stops.
 const DRAIN_MS_MAX: u64 = 5_000;
-/// Pause after an accept that failed: descriptors may come free.
-const ACCEPT_PAUSE_MS: u64 = 50;
 
 /// Serves until `stop` is ready.
 pub async fn serve(
@@ -135,7 +134,7 @@ where
         .keep_alive_interval(Duration::from_millis(HTTP2_PING_MS));
     let service = TowerToHyperService::new(router);
     let connection = builder
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Prompt::new(stream, None)), service)
         .into_owned();
     watcher.watch(connection).await
 }

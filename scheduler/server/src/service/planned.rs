@@ -23,6 +23,9 @@ pub const DISK_BYTES_DEFAULT: u64 = 10 << 30;
 pub const LOST_AFTER_MS_DEFAULT: u64 = 300_000;
 /// How long a host without a connection goes on with a run that will be given away.
 pub const STOP_AFTER_MS_DEFAULT: u64 = 120_000;
+/// The shortest such time. An open connection proves to a host that the scheduler is there only as far as keepalive does,
+/// ten seconds: with less, and some for dialling again, runs would end on good connections.
+pub const STOP_AFTER_MS_MIN: u64 = 15_000;
 /// How long any of the two may be: a day.
 pub const LOST_AFTER_MS_MAX: u64 = 86_400_000;
 /// By how much `lost_after_ms` exceeds `stop_after_ms` at least: the longest grace of a kill, and what two clocks may
@@ -35,7 +38,7 @@ pub const RETRY_EXIT_CODES_MAX: usize = 64;
 /// Pause before the second attempt, when the runner names none; it doubles.
 pub const BACKOFF_MS_DEFAULT: u64 = 1_000;
 /// The longest pause before an attempt: an hour.
-pub const BACKOFF_MS_MAX: u64 = 3_600_000;
+pub const BACKOFF_MS_MAX: u64 = crate::store::limits::PUT_OFF_MS_MAX;
 /// Executors a runner may be pinned to.
 pub const EXECUTORS_MAX: usize = 64;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Check;
 use super::planned::{
     ATTEMPTS_MAX, BACKOFF_MS_MAX, EXECUTORS_MAX, FENCE_MS_MIN, LOST_AFTER_MS_MAX, LostPolicy,
-    OnLost, RETRY_EXIT_CODES_MAX, RetryPolicy,
+    OnLost, RETRY_EXIT_CODES_MAX, RetryPolicy, STOP_AFTER_MS_MIN,
 };
 
 /// Characters of a runner's name, at least.
@@ -142,7 +142,13 @@ impl RunnerSettings {
         let lost = &self.on_lost;
         let longest = LOST_AFTER_MS_MAX;
         check.range("on_lost.lost_after_ms", lost.lost_after_ms, 1_000, longest);
-        check.range("on_lost.stop_after_ms", lost.stop_after_ms, 1_000, longest);
+        let shortest = STOP_AFTER_MS_MIN;
+        check.range(
+            "on_lost.stop_after_ms",
+            lost.stop_after_ms,
+            shortest,
+            longest,
+        );
         let fence_ms = lost.stop_after_ms.saturating_add(FENCE_MS_MIN);
         if lost.policy == LostPolicy::Requeue && lost.lost_after_ms < fence_ms {
             let problem = format!(

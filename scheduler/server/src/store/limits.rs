@@ -17,6 +17,11 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// The latest instant and the longest time that is taken from a host: the year 2286.
 pub const MILLISECONDS_MAX: u64 = 10_000_000_000_000;
 
+/// A run is put off for so long at most; beyond that the clock has stepped back, and it may be claimed.
+pub const PUT_OFF_MS_MAX: u64 = 60 * 60 * 1_000;
+/// A stamp so much later than the store's clock is from before that stepped back.
+pub const STEP_BACK_MS_MIN: u64 = 1_000;
+
 /// How long an idempotency key answers.
 pub const IDEMPOTENCY_KEEP_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -37,6 +42,10 @@ pub const STATEMENTS_MAX: usize = 256;
 pub const POOL_WAIT_MS_MAX: u64 = 5_000;
 /// PostgreSQL ends a statement that takes longer.
 pub const STATEMENT_MS_MAX: u64 = 30_000;
+/// A server that has not answered an operation after this time hangs: its connection is given up.
+pub const ANSWER_MS_MAX: u64 = STATEMENT_MS_MAX + 5_000;
+/// How often the connection for hints is asked for a sign of life.
+pub const HINT_CHECK_MS: u64 = 15_000;
 /// PostgreSQL ends a transaction whose client is silent for longer.
 pub const IDLE_TRANSACTION_MS_MAX: u64 = 10_000;
 /// Tries of a transaction that PostgreSQL took back for a conflict with another.

@@ -10,7 +10,8 @@
 //!
 //! Invariants: only what was surely rolled back is tried again here; a connection lost during COMMIT is
 //! [`Failure::Unknown`], which the caller resolves by calling again. Rows are locked in the order that
-//! [`ops`](super::ops) names. A dead client's transaction is ended by the server.
+//! [`ops`](super::ops) names. A dead client's transaction is ended by the server. A connection whose operation was given up,
+//! by its caller or because the server hangs, is closed: nobody waits behind it.
 
 mod error;
 mod hints;
@@ -22,15 +23,16 @@ mod values;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Client, Pool};
 use tokio::sync::watch;
 
 use super::database::{Driver, Operation};
-use super::error::Failure;
-use super::limits::{RETRY_PAUSE_MS, TRIES_MAX};
+use super::error::{BoxedError, Failure};
+use super::limits::{ANSWER_MS_MAX, RETRY_PAUSE_MS, TRIES_MAX};
 use super::settings::PostgresSettings;
 use error::{Trouble, lost_in_commit, trouble};
 use hints::Hints;
+use pool::Lent;
 pub(super) use pool::describe;
 use transaction::PostgresTx;
 
@@ -53,21 +55,42 @@ impl Postgres {
     }
 
     async fn try_once<T: Send + 'static>(&self, operation: &Operation<T>) -> Result<T, Trouble> {
-        let mut client = self.pool.get().await.map_err(pool::not_lent)?;
-        let begun = client.transaction().await.map_err(trouble)?;
-        let mut tx = PostgresTx::new(begun);
-        let done = operation(&mut tx).await;
-        // The statement's own error says whether it may be tried again.
-        let (begun, conflict) = tx.into_parts();
-        match (done, conflict) {
-            (Ok(done), _) => {
-                begun.commit().await.map_err(lost_in_commit)?;
-                Ok(done)
-            }
-            (Err(_), Some(conflict)) => Err(Trouble::Conflict(conflict)),
-            (Err(failure), None) => Err(Trouble::Failed(failure)),
-        }
+        let mut lent = Lent::new(self.pool.get().await.map_err(pool::not_lent)?);
+        let answered = within(transact(lent.loan(), operation)).await;
+        // It may have committed.
+        let done = answered.map_err(|source| self.hangs(Failure::Unknown { source }))?;
+        lent.give_back();
+        done
     }
+
+    /// The server hangs: nobody is to find that out anew with each connection.
+    fn hangs(&self, failure: Failure) -> Failure {
+        self.pool.retain(|_, _| false);
+        failure
+    }
+}
+
+/// One transaction.
+async fn transact<T>(client: &mut Client, operation: &Operation<T>) -> Result<T, Trouble> {
+    let begun = client.transaction().await.map_err(trouble)?;
+    let mut tx = PostgresTx::new(begun);
+    let done = operation(&mut tx).await;
+    // The statement's own error says whether it may be tried again.
+    let (begun, conflict) = tx.into_parts();
+    match (done, conflict) {
+        (Ok(done), _) => {
+            begun.commit().await.map_err(lost_in_commit)?;
+            Ok(done)
+        }
+        (Err(_), Some(conflict)) => Err(Trouble::Conflict(conflict)),
+        (Err(failure), None) => Err(Trouble::Failed(failure)),
+    }
+}
+
+/// A server that hangs while its kernel goes on breaks no connection; only a limit ends the wait for it.
+async fn within<T>(work: impl Future<Output = T>) -> Result<T, BoxedError> {
+    let answered = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), work);
+    Ok(answered.await?)
 }
 
 #[async_trait]
@@ -94,7 +117,11 @@ impl Driver for Postgres {
     async fn read<T: Send + 'static>(&self, operation: Operation<T>) -> Result<T, Failure> {
         let lent = self.pool.get().await.map_err(pool::not_lent);
         let client = lent.map_err(Trouble::into_failure)?;
-        operation(&mut PostgresTx::new(client)).await
+        let mut lent = Lent::new(PostgresTx::new(client));
+        let answered = within(operation(lent.loan())).await;
+        let done = answered.map_err(|source| self.hangs(Failure::Unavailable { source }))?;
+        lent.give_back();
+        done
     }
 
     fn wake(&self) {

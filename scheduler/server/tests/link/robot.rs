@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use davit_rpc::link::host_message::Message as Said;
 use davit_rpc::link::report::Event;
@@ -16,6 +16,7 @@ use davit_rpc::link::scheduler_message::Message;
 use davit_rpc::link::*;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::host::{Host, Line, ended, report, started};
 
@@ -24,23 +25,39 @@ pub(crate) const LINES: u64 = 5;
 /// What every run takes, milliseconds.
 pub(crate) const WALL_MS: u64 = 1_500;
 
-/// How often each attempt was begun, over all hosts of a test.
+/// What was begun, over all hosts of a test.
 #[derive(Clone, Default)]
-pub(crate) struct Executions(Arc<Mutex<HashMap<(String, u32), u32>>>);
+pub(crate) struct Executions(Arc<Mutex<Begun>>);
+
+#[derive(Default)]
+struct Begun {
+    /// How often each attempt was.
+    times: HashMap<(String, u32), u32>,
+    /// When each host began something last.
+    last: HashMap<Uuid, Instant>,
+}
 
 impl Executions {
-    fn begin(&self, key: &AttemptKey) {
+    fn begin(&self, host: Uuid, key: &AttemptKey) {
+        let mut all = self.0.lock().unwrap();
         let key = (key.run_id.clone(), key.attempt);
-        *self.0.lock().unwrap().entry(key).or_insert(0) += 1;
+        *all.times.entry(key).or_insert(0) += 1;
+        all.last.insert(host, Instant::now());
     }
 
     /// Attempts that were begun, having checked that none was begun twice.
     pub(crate) fn count(&self) -> usize {
         let all = self.0.lock().unwrap();
-        for (key, times) in all.iter() {
+        for (key, times) in &all.times {
             assert_eq!(*times, 1, "{key:?} was executed {times} times");
         }
-        all.len()
+        all.times.len()
+    }
+
+    /// When a host began something last.
+    #[allow(dead_code, reason = "not every test that has robots asks")]
+    pub(crate) fn last_of(&self, host: Uuid) -> Option<Instant> {
+        self.0.lock().unwrap().last.get(&host).copied()
     }
 }
 
@@ -188,7 +205,7 @@ impl Body {
         if self.records.contains_key(&key) {
             return;
         }
-        self.executions.begin(&key);
+        self.executions.begin(self.host.id, &key);
         let line = |id| LogRecord {
             id,
             unix_ns: id,

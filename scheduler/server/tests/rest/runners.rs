@@ -91,6 +91,7 @@ async fn every_wrong_field_of_a_runner_is_named() {
         "retry.attempts_max",
         "live_runs_max",
         "on_lost.lost_after_ms",
+        "on_lost.stop_after_ms",
     ] {
         assert!(
             fields.iter().any(|given| given == field),

@@ -20,22 +20,19 @@ pub(crate) struct Cluster {
     dir: TempDir,
     port: u16,
     server: Option<Child>,
+    /// Of the server's processes, beside the usual ones.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
     /// Makes and starts one.
     pub(crate) fn start() -> Self {
-        let dir = TempDir::new().expect("a temporary directory");
-        own(dir.path());
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("its number").port();
-        drop(listener);
-        let mut cluster = Self {
-            bin: binaries(),
-            dir,
-            port,
-            server: None,
-        };
+        Self::start_with(Vec::new())
+    }
+
+    /// The same, with an environment for the server.
+    pub(crate) fn start_with(environment: Vec<(&'static str, String)>) -> Self {
+        let mut cluster = Self::nowhere(environment);
         let made = cluster
             .unprivileged("initdb")
             .args(["--auth=trust", "--username=davit", "--encoding=UTF8"])
@@ -46,6 +43,94 @@ impl Cluster {
         assert!(made.status.success(), "initdb: {made:?}");
         cluster.up();
         cluster
+    }
+
+    /// A place and a port, and nothing there.
+    fn nowhere(environment: Vec<(&'static str, String)>) -> Self {
+        let dir = TempDir::new().expect("a temporary directory");
+        own(dir.path());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("its number").port();
+        Self {
+            bin: binaries(),
+            dir,
+            port,
+            server: None,
+            environment,
+        }
+    }
+
+    /// Makes and starts a standby of this server that follows it, and lets this one commit only what that one has.
+    #[allow(dead_code, reason = "only the tests of faults fail over")]
+    pub(crate) fn standby(&self) -> Self {
+        let mut standby = Self::nowhere(Vec::new());
+        let from = [
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "davit",
+            "-p",
+            &self.port.to_string(),
+        ];
+        let copied = standby
+            .unprivileged("pg_basebackup")
+            .args(from)
+            .args([
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(standby.data())
+            .output()
+            .expect("pg_basebackup starts");
+        assert!(copied.status.success(), "pg_basebackup: {copied:?}");
+        standby.up();
+        self.sql(
+            "postgres",
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+        );
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        standby
+    }
+
+    /// Makes a standby the primary.
+    #[allow(dead_code, reason = "only the tests of faults fail over")]
+    pub(crate) fn promote(&self) {
+        let promoted = self
+            .unprivileged("pg_ctl")
+            .args(["promote", "-D"])
+            .arg(self.data())
+            .output()
+            .expect("pg_ctl starts");
+        assert!(promoted.status.success(), "pg_ctl promote: {promoted:?}");
+    }
+
+    /// Lets no process of the server run on; its connections stay.
+    #[allow(dead_code, reason = "only the tests of faults stop servers so")]
+    pub(crate) fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// To the postmaster, and to what it forked.
+    fn signal(&self, signal: rustix::process::Signal) {
+        let postmaster = self.server.as_ref().expect("it runs").id();
+        let path = format!("/proc/{postmaster}/task/{postmaster}/children");
+        let children = fs::read_to_string(path).expect("its children");
+        let pids = children
+            .split_whitespace()
+            .map(|pid| pid.parse().expect("a pid"));
+        for pid in std::iter::once(postmaster.cast_signed()).chain(pids) {
+            let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+            // One that ended meanwhile needs no signal.
+            let _gone = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// The address, for a URL of several.
+    #[allow(dead_code, reason = "only the tests of faults have several")]
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Where its files are.
@@ -92,7 +177,7 @@ impl Cluster {
         let log = fs::File::create(self.dir.path().join("log")).expect("a log file");
         let port = self.port.to_string();
         let server = self
-            .unprivileged("postgres")
+            .unprivileged_in(&self.environment, "postgres")
             .arg("-D")
             .arg(self.data())
             .args(["-p", &port, "-c", "listen_addresses=127.0.0.1", "-c"])
@@ -124,6 +209,8 @@ impl Cluster {
 
     /// Stops the server: `fast` rolls back what is under way, `immediate` is a crash.
     pub(crate) fn down(&mut self, mode: &str) {
+        // In case it is frozen.
+        self.signal(rustix::process::Signal::CONT);
         let stopped = self
             .unprivileged("pg_ctl")
             .args([
@@ -143,14 +230,22 @@ impl Cluster {
         }
     }
 
-    /// A program of the server as the unprivileged user, which dies with this thread.
     fn unprivileged(&self, program: &str) -> Command {
+        self.unprivileged_in(&[], program)
+    }
+
+    /// A program of the server as the unprivileged user, which dies with this thread. It alone gets the environment.
+    fn unprivileged_in(&self, environment: &[(&str, String)], program: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "INT"]);
         if rustix::process::geteuid().is_root() {
             command.args(["--reuid", USER, "--regid", USER, "--init-groups"]);
         }
-        command.arg("--").arg(self.bin.join(program));
+        let variables = environment
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        command.args(["--", "env"]).args(variables);
+        command.arg(self.bin.join(program));
         command.current_dir("/");
         command
     }

@@ -12,7 +12,7 @@ use futures::future::join_all;
 
 use crate::cluster::{Cluster, own};
 use crate::postgres;
-use crate::world::{World, segment, update, wait_for};
+use crate::world::{NOW_MS, World, segment, update, wait_for};
 
 const WRITERS: usize = 6;
 
@@ -75,6 +75,64 @@ async fn a_server_that_crashes_under_load_loses_nothing_acknowledged() {
     );
     let count = cluster.sql("crash", "SELECT count(*) FROM runs");
     assert_eq!(rows, format!("{count}|{count}"));
+    world.store.close().await;
+}
+
+/// One thread: only there can time be let pass at once.
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_for_its_standby() {
+    let primary = Cluster::start();
+    primary.create("hang");
+    let standby = primary.standby();
+    let url = format!(
+        "postgresql://davit@{},{}/hang?target_session_attrs=read-write",
+        primary.address(),
+        standby.address()
+    );
+    let world = World::open(postgres(url)).await;
+    let stored = world.submitted().await;
+    // Its kernel goes on answering for it, so no connection breaks.
+    primary.freeze();
+    tokio::time::pause();
+    let submission = world.submission();
+    let given_up = world.store.submit(vec![submission.clone()]).await;
+    tokio::time::resume();
+    let failure = given_up.unwrap_err().failure;
+    assert!(matches!(failure, Failure::Unknown { .. }), "{failure:?}");
+    standby.promote();
+    let answers = wait_for("the standby to be found", async || {
+        world.store.submit(vec![submission.clone()]).await.ok()
+    });
+    assert_eq!(answers.await, [Ok(Submitted::Created)]);
+    let runs = vec![stored, submission.base.run];
+    assert_eq!(world.store.runs(None, runs).await.unwrap().len(), 2);
+    world.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_heard_of_in_the_future_is_silent_from_now_on() {
+    let cluster = Cluster::start();
+    let world = World::open(postgres(cluster.create("ahead"))).await;
+    let peer = world.host().await;
+    let key = world.running(peer).await;
+    // As if the server's clock had stepped back by a day.
+    let step = "UPDATE host_sessions SET heard_ms = heard_ms + 86400000";
+    cluster.sql("ahead", step);
+    let loss = Loss {
+        key,
+        fenced_by: FencedBy::Lease { silent_ms_min: 1 },
+        retry: None,
+        message: "silent".to_owned(),
+        actor: "davit".to_owned(),
+        at_ms: NOW_MS,
+    };
+    let verdicts = world.store.lose(vec![loss.clone()]).await.unwrap();
+    assert_eq!(verdicts, [Err(Refusal::NotFenced)]);
+    wait_for("silence that counts", async || {
+        let verdicts = world.store.lose(vec![loss.clone()]).await.unwrap();
+        (verdicts == [Ok(Done::Applied)]).then_some(())
+    })
+    .await;
     world.store.close().await;
 }
 

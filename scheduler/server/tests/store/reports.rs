@@ -239,6 +239,10 @@ async fn a_retry_begins_a_new_attempt_with_books_of_its_own(world: World) {
     assert_eq!(world.report(last.clone()).await, Ok(Done::Duplicate));
     assert_eq!(world.claim(1).await, [], "not before its time");
     let mut claim = world.claim_of(world.replica, 1);
+    claim.at_ms = NOW_MS + 99 - limits::PUT_OFF_MS_MAX; // The clock has stepped back since.
+    assert_eq!(world.store.claim(claim.clone()).await.unwrap().len(), 1);
+    let back = world.store.unclaim(world.replica, vec![key.run]).await;
+    back.unwrap();
     claim.at_ms = NOW_MS + 100;
     assert_eq!(world.store.claim(claim).await.unwrap().len(), 1);
     world.assign(key.run, peer).await.unwrap();

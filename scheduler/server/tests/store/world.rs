@@ -278,7 +278,7 @@ pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Opti
             return found;
         }
         assert!(
-            begin.elapsed() < Duration::from_secs(10),
+            begin.elapsed() < Duration::from_secs(60),
             "waited in vain for {what}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -7,6 +7,7 @@ use davit_types::{RunId, Tenant};
 use uuid::Uuid;
 
 use super::super::error::Failure;
+use super::super::limits::PUT_OFF_MS_MAX;
 use super::super::model::{
     ActiveRun, ActiveState, Assignment, AuditEntry, Claim, ClaimedRun, Done, Refusal, Rejection,
     Verdict,
@@ -46,11 +47,13 @@ pub(crate) async fn waiting(
 
 static PICK: LazyLock<Bulk> = LazyLock::new(|| {
     let columns = rows::list(rows::ACTIVE, "a");
+    // What is put off for longer than anything may be was so by a clock that has stepped back since.
     // Runners that are full need not be looked at; `within_caps` counts the others one by one.
     let pick = |region, tenant, at_ms, limit| {
         format!(
             "SELECT {columns} FROM active_runs a WHERE a.state = 0 AND a.region = {region} \
-             AND a.tenant = {tenant} AND a.not_before_ms <= {at_ms} \
+             AND a.tenant = {tenant} \
+             AND (a.not_before_ms <= {at_ms} OR a.not_before_ms > {at_ms} + {PUT_OFF_MS_MAX}) \
              AND (a.runner IS NULL OR a.runner NOT IN ( \
                SELECT c.id FROM catalog c WHERE c.runs_max IS NOT NULL AND c.runs_max <= ( \
                  SELECT count(*) FROM active_runs b WHERE b.runner = c.id AND b.state > 0))) \

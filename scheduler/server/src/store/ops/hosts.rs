@@ -1,5 +1,6 @@
 //! Hosts: joining, saying hello, beating, being listed.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use uuid::Uuid;
@@ -184,6 +185,26 @@ pub(crate) async fn beat(tx: &mut dyn Tx, batch: &[Beat]) -> Result<Vec<Verdict>
         Some(_) => Ok(Done::Applied),
     };
     Ok(batch.iter().map(verdict).collect())
+}
+
+static HEARD_NOW: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        &[Kind::Uuid, Kind::Int],
+        "UPDATE host_sessions SET heard_ms = $2 WHERE host = $1",
+        "UPDATE host_sessions s SET heard_ms = u.heard_ms \
+         FROM unnest($1::uuid[], $2::bigint[]) AS u(host, heard_ms) WHERE s.host = u.host",
+    )
+});
+
+/// Silence of these hosts, already locked, counts from now on.
+pub(super) async fn heard_now(
+    tx: &mut dyn Tx,
+    hosts: BTreeSet<Uuid>,
+    now_ms: u64,
+) -> Result<(), Failure> {
+    let rows = hosts.into_iter().map(|host| values![host, now_ms]);
+    let rows: Vec<_> = rows.collect();
+    tx.bulk(&HEARD_NOW, rows).await.map(drop)
 }
 
 pub(crate) async fn set_state(

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use uuid::Uuid;
 
 use super::super::error::Failure;
+use super::super::limits::STEP_BACK_MS_MIN;
 use super::super::model::Swept;
 use super::super::rules;
 use super::super::tx::{Bulk, Kind, Sql, Tx, values};
@@ -20,6 +21,8 @@ pub(crate) async fn beat(tx: &mut dyn Tx, replica: Uuid) -> Result<(), Failure> 
     );
     tx.query(upsert, values![replica, now_ms]).await.map(drop)
 }
+
+const AHEAD: Sql = Sql::both("UPDATE replicas SET heard_ms = $1 WHERE heard_ms > $2");
 
 const DEAD: Sql = Sql {
     sqlite: "SELECT replica FROM replicas WHERE heard_ms < $1 ORDER BY replica",
@@ -55,7 +58,11 @@ static FORGET: LazyLock<Bulk> = LazyLock::new(|| {
 
 /// Clears up after replicas that have been silent for `dead_after_ms`.
 pub(crate) async fn sweep(tx: &mut dyn Tx, dead_after_ms: u64) -> Result<Swept, Failure> {
-    let before_ms = tx.now_ms().await?.saturating_sub(dead_after_ms);
+    let now_ms = tx.now_ms().await?;
+    // The clock has stepped back: their silence counts from now on, not from when it is there again.
+    let ahead_ms = now_ms.saturating_add(STEP_BACK_MS_MIN);
+    tx.query(AHEAD, values![now_ms, ahead_ms]).await?;
+    let before_ms = now_ms.saturating_sub(dead_after_ms);
     let mut swept = Swept::default();
     for row in tx.query(DEAD, values![before_ms]).await? {
         swept.replicas.push(row.columns().uuid()?);

@@ -5,12 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 use davit_types::{RunId, RunKey};
 
 use super::super::error::Failure;
+use super::super::limits::STEP_BACK_MS_MIN;
 use super::super::model::{
     ActiveRun, AttemptUpdate, AuditEntry, Done, Event, Loss, Refusal, Sender, Verdict,
 };
 use super::super::rules::{self, HostRow};
 use super::super::tx::Tx;
 use super::changes::Changes;
+use super::hosts::heard_now;
 use super::load::{self, Past};
 
 pub(crate) async fn report(
@@ -123,6 +125,7 @@ pub(crate) async fn lose(tx: &mut dyn Tx, batch: &[Loss]) -> Result<Vec<Verdict>
     let past = past_of(tx, &active, keys()).await?;
     let mut changes = Changes::default();
     let mut verdicts = Vec::with_capacity(batch.len());
+    let mut ahead = BTreeSet::new();
     for loss in batch {
         let verdict = match active.get_mut(&loss.key.run) {
             Some(row) => {
@@ -135,7 +138,13 @@ pub(crate) async fn lose(tx: &mut dyn Tx, batch: &[Loss]) -> Result<Vec<Verdict>
                         }
                         Ok(Done::Applied)
                     }
-                    Err(refusal) => Err(refusal),
+                    Err(refusal) => {
+                        ahead.extend(
+                            row.host
+                                .filter(|_| host.is_some_and(|host| is_ahead(host, now_ms))),
+                        );
+                        Err(refusal)
+                    }
                 }
             }
             None => match past.runs.get(&loss.key.run) {
@@ -146,7 +155,14 @@ pub(crate) async fn lose(tx: &mut dyn Tx, batch: &[Loss]) -> Result<Vec<Verdict>
         verdicts.push(verdict);
     }
     changes.write(tx).await?;
+    heard_now(tx, ahead, now_ms).await?;
     Ok(verdicts)
+}
+
+/// Whether a host was heard of in the future: the store's clock has stepped back since, and would take it for alive until
+/// it is there again.
+fn is_ahead(host: &HostRow, now_ms: u64) -> bool {
+    host.speaker.heard_ms > now_ms.saturating_add(STEP_BACK_MS_MIN)
 }
 
 fn lost(row: &ActiveRun, loss: &Loss) -> AuditEntry {

@@ -10,10 +10,13 @@ use futures::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, Connection, Error, NoTls};
 
-use super::super::limits::{HINT_PERIOD_MS, HINT_RECONNECT_MS_MAX};
+use super::super::limits::{
+    HINT_CHECK_MS, HINT_PERIOD_MS, HINT_RECONNECT_MS_MAX, POOL_WAIT_MS_MAX,
+};
 use super::pool::Reach;
 
 /// A handle to the task; the task ends with it.
@@ -60,39 +63,50 @@ async fn keep(reach: Reach, count: watch::Sender<u64>, wanted: Arc<Notify>) {
     let first_pause = Duration::from_millis(HINT_PERIOD_MS);
     let mut pause = first_pause;
     loop {
-        let connected = match &reach.connector {
-            None => match reach.config.connect(NoTls).await {
-                Ok((client, connection)) => Ok(exchange(client, connection, &count, &wanted).await),
-                Err(error) => Err(error),
-            },
-            Some(connector) => match reach.config.connect(connector.clone()).await {
-                Ok((client, connection)) => Ok(exchange(client, connection, &count, &wanted).await),
-                Err(error) => Err(error),
-            },
-        };
-        match connected {
-            Ok(ended) => {
-                tracing::debug!(?ended, "the connection for hints ended");
-                pause = first_pause;
+        let began = Instant::now();
+        let ended = match &reach.connector {
+            None => exchange(reach.config.connect(NoTls), &count, &wanted).await,
+            Some(connector) => {
+                let connecting = reach.config.connect(connector.clone());
+                exchange(connecting, &count, &wanted).await
             }
-            Err(error) => tracing::debug!(%error, "no connection for hints"),
+        };
+        tracing::debug!(?ended, "there is no connection for hints");
+        if began.elapsed() > Duration::from_millis(HINT_RECONNECT_MS_MAX + POOL_WAIT_MS_MAX) {
+            pause = first_pause;
         }
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(HINT_RECONNECT_MS_MAX));
     }
 }
 
-/// Listens and notifies until the connection ends.
+/// Why the connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Postgres(#[from] Error),
+    #[error("no answer within {POOL_WAIT_MS_MAX} ms")]
+    Silent(#[from] Elapsed),
+}
+
+/// One statement, and no longer than one waits for a connection.
+async fn ask(client: &Client, statement: &str) -> Result<(), Ended> {
+    let limit = Duration::from_millis(POOL_WAIT_MS_MAX);
+    Ok(timeout(limit, client.batch_execute(statement)).await??)
+}
+
+/// Connects, then listens and notifies until the connection ends.
 async fn exchange<S, T>(
-    client: Client,
-    mut connection: Connection<S, T>,
+    connecting: impl Future<Output = Result<(Client, Connection<S, T>), Error>>,
     count: &watch::Sender<u64>,
     wanted: &Notify,
-) -> Result<(), Error>
+) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    let limit = Duration::from_millis(POOL_WAIT_MS_MAX);
+    let (client, mut connection) = timeout(limit, connecting).await??;
     let listen = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(_) = message? {
@@ -102,10 +116,14 @@ where
         Ok(())
     };
     let notify = async {
-        client.batch_execute("LISTEN davit_wake").await?;
+        ask(&client, "LISTEN davit_wake").await?;
         loop {
-            wanted.notified().await;
-            client.batch_execute("NOTIFY davit_wake").await?;
+            let check = sleep(Duration::from_millis(HINT_CHECK_MS));
+            tokio::select! {
+                () = wanted.notified() => ask(&client, "NOTIFY davit_wake").await?,
+                // Says whether the server is there: who only listens would not notice.
+                () = check => ask(&client, "").await?,
+            }
             sleep(Duration::from_millis(HINT_PERIOD_MS)).await;
         }
     };

@@ -4,7 +4,10 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use tokio_postgres::config::LoadBalanceHosts;
 use tokio_postgres::{Config, NoTls};
 
 use super::super::error::Failure;
@@ -13,6 +16,11 @@ use super::super::migrations;
 use super::super::settings::{PostgresSettings, Tls};
 use super::error::{Trouble, trouble};
 use super::tls::Connector;
+use super::transaction::PostgresTx;
+
+/// Keepalive probes of a connection that is silent for [`POOL_WAIT_MS_MAX`], and how many may go unanswered.
+const PROBE_MS: u64 = 1_000;
+const PROBES_MAX: u32 = 5;
 
 /// Everything it takes to connect.
 #[derive(Clone)]
@@ -45,8 +53,15 @@ impl Reach {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(wait);
         }
-        // A server that vanished without a word is noticed.
+        // A server that vanished without a word is noticed: by what it does not acknowledge, and while it is waited for.
         config.tcp_user_timeout(wait * 2);
+        config.keepalives_idle(wait);
+        config.keepalives_interval(Duration::from_millis(PROBE_MS));
+        config.keepalives_retries(PROBES_MAX);
+        // One that takes connections and does not answer must not be the first each time.
+        if config.get_hosts().len() > 1 {
+            config.load_balance_hosts(LoadBalanceHosts::Random);
+        }
         let connector = match &settings.tls {
             Tls::Off => None,
             Tls::VerifyFull { authorities } => {
@@ -78,6 +93,50 @@ impl Reach {
                 path: PathBuf::from("connections_max"),
                 problem: error.to_string(),
             })
+    }
+}
+
+/// What a connection is used through.
+pub(super) trait Loan {
+    /// Ends the connection, and whatever it waits for.
+    fn close(self);
+}
+
+impl Loan for Client {
+    fn close(self) {
+        drop(Self::take(self));
+    }
+}
+
+impl Loan for PostgresTx<Client> {
+    fn close(self) {
+        self.into_parts().0.close();
+    }
+}
+
+/// A connection that goes back to the pool when it is said to be in order, and is closed otherwise.
+pub(super) struct Lent<T: Loan>(Option<T>);
+
+impl<T: Loan> Lent<T> {
+    pub(super) const fn new(loan: T) -> Self {
+        Self(Some(loan))
+    }
+
+    pub(super) fn loan(&mut self) -> &mut T {
+        self.0.as_mut().expect("it is lent until it is given back")
+    }
+
+    /// Everything that was asked of it is answered.
+    pub(super) fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl<T: Loan> Drop for Lent<T> {
+    fn drop(&mut self) {
+        if let Some(loan) = self.0.take() {
+            loan.close();
+        }
     }
 }
 
