@@ -1,6 +1,7 @@
 //! Changing a settings file in place: comments, order and everything else in it stay.
 //!
-//! Absent on purpose: whether the result is good. Write it aside, [`load`](crate::load) it, and only then put it in place.
+//! Absent on purpose: whether the result is good. Write it aside, [`load()`](crate::load()) it,
+//! and only then put it in place.
 
 use toml_edit::{Array, DocumentMut, Item, Table as TomlTable, Value};
 
