@@ -14,6 +14,7 @@
     reason = "a test ends at the first surprise, and shows the log then"
 )]
 
+mod commands;
 mod ledger;
 mod place;
 mod rest;

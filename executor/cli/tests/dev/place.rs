@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::rest::{Client, WAIT, run_id};
 
-const IMAGE: &str = "127.0.0.1:5000/davit/busybox:1";
+pub(crate) const IMAGE: &str = "127.0.0.1:5000/davit/busybox:1";
 
 pub(crate) struct Dev {
     dir: TempDir,
@@ -64,6 +64,19 @@ impl Dev {
     /// A run without a runner of `sh -c command`; its id.
     pub(crate) fn sh(&self, command: &str) -> String {
         run_id(&self.client.post("/v1/runs", &one_off(command)).expect(201))
+    }
+
+    /// `davit` for this server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(davit());
+        command
+            .env_clear()
+            .args(["--server", &format!("http://{}", self.client.address)])
+            .arg("--token-file")
+            .arg(self.dir.path().join("token"))
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
     }
 
     /// SIGTERM; it ends well.
