@@ -176,7 +176,7 @@ pub(crate) enum RegistryCommand {
     Add {
         /// Unique among the tenant's
         name: String,
-        /// Its address, host[:port]
+        /// Its address, e.g. registry.example.com:5000
         #[arg(long, value_name = "HOST")]
         address: String,
         /// User there
