@@ -2,7 +2,9 @@
 
 mod host;
 mod run;
+mod runner;
 mod scheduler;
+mod server;
 mod values;
 
 use std::path::PathBuf;
@@ -10,12 +12,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::host::{ConfigureArgs, HostCommand, JournalArgs, PurgeArgs};
-pub(crate) use self::run::RunArgs;
+pub(crate) use self::run::{PlacingArgs, RunArgs, labels, variables};
+pub(crate) use self::runner::{JobArgs, RunnerCommand, RunnerRunArgs};
 pub(crate) use self::scheduler::{DevArgs, SchedulerCommand, SchedulerSettingsArgs};
+pub(crate) use self::server::*;
 pub(crate) use self::values::Cpu;
 use self::values::{milliseconds, whole_seconds};
 
-/// Run containers on this host, and look after those that run.
+/// Run containers, on this host or through a scheduler, and look after those that run.
 #[derive(Debug, Parser)]
 #[command(
     name = "davit",
@@ -46,6 +50,8 @@ pub(crate) struct Cli {
         value_name = "FORMAT"
     )]
     pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -123,9 +129,12 @@ pub(crate) enum Command {
     /// Show all that is known of runs
     Inspect(RunsArg),
     /// Show what runs used: the named ones, or all
+    #[command(args_conflicts_with_subcommands = true)]
     Usage {
         /// Ids, unique beginnings of ids, or names
         runs: Vec<String>,
+        #[command(subcommand)]
+        command: Option<UsageCommand>,
     },
     /// List the images on this host
     Images,
@@ -151,6 +160,11 @@ pub(crate) enum Command {
     Scheduler(SchedulerCommand),
     /// A scheduler and an executor on this host, for trying things out
     Dev(DevArgs),
+    #[command(flatten)]
+    Server(ServerCommand),
+    /// Schedulers by name
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Print a completion script
     Completions {
         /// Which shell
@@ -224,6 +238,8 @@ pub(crate) enum ExecutorCommand {
     Schema,
     /// Print the settings reference (Markdown)
     Reference,
+    #[command(flatten)]
+    Fleet(FleetCommand),
 }
 
 /// How this host becomes a scheduler's.

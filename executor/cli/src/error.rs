@@ -9,7 +9,8 @@ use davit_types::{FieldError, FieldErrors};
 use tonic::Status;
 
 use crate::exit;
-use crate::output::Paint;
+use crate::output::{Paint, harmless};
+use crate::server::ServerError;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +118,9 @@ pub(crate) enum CliError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// A scheduler, or the way to it.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The executor broke its own protocol.
     #[error("the executor's answer lacks {0}")]
     Protocol(&'static str),
@@ -177,8 +181,37 @@ impl CliError {
             {
                 Some("`davit info` lists the sizes offered")
             }
+            Self::Server(error) => error.hint(),
             Self::SettingsFields(_) => Some("`davit executor reference` explains every setting"),
             _ => None,
+        }
+    }
+
+    /// What a scheduler says may hold anything.
+    fn sentence(&self) -> String {
+        match self {
+            Self::Server(error) => harmless(&error.to_string()),
+            other => other.to_string(),
+        }
+    }
+
+    fn fields(&self) -> Vec<String> {
+        match self {
+            Self::Fields(FieldErrors(errors)) | Self::SettingsFields(FieldErrors(errors)) => {
+                errors.iter().map(ToString::to_string).collect()
+            }
+            Self::Server(error) => error
+                .fields()
+                .iter()
+                .map(|error| match error.field.as_str() {
+                    "" => harmless(&error.problem),
+                    _ if error.value.is_empty() => {
+                        harmless(&format!("{}: {}", error.field, error.problem))
+                    }
+                    _ => harmless(&error.to_string()),
+                })
+                .collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -188,12 +221,9 @@ impl CliError {
             return;
         }
         let paint = Paint::of(&io::stderr());
-        let mut text = format!("{} {self}\n", paint.bad("error:"));
-        if let Self::Fields(FieldErrors(errors)) | Self::SettingsFields(FieldErrors(errors)) = self
-        {
-            for error in errors {
-                text.push_str(&format!("  {error}\n"));
-            }
+        let mut text = format!("{} {}\n", paint.bad("error:"), self.sentence());
+        for error in self.fields() {
+            text.push_str(&format!("  {error}\n"));
         }
         let mut said = self.to_string();
         let mut cause = self.source();

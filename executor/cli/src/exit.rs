@@ -27,10 +27,14 @@ With --output json, standard output is one JSON object a line instead of the job
 
 /// The exit code that tells of an ended run.
 pub(crate) fn of_run(run: &Run) -> u8 {
-    match run.end_reason.as_deref() {
+    of_end(run.end_reason.as_deref(), run.exit_code)
+}
+
+/// The exit code that tells of an end.
+pub(crate) fn of_end(reason: Option<&str>, exit_code: Option<u32>) -> u8 {
+    match reason {
         Some("image_pull_failed" | "start_failed" | "executor_lost") => DAVIT_FAILED,
-        _ => run
-            .exit_code
+        _ => exit_code
             .and_then(|code| u8::try_from(code).ok())
             .unwrap_or(DAVIT_FAILED),
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  args (clap) ─► commands ─► client (gRPC on a unix socket) ─► output (tables or JSON)
+//!                   │  └─ server (REST of a scheduler) ───────────┘
 //!                   └─ executor serve ─► davit-executor
 //! ```
 //!
@@ -18,6 +19,7 @@ mod commands;
 mod error;
 mod exit;
 mod output;
+mod server;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,11 @@
 //! What is printed: JSON for programs, tables for people, notes for those who watch.
 
 pub(crate) mod host;
+pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod run;
 pub(crate) mod table;
+pub(crate) mod tree;
 
 use std::io::{self, IsTerminal, Write};
 

@@ -30,8 +30,8 @@ pub(crate) struct RunArgs {
     /// File of KEY=VALUE lines; # begins a comment line
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Size the operator offers (`davit info` lists them)
-    #[arg(long, value_name = "TYPE")]
+    /// Size the operator offers (`davit info` or `davit instance-type list` shows them)
+    #[arg(long, visible_alias = "type", value_name = "TYPE")]
     instance_type: Option<String>,
     /// Cores, fractions allowed
     #[arg(long, value_name = "CORES")]
@@ -85,12 +85,48 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     read_only: bool,
     #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
+    pub(crate) credentials: RegistryArgs,
+    #[command(flatten)]
+    pub(crate) placing: PlacingArgs,
     /// Image reference
     image: String,
     /// Command and arguments; the image's own when absent
     #[arg(last = true, value_name = "ARGV")]
     argv: Vec<String>,
+}
+
+/// Where `--help` has what only a scheduler is told.
+const PLACING: &str = "Through a scheduler";
+
+/// What only a scheduler is told.
+#[derive(Debug, Default, Args)]
+pub(crate) struct PlacingArgs {
+    /// Where the run goes [default: the profile's, or the only one there is]
+    #[arg(long, help_heading = PLACING, value_name = "SLUG")]
+    pub(crate) region: Option<String>,
+    /// Name of a registry that is kept there (`davit registry list`)
+    #[arg(long, help_heading = PLACING, value_name = "NAME")]
+    pub(crate) registry: Option<String>,
+    /// -1000 to 1000; higher goes first
+    #[arg(long, help_heading = PLACING, allow_negative_numbers = true, value_name = "N")]
+    pub(crate) priority: Option<i32>,
+    /// Name of a host it may go to; several times for several
+    #[arg(long, help_heading = PLACING, value_name = "NAME")]
+    pub(crate) executor: Vec<String>,
+}
+
+impl PlacingArgs {
+    /// One of them that is given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        [
+            ("--region", self.region.is_some()),
+            ("--registry", self.registry.is_some()),
+            ("--priority", self.priority.is_some()),
+            ("--executor", !self.executor.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(flag, given)| given.then_some(flag))
+    }
 }
 
 fn network(text: &str) -> Result<NetworkMode, String> {
@@ -118,11 +154,15 @@ fn oci_runtime(text: &str) -> Result<OciRuntime, String> {
 }
 
 impl RunArgs {
-    /// The request: not checked beyond its form, the executor does that.
+    /// The request: not checked beyond its form, whoever takes it does that.
     pub(crate) fn request(&self) -> Result<RunRequest, CliError> {
         let mut wrong = Vec::new();
-        let env = self.environment(&mut wrong)?;
-        let labels = self.labels(&mut wrong);
+        let mut lines = Vec::new();
+        for file in &self.env_file {
+            lines.extend(env_file_lines(file)?);
+        }
+        let env = variables(lines.iter().chain(&self.env), &mut wrong);
+        let labels = labels(&self.label, &mut wrong);
         if let (Some(line), false) = (&self.shell, self.argv.is_empty()) {
             let problem = "command (--shell) excludes argv (after --): give one of the two";
             wrong.push(FieldError::new("command", line, problem));
@@ -154,47 +194,48 @@ impl RunArgs {
             read_only_root: self.read_only,
         })
     }
+}
 
-    fn environment(&self, wrong: &mut Vec<FieldError>) -> Result<Vec<EnvVar>, CliError> {
-        let mut lines = Vec::new();
-        for file in &self.env_file {
-            lines.extend(env_file_lines(file)?);
-        }
-        let mut variables = Vec::new();
-        for line in lines.iter().chain(&self.env) {
-            match line.split_once('=') {
-                Some((key, value)) => variables.push(EnvVar {
-                    key: key.to_owned(),
-                    value: value.to_owned(),
+/// Variables as they are given; those without a value take it from our own environment.
+pub(crate) fn variables<'a>(
+    given: impl IntoIterator<Item = &'a String>,
+    wrong: &mut Vec<FieldError>,
+) -> Vec<EnvVar> {
+    let mut variables = Vec::new();
+    for line in given {
+        match line.split_once('=') {
+            Some((key, value)) => variables.push(EnvVar {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }),
+            None => match std::env::var(line) {
+                Ok(value) => variables.push(EnvVar {
+                    key: line.clone(),
+                    value,
                 }),
-                None => match std::env::var(line) {
-                    Ok(value) => variables.push(EnvVar {
-                        key: line.clone(),
-                        value,
-                    }),
-                    Err(_) => wrong.push(FieldError::new(
-                        "env",
-                        line,
-                        "has no value, and davit's environment has none for it",
-                    )),
-                },
-            }
+                Err(_) => wrong.push(FieldError::new(
+                    "env",
+                    line,
+                    "has no value, and davit's environment has none for it",
+                )),
+            },
         }
-        Ok(variables)
     }
+    variables
+}
 
-    fn labels(&self, wrong: &mut Vec<FieldError>) -> BTreeMap<String, String> {
-        let mut labels = BTreeMap::new();
-        for label in &self.label {
-            match label.split_once('=') {
-                Some((key, value)) => {
-                    labels.insert(key.to_owned(), value.to_owned());
-                }
-                None => wrong.push(FieldError::new("label", label, "is not KEY=VALUE")),
+/// Labels as they are given.
+pub(crate) fn labels(given: &[String], wrong: &mut Vec<FieldError>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for label in given {
+        match label.split_once('=') {
+            Some((key, value)) => {
+                labels.insert(key.to_owned(), value.to_owned());
             }
+            None => wrong.push(FieldError::new("label", label, "is not KEY=VALUE")),
         }
-        labels
     }
+    labels
 }
 
 fn env_file_lines(path: &Path) -> Result<Vec<String>, CliError> {

@@ -136,7 +136,9 @@ fn usage(address: &str, token_file: &Path, socket: &Path) -> String {
     let run = r#"{"image": "docker.io/library/busybox:stable", "region": "local", "instance_type": "small", "command": "echo hello"}"#;
     format!(
         "davit dev serves on http://{address} (documentation: http://{address}/docs)\n\n\
-         # A run:\n{curl} -H 'content-type: application/json' -d '{run}' http://{address}/v1/runs\n\n\
+         # A run, by the command line:\n\
+         davit --server http://{address} --token-file {token} run --type small docker.io/library/busybox:stable -- echo hello\n\n\
+         # A run, by the API:\n{curl} -H 'content-type: application/json' -d '{run}' http://{address}/v1/runs\n\n\
          # All runs, and one's log as it is written:\n{curl} http://{address}/v1/runs\n\
          {curl} -N http://{address}/v1/runs/ID/logs/stream\n\n\
          # The host itself:\ndavit --socket {socket} ps\n\n\

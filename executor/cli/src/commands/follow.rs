@@ -3,16 +3,16 @@
 //! An executor that goes away is waited for: the log goes on after the last record printed, so a
 //! restart of it is seen as a pause at most.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use davit_rpc::local::{FollowEvent, FollowRequest, LogRecord, Run, follow_event::Event};
+use davit_rpc::local::{FollowEvent, FollowRequest, Run, follow_event::Event};
 use tonic::{Code, Status};
 
 use crate::client::Client;
 use crate::error::CliError;
+use crate::output::log::{LogFormat, Printer};
+use crate::output::note;
 use crate::output::progress::Progress;
-use crate::output::{note, run::rfc3339};
 
 /// How long an executor that went away is waited for.
 const RETURN_SECONDS_MAX: u64 = 120;
@@ -29,10 +29,7 @@ pub(super) struct Following {
     pub(super) follow: bool,
     /// `stdout`, `stderr`, or both when empty.
     pub(super) stream: String,
-    /// The time before each line.
-    pub(super) timestamps: bool,
-    /// One JSON object a record on stdout instead of the bytes.
-    pub(super) json: bool,
+    pub(super) show: LogFormat,
     /// Pull progress on stderr.
     pub(super) progress: bool,
 }
@@ -81,14 +78,14 @@ async fn follow_once(
         .await
         .map_err(Broken::Executor)?;
     let mut events = answer.into_inner();
-    let mut printer = Printer::new();
+    let mut printer = Printer::new(following.show);
     while let Some(FollowEvent { event }) = events.message().await.map_err(Broken::Executor)? {
         match event {
             Some(Event::Pull(step)) => progress.show(&step),
             Some(Event::Log(record)) => {
                 progress.clear();
                 following.after_id = record.id;
-                printer.print(&record, following).map_err(Broken::Ours)?;
+                printer.print(&record).map_err(Broken::Ours)?;
             }
             Some(Event::State(run)) => {
                 progress.clear();
@@ -113,67 +110,4 @@ async fn wait_for_return(client: &Client, run: &str) -> Result<Client, CliError>
         seconds: RETURN_SECONDS_MAX,
         run: run.to_owned(),
     })
-}
-
-/// Writes records out, each at once: they come batched already when the job is loud.
-struct Printer {
-    /// A line whose newline is still to come has its time printed already.
-    open: [bool; 2],
-}
-
-impl Printer {
-    const fn new() -> Self {
-        Self { open: [false; 2] }
-    }
-
-    fn print(&mut self, record: &LogRecord, following: &Following) -> Result<(), CliError> {
-        let mut bytes = Vec::with_capacity(record.line.len() + 40);
-        if following.json {
-            json_line(record, &mut bytes);
-            return write(&mut io::stdout().lock(), &bytes);
-        }
-        let is_stderr = record.stream == "stderr";
-        if record.truncated {
-            note("the log's cap is reached: output is missing from here on");
-            return Ok(());
-        }
-        let open = &mut self.open[usize::from(is_stderr)];
-        if following.timestamps && !*open {
-            bytes.extend_from_slice(rfc3339(record.unix_ns).as_bytes());
-            bytes.push(b' ');
-        }
-        *open = !record.newline;
-        bytes.extend_from_slice(&record.line);
-        if record.newline {
-            bytes.push(b'\n');
-        }
-        if is_stderr {
-            write(&mut io::stderr().lock(), &bytes)
-        } else {
-            write(&mut io::stdout().lock(), &bytes)
-        }
-    }
-}
-
-fn write(stream: &mut impl Write, bytes: &[u8]) -> Result<(), CliError> {
-    stream
-        .write_all(bytes)
-        .and_then(|()| stream.flush())
-        .map_err(CliError::io("write the run's output"))
-}
-
-fn json_line(record: &LogRecord, bytes: &mut Vec<u8>) {
-    let object = serde_json::json!({
-        "event": "log",
-        "id": record.id,
-        "time": rfc3339(record.unix_ns),
-        "stream": record.stream,
-        "partial": record.partial,
-        "newline": record.newline,
-        "truncated": record.truncated,
-        // JSON has no bytes: what is no UTF-8 is shown with U+FFFD here, exact without -o json.
-        "line": String::from_utf8_lossy(&record.line),
-    });
-    bytes.extend_from_slice(object.to_string().as_bytes());
-    bytes.push(b'\n');
 }

@@ -9,15 +9,16 @@
 
 use std::io::{self, Read};
 
-use davit_rpc::local::{RegistryCredentials, Run, RunRef, StopRequest};
+use davit_rpc::local::{RegistryCredentials, RunRef, StopRequest};
 use davit_types::FieldError;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;
+use super::Signals;
 use super::follow::{Following, follow};
 use crate::args::{Format, LogsArgs, RegistryArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit;
+use crate::output::log::LogFormat;
 use crate::output::run::{EndJson, RunJson};
 use crate::output::{note, print_json, print_json_line, print_line};
 
@@ -25,7 +26,7 @@ use crate::output::{note, print_json, print_json_line, print_line};
 const PASSWORD_BYTES_MAX: u64 = 4096;
 
 /// Signals that ask for the run's end (stop, then cancel); one more leaves it to itself.
-const ENDINGS_ASKED_MAX: u32 = 2;
+pub(crate) const ENDINGS_ASKED_MAX: u32 = 2;
 
 /// `davit run`.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliError> {
@@ -35,7 +36,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
     } else {
         Some(Signals::catch()?)
     };
-    let request = davit_rpc::submit_request(args.request()?, credentials(&args.registry)?);
+    let request = davit_rpc::submit_request(args.request()?, credentials(&args.credentials)?);
     let accepted = context.client.runs().submit(request).await?.into_inner();
     let Some(signals) = signals else {
         match context.format {
@@ -67,36 +68,14 @@ pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliEr
         after_id: args.after,
         follow: args.follow,
         stream: args.stream.clone().unwrap_or_default(),
-        timestamps: args.timestamps,
-        json: context.format == Format::Json,
+        show: LogFormat {
+            timestamps: args.timestamps,
+            json: context.format == Format::Json,
+        },
         progress: false,
     };
     follow(&context.client, following).await?;
     Ok(())
-}
-
-/// The signals that concern a run rather than its client.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn catch() -> Result<Self, CliError> {
-        let listening = || CliError::io("listen for signals");
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(listening())?,
-            terminate: signal(SignalKind::terminate()).map_err(listening())?,
-        })
-    }
-
-    /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "INT",
-            _ = self.terminate.recv() => "TERM",
-        }
-    }
 }
 
 async fn followed_to_the_end(
@@ -109,8 +88,10 @@ async fn followed_to_the_end(
         after_id: 0,
         follow: true,
         stream: String::new(),
-        timestamps: false,
-        json: context.format == Format::Json,
+        show: LogFormat {
+            timestamps: false,
+            json: context.format == Format::Json,
+        },
         progress: true,
     };
     let mut asked = 0;
@@ -132,7 +113,7 @@ async fn followed_to_the_end(
     if context.format == Format::Json {
         print_json_line(&EndJson::from(&ended))?;
     }
-    tell_unusual_end(&ended);
+    tell_unusual_end(ended.end_reason.as_deref(), ended.message.as_deref());
     Ok(exit::of_run(&ended))
 }
 
@@ -164,13 +145,12 @@ fn end_early(run: &str, signal: &str, asked_before: bool, context: &Context) {
     });
 }
 
-fn tell_unusual_end(run: &Run) {
-    let reason = run.end_reason.as_deref().unwrap_or("unknown");
+/// Says on standard error how a run ended, unless its program ended by itself.
+pub(crate) fn tell_unusual_end(reason: Option<&str>, message: Option<&str>) {
+    let reason = reason.unwrap_or("unknown");
     if reason != "exited" {
-        note(&format!(
-            "{reason}: {}",
-            run.message.as_deref().unwrap_or("no reason was recorded")
-        ));
+        let message = message.unwrap_or("no reason was recorded");
+        note(&format!("{reason}: {message}"));
     }
 }
 
@@ -179,6 +159,12 @@ pub(super) fn credentials(args: &RegistryArgs) -> Result<Option<RegistryCredenti
     let Some(username) = args.registry_user.clone() else {
         return Ok(None);
     };
+    let password = password()?;
+    Ok(Some(RegistryCredentials { username, password }))
+}
+
+/// A registry's password, from standard input.
+pub(crate) fn password() -> Result<String, CliError> {
     let mut password = String::new();
     let reading = CliError::io("read the registry password from standard input");
     io::stdin()
@@ -195,5 +181,5 @@ pub(super) fn credentials(args: &RegistryArgs) -> Result<Option<RegistryCredenti
             problem,
         )));
     }
-    Ok(Some(RegistryCredentials { username, password }))
+    Ok(password)
 }

@@ -1,16 +1,13 @@
 //! Tables for people: plain columns, no frames, nothing cut.
 
-use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use comfy_table::{Table, presets};
 use davit_rpc::local::{HostInfo, Image, LinkState, Run, Usage};
 use davit_types::Bytes;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 
 use super::run::{RunJson, rfc3339};
+use super::tree::Tree;
 use super::{Paint, harmless};
 use crate::error::CliError;
 
@@ -185,79 +182,17 @@ pub(crate) fn details(run: &RunJson<'_>) -> Result<String, CliError> {
     let failed = |error| CliError::io("write the run")(std::io::Error::other(error));
     let text = serde_json::to_string(run).map_err(failed)?;
     let tree: Tree = serde_json::from_str(&text).map_err(failed)?;
-    let mut lines = Vec::new();
-    tree.push_lines(0, &mut lines);
-    lines.push(String::new());
-    Ok(lines.join("\n"))
-}
-
-/// JSON whose objects keep the order of the structure they were made from.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Tree {
-    Fields(Fields),
-    Leaf(Value),
-}
-
-struct Fields(Vec<(String, Tree)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
-}
-
-impl Tree {
-    fn push_lines(&self, indent: usize, lines: &mut Vec<String>) {
-        let Self::Fields(Fields(fields)) = self else {
-            return;
-        };
-        let margin = " ".repeat(indent);
-        for (name, value) in fields {
-            let name = harmless(name);
-            match value {
-                Self::Leaf(Value::Null) => {}
-                Self::Leaf(Value::Array(items)) if items.is_empty() => {}
-                Self::Leaf(Value::String(text)) => {
-                    lines.push(format!("{margin}{name}: {}", harmless(text)));
-                }
-                Self::Leaf(other) => {
-                    lines.push(format!("{margin}{name}: {}", harmless(&other.to_string())));
-                }
-                Self::Fields(Fields(inner)) if inner.is_empty() => {}
-                Self::Fields(_) => {
-                    lines.push(format!("{margin}{name}:"));
-                    value.push_lines(indent + 2, lines);
-                }
-            }
-        }
-    }
+    Ok(tree.details())
 }
 
 /// Without the blanks that fill up the last column.
-fn rendered(table: &Table) -> String {
+pub(super) fn rendered(table: &Table) -> String {
     let text = table.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     lines.join("\n")
 }
 
-fn with_header(names: &[&str]) -> Table {
+pub(super) fn with_header(names: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(names.iter().copied());
@@ -268,7 +203,7 @@ fn with_header(names: &[&str]) -> Table {
 }
 
 /// `950 ms`, `12.3 s`, `4 m 05 s`, `2 h 03 m`.
-fn duration(milliseconds: u64) -> String {
+pub(super) fn duration(milliseconds: u64) -> String {
     let seconds = milliseconds / 1_000;
     match seconds {
         0 => format!("{milliseconds} ms"),
@@ -278,7 +213,7 @@ fn duration(milliseconds: u64) -> String {
     }
 }
 
-fn age(unix_ns: u64) -> String {
+pub(super) fn age(unix_ns: u64) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

@@ -134,6 +134,8 @@ fn help_of_every_command() {
         pages.push_str(&format!("=== davit {}\n{page}\n", command.join(" ")));
         let listed = page.split("Commands:\n").nth(1).unwrap_or_default();
         let names = listed.lines().take_while(|line| line.starts_with("  "));
+        // A description's second line is indented further.
+        let names = names.filter(|line| !line.starts_with("   "));
         let subs = names.filter_map(|line| line.split_whitespace().next().filter(|n| *n != "help"));
         let mut deeper: Vec<Vec<String>> = subs
             .map(|sub| command.iter().cloned().chain([sub.to_owned()]).collect())

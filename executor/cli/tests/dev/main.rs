@@ -14,6 +14,7 @@
 )]
 
 mod host;
+mod commands;
 mod ledger;
 mod place;
 mod rest;

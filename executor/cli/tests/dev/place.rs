@@ -58,6 +58,19 @@ impl Dev {
         run_id(&self.client.post("/v1/runs", &one_off(command)).expect(201))
     }
 
+    /// `davit` for this server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(davit());
+        command
+            .env_clear()
+            .args(["--server", &format!("http://{}", self.client.address)])
+            .arg("--token-file")
+            .arg(self.dir.path().join("token"))
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
     /// SIGTERM; it ends well.
     pub(crate) fn finish(mut self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();

@@ -22,8 +22,12 @@ const OTHER_VARIABLES: &[&str] = &[
     "DAVIT_DEMO_",
     "DAVIT_OUTPUT",
     "DAVIT_OUT_DIR",
+    "DAVIT_PROFILE",
     "DAVIT_SCHEDULER_",
+    "DAVIT_SERVER",
     "DAVIT_TEST_",
+    "DAVIT_TOKEN",
+    "DAVIT_TOKEN_FILE",
     "DAVIT_VM",
 ];
 

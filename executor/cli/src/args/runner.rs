@@ -1,0 +1,115 @@
+//! Arguments of `davit runner`: saved jobs of a scheduler.
+
+use clap::{Args, Subcommand};
+
+use super::whole_seconds;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunnerCommand {
+    /// Save a job
+    Create {
+        /// 3 to 50 characters, unique among the tenant's
+        name: String,
+        #[command(flatten)]
+        job: Box<JobArgs>,
+    },
+    /// List saved jobs
+    List,
+    /// Show a saved job
+    Show {
+        /// Id, unique beginning of an id, or name
+        runner: String,
+        /// The values of its environment variables too
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// Change a saved job: what is given; its earlier runs keep what they have
+    Edit {
+        /// Id, unique beginning of an id, or name
+        runner: String,
+        /// Another name
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        job: Box<JobArgs>,
+    },
+    /// Remove saved jobs; their runs go on
+    Delete {
+        /// Ids, unique beginnings of ids, or names
+        #[arg(required = true, value_name = "RUNNER")]
+        runners: Vec<String>,
+    },
+    /// Run a saved job and exit with its exit code
+    #[command(after_help = crate::exit::HELP)]
+    Run(Box<RunnerRunArgs>),
+    /// Let a host fetch the job's image ahead
+    Warmup {
+        /// Id, unique beginning of an id, or name
+        runner: String,
+    },
+}
+
+/// What a saved job is.
+#[derive(Debug, Default, Args)]
+pub(crate) struct JobArgs {
+    /// Image, e.g. docker.io/library/busybox:1.36; without its registry, where --registry says it
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// Name of a registry (`davit registry list`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) registry: Option<String>,
+    /// Region [default: the profile's]
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) region: Option<String>,
+    /// Size [default: the profile's]
+    #[arg(long, visible_alias = "type", value_name = "SLUG")]
+    pub(crate) instance_type: Option<String>,
+    /// Environment variable; KEY alone takes the value from davit's environment
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Time its runs may take, e.g. 90s, 2h [default: 1h]
+    #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
+    pub(crate) timeout: Option<u64>,
+    /// Replaces the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// -1000 to 1000; higher goes first
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    pub(crate) priority: Option<i32>,
+    /// Runs of it that may be live at once; more wait
+    #[arg(long, value_name = "N")]
+    pub(crate) live_runs_max: Option<u32>,
+    /// One line for `sh -c`, instead of a command after --
+    #[arg(long, value_name = "LINE", conflicts_with = "argv")]
+    pub(crate) shell: Option<String>,
+    /// Command and arguments; the image's own when absent
+    #[arg(last = true, value_name = "ARGV")]
+    pub(crate) argv: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunnerRunArgs {
+    /// Print the run's id and return; the run goes on
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Environment variable over the runner's; KEY alone takes the value from davit's environment
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Time this run may take, e.g. 90s, 2h
+    #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
+    pub(crate) timeout: Option<u64>,
+    /// Replaces the runner's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// Label, for your own use
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// One line for `sh -c`, instead of a command after --
+    #[arg(long, value_name = "LINE", conflicts_with = "argv")]
+    pub(crate) shell: Option<String>,
+    /// Id, unique beginning of an id, or name
+    pub(crate) runner: String,
+    /// Command and arguments instead of the runner's
+    #[arg(last = true, value_name = "ARGV")]
+    pub(crate) argv: Vec<String>,
+}

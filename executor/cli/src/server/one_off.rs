@@ -1,0 +1,119 @@
+//! A run without a saved runner, as the API has it.
+
+use std::collections::BTreeMap;
+
+use davit_types::{EnvVar, NetworkMode, OciRuntime, PullPolicy, RunRequest};
+use serde::Serialize;
+
+use super::error::ServerError;
+use crate::args::PlacingArgs;
+
+/// The body of `POST /v1/runs`.
+#[derive(Debug, Serialize)]
+pub(super) struct OneOff {
+    image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container_registry: Option<String>,
+    region: String,
+    instance_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
+    argv: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entrypoint: Option<String>,
+    env_variables: Vec<Variable>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_seconds: Option<u64>,
+    priority: i32,
+    labels: BTreeMap<String, String>,
+    executors: Vec<String>,
+    network: NetworkMode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<OciRuntime>,
+    pull_policy: PullPolicy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_pause_seconds: Option<u64>,
+}
+
+/// An environment variable.
+#[derive(Debug, Serialize)]
+pub(super) struct Variable {
+    env_key: String,
+    env_val: String,
+}
+
+impl From<EnvVar> for Variable {
+    fn from(variable: EnvVar) -> Self {
+        Self {
+            env_key: variable.key,
+            env_val: variable.value,
+        }
+    }
+}
+
+/// Where a run goes and in which size.
+#[derive(Debug)]
+pub(super) struct Size {
+    pub(super) region: String,
+    pub(super) instance_type: String,
+}
+
+impl OneOff {
+    pub(super) fn new(request: RunRequest, placing: &PlacingArgs, size: Size) -> Self {
+        Self {
+            image: request.image,
+            container_registry: placing.registry.clone(),
+            region: size.region,
+            instance_type: size.instance_type,
+            command: request.command,
+            argv: request.argv,
+            entrypoint: request.entrypoint,
+            env_variables: request.env.into_iter().map(Variable::from).collect(),
+            timeout_seconds: request.timeout_seconds,
+            priority: placing.priority.unwrap_or_default(),
+            labels: request.labels,
+            executors: placing.executor.clone(),
+            network: request.network,
+            runtime: request.runtime,
+            pull_policy: request.pull_policy,
+            max_pause_seconds: request.max_pause_seconds,
+        }
+    }
+}
+
+/// Refuses what is asked of a run and only a host's own executor does.
+pub(super) fn refuse_host_only(request: &RunRequest) -> Result<(), ServerError> {
+    let size =
+        "sizes are the scheduler's: choose one with --instance-type (`davit instance-type list`)";
+    let image = "the image says it: build one that does, or run it on a host's own executor";
+    let asked = [
+        ("--cpu", request.cpu_millis.is_some(), size),
+        ("--memory", request.memory_bytes_max.is_some(), size),
+        ("--pids", request.pids_max.is_some(), size),
+        ("--workdir", request.workdir.is_some(), image),
+        ("--user", request.user.is_some(), image),
+        ("--read-only", request.read_only_root, image),
+        (
+            "--hostname",
+            request.hostname.is_some(),
+            "a run's host name is its id there",
+        ),
+        (
+            "--name",
+            request.name.is_some(),
+            "runs have ids there: use --label, or save a runner (`davit runner create NAME`)",
+        ),
+        (
+            "--log-cap",
+            request.log_bytes_max.is_some(),
+            "the host's operator sets it",
+        ),
+    ];
+    match asked.into_iter().find(|(_, given, _)| *given) {
+        Some((what, _, instead)) => Err(ServerError::HostOnly {
+            what: what.to_owned(),
+            instead,
+        }),
+        None => Ok(()),
+    }
+}
