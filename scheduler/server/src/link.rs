@@ -71,7 +71,7 @@ use session::{MISSED_BEATS_MAX, REPORTS_MAX, Session};
 pub use access::AUDIENCE;
 pub use error::LinkError;
 pub use facts::{HostBeat, HostBody, HostCapacity};
-pub(crate) use outfit::{OutfitError, credentials, outfit};
+pub(crate) use outfit::{OutfitError, credentials, outfit, owners, sealed};
 pub use sessions::Sessions;
 pub(crate) use words::want;
 

@@ -5,7 +5,7 @@
 //!  types, cgroup, rundir ◄── shim
 //!  types ◄── placement
 //!  types, rpc, placement ◄── scheduler
-//!  nothing ──► cli, shim, benches, vm-tests, xtask
+//!  nothing ──► cli, shim, benches, scheduler-bench, vm-tests, xtask
 //! ```
 //!
 //! The table holds for development and build dependencies too: a test that needs another crate
@@ -63,6 +63,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "davit-rpc",
             "davit-settings",
             "davit-placement",
+        ],
+    ),
+    (
+        "davit-scheduler-bench",
+        &[
+            "davit-types",
+            "davit-rpc",
+            "davit-placement",
+            "davit-scheduler",
         ],
     ),
     // They see davit as a user does.

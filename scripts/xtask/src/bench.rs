@@ -3,6 +3,7 @@
 //! ```text
 //!  build release binaries ─► native namespace (scripts/native): davit-bench launch | rate | …  ─► JSON
 //!                         └► limits: that, and again in a VM with limits on (bench_limits)
+//!  scheduler: davit-scheduler-bench, built and run where we are, since it starts no containers
 //! ```
 //!
 //! Natively there is a containerd, a registry and a disk of its own, docker and podman, real speed and no
@@ -25,6 +26,8 @@ const BUILDS: [&[&str]; 2] = [&["davit", "davit-benches"], &["containerd-shim-da
 const BENCHES: [&str; 8] = [
     "launch", "rate", "density", "memory", "logs", "recover", "costs", "limits",
 ];
+/// The bench that needs neither containers nor the executor.
+const SCHEDULER: &str = "scheduler";
 /// Where `costs` keeps its table.
 const COSTS_TABLE: &str = "benches/costs.md";
 
@@ -47,7 +50,8 @@ impl<'a> Options<'a> {
             .split_first()
             .filter(|(bench, _)| BENCHES.contains(*bench))
         else {
-            bail!("which one? cargo xtask bench {}", BENCHES.join(" | "));
+            let names = BENCHES.join(" | ");
+            bail!("which one? cargo xtask bench {names} | {SCHEDULER}");
         };
         let mut options = Self {
             bench,
@@ -93,12 +97,42 @@ pub(crate) struct Tree<'a> {
 /// # Errors
 /// When the build or any measured command fails.
 pub(crate) fn run(repository: &Path, words: &[&str]) -> anyhow::Result<()> {
+    if let Some((&SCHEDULER, rest)) = words.split_first() {
+        return measure_scheduler(repository, rest);
+    }
     let options = Options::parse(words)?;
     let tree = Tree::build(repository)?;
     let outcome = measure(&tree, &options);
     let removed = fs::remove_dir_all(&tree.results);
     outcome?;
     removed.with_context(|| format!("remove {}", tree.results.display()))
+}
+
+/// Its own flags go to it as they are.
+fn measure_scheduler(root: &Path, words: &[&str]) -> anyhow::Result<()> {
+    build(root, &["davit-scheduler-bench"])?;
+    let mut measure = Command::new(target(root).join("release/davit-scheduler-bench"));
+    measure
+        .args(["measure", "--commit", &commit(root)?])
+        .args(words)
+        .current_dir(root);
+    succeed(&mut measure)
+}
+
+fn build(root: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    let mut build = Command::new("cargo");
+    build
+        .args(["build", "--release", "--locked"])
+        .current_dir(root);
+    for package in packages {
+        build.args(["--package", package]);
+    }
+    succeed(&mut build)
+}
+
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |target| root.join(target))
 }
 
 fn measure(tree: &Tree<'_>, options: &Options<'_>) -> anyhow::Result<()> {
@@ -128,17 +162,9 @@ fn measure(tree: &Tree<'_>, options: &Options<'_>) -> anyhow::Result<()> {
 impl<'a> Tree<'a> {
     fn build(root: &'a Path) -> anyhow::Result<Self> {
         for packages in BUILDS {
-            let mut build = Command::new("cargo");
-            build
-                .args(["build", "--release", "--locked"])
-                .current_dir(root);
-            for package in packages {
-                build.args(["--package", package]);
-            }
-            succeed(&mut build)?;
+            build(root, packages)?;
         }
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| root.join("target"), |target| root.join(target));
+        let target = target(root);
         let results = target.join(format!("bench-results.{}", std::process::id()));
         fs::create_dir_all(&results).with_context(|| format!("make {}", results.display()))?;
         Ok(Self {

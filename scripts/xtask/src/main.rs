@@ -41,6 +41,8 @@ cargo xtask COMMAND
         recover    an executor's death under 500 live runs
         costs      system calls and programs started per launch; writes benches/costs.md
         limits     launch ratios natively and, with limits on, in a VM
+  bench scheduler [--json FILE] [--only FIGURE,…] [--scale N] [--full] [--seed N] [--dir DIR]
+             the scheduler's figures beside their targets; wants postgresql; `--help` names the figures
   help                  this text
 ";
 

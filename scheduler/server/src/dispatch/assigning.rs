@@ -11,16 +11,12 @@ use std::sync::Arc;
 
 use davit_placement::{Assignment as Decision, HostState as Standing};
 use davit_rpc::link::{self as proto, scheduler_message::Message};
-use futures::StreamExt;
 
 use super::keeper::{Keeper, Placed, Waiting};
 use super::verdicts::{After, after};
 use crate::clock::unix_ms;
-use crate::link::{OutfitError, outfit};
+use crate::link::{OutfitError, outfit, owners, sealed};
 use crate::store::{Assignment, Refusal, Sender, StoreError};
-
-/// Reads of secrets under way at once.
-const OUTFITS_AT_ONCE_MAX: usize = 8;
 
 impl Keeper {
     /// Stores decisions and tells the hosts.
@@ -81,19 +77,13 @@ impl Keeper {
 
     /// Fetches what the hosts need; runs for which that cannot be had are given back.
     async fn outfit_all(&mut self) -> Result<(Vec<Placed>, Vec<proto::Assign>), StoreError> {
-        let placed = std::mem::take(&mut self.unsettled);
-        let outfits = futures::stream::iter(placed).map(|placed| {
-            let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
-            async move {
-                let run = &placed.run;
-                let done = outfit(store.as_ref(), &keys, run.key, &run.row.tenant, &run.plan).await;
-                (placed, done)
-            }
-        });
-        let done: Vec<_> = outfits.buffered(OUTFITS_AT_ONCE_MAX).collect().await;
+        let runs = self.unsettled.iter().map(|placed| &placed.run);
+        let owners = runs.flat_map(|run| owners(&run.row.tenant, &run.plan));
+        let sealed = sealed(self.store.as_ref(), owners).await?;
         let (mut fit, mut messages, mut unfit) = (Vec::new(), Vec::new(), Vec::new());
-        for (placed, outfit) in done {
-            match outfit {
+        for placed in std::mem::take(&mut self.unsettled) {
+            let run = &placed.run;
+            match outfit(&sealed, &self.keys, run.key, &run.row.tenant, &run.plan) {
                 Ok(message) => {
                     fit.push(placed);
                     messages.push(message);

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::demand::runner_name;
 use super::keeper::Keeper;
 use crate::clock::unix_ms;
-use crate::link::credentials;
+use crate::link::{credentials, sealed};
 use crate::service::{WarmRefused, WarmWish, runners};
 use crate::store::Sender;
 
@@ -75,8 +75,16 @@ impl Keeper {
         let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
         // The credentials are read beside the keeper; one task a wish, and those are bounded.
         tokio::spawn(async move {
-            let found = credentials(store.as_ref(), &keys, &wish.tenant, wish.registry_owner).await;
-            match found {
+            let owner = wish.registry_owner;
+            let owners = owner.map(|owner| (wish.tenant.clone(), owner));
+            let sealed = match sealed(store.as_ref(), owners).await {
+                Ok(sealed) => sealed,
+                Err(error) => {
+                    tracing::error!(%error, "an image is not fetched ahead");
+                    return;
+                }
+            };
+            match credentials(&sealed, &keys, &wish.tenant, owner) {
                 Ok(credentials) => {
                     peer.send(Message::Warm(proto::Warm {
                         warm_id: wish.warm_id.to_string(),

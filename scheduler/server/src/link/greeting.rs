@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::error::LinkError;
 use super::facts::{HostBeat, HostBody, TEXT_BYTES_MAX, bounded};
-use super::outfit::outfit;
+use super::outfit::{outfit, owners, sealed};
 use super::places::{Standing, gone, live, over, standing};
 use super::sessions::{Outgoing, Peer};
 use super::words::held;
@@ -164,7 +164,11 @@ impl Shared {
 
     async fn assign(&self, key: RunKey, run: &HeldRun, plan: &PlannedRun) -> Option<proto::Assign> {
         let tenant = &run.row.tenant;
-        let outfit = outfit(self.store.as_ref(), &self.keys, key, tenant, plan).await;
+        let sealed = sealed(self.store.as_ref(), owners(tenant, plan)).await;
+        let sealed = sealed
+            .inspect_err(|error| tracing::error!(%key, %error, "secrets cannot be read"))
+            .ok()?;
+        let outfit = outfit(&sealed, &self.keys, key, tenant, plan);
         // Without its values it is not executed; the next hello tries again.
         outfit
             .inspect_err(|error| tracing::error!(%key, %error, "a run cannot be given to its host"))

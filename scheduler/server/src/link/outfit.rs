@@ -1,7 +1,9 @@
 //! What a host needs to execute an attempt: the plan, and the values that are sealed in the store.
 //!
 //! Invariants: decrypted values exist in the message to the host and nowhere else; they are fetched when an attempt
-//! is given to a host, not when it is claimed.
+//! is given to a host, not when it is claimed; those of many attempts are fetched together.
+
+use std::collections::{BTreeSet, HashMap};
 
 use davit_rpc::link as proto;
 use davit_types::{RunKey, Tenant};
@@ -10,7 +12,10 @@ use uuid::Uuid;
 use super::words::told_key;
 use crate::secrets::{Keyring, SecretError};
 use crate::service::planned::{LostPolicy, PlannedRun};
-use crate::store::{Store, StoreError};
+use crate::store::{Secret, Store, StoreError};
+
+/// Owners whose values are read at once: their values are in memory together.
+const OWNERS_PER_READ_MAX: usize = 128;
 
 /// Names of the two secrets of a registry.
 const USERNAME: &str = "username";
@@ -19,15 +24,6 @@ const PASSWORD: &str = "password";
 /// Values that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutfitError {
-    /// The store failed.
-    #[error("secrets of {owner} cannot be read")]
-    Store {
-        /// The run or registry.
-        owner: Uuid,
-        /// Why.
-        #[source]
-        source: StoreError,
-    },
     /// A value cannot be decrypted.
     #[error("secret `{name}` of {owner} cannot be opened")]
     Sealed {
@@ -58,19 +54,51 @@ pub(crate) enum OutfitError {
     },
 }
 
+/// Values as the store has them, by who owns them.
+#[derive(Default)]
+pub(crate) struct Sealed(HashMap<(Tenant, Uuid), Vec<Secret>>);
+
+/// The values of these owners: runs and registries.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn sealed(
+    store: &dyn Store,
+    owners: impl IntoIterator<Item = (Tenant, Uuid)>,
+) -> Result<Sealed, StoreError> {
+    let owners: BTreeSet<(Tenant, Uuid)> = owners.into_iter().collect();
+    let owners: Vec<(Tenant, Uuid)> = owners.into_iter().collect();
+    let mut found = Sealed::default();
+    for some in owners.chunks(OWNERS_PER_READ_MAX) {
+        for secret in store.secrets_of(some.to_vec()).await? {
+            let owner = (secret.key.tenant.clone(), secret.key.owner);
+            found.0.entry(owner).or_default().push(secret);
+        }
+    }
+    Ok(found)
+}
+
+/// Whose values an attempt needs.
+pub(crate) fn owners(tenant: &Tenant, plan: &PlannedRun) -> impl Iterator<Item = (Tenant, Uuid)> {
+    let tenant = tenant.clone();
+    let owners = [Some(plan.secrets_owner), plan.registry_owner];
+    let owners = owners.into_iter().flatten();
+    owners.map(move |owner| (tenant.clone(), owner))
+}
+
 /// The message that gives an attempt to a host.
 ///
 /// # Errors
-/// Its secrets cannot be had.
-pub(crate) async fn outfit(
-    store: &dyn Store,
+/// Its secrets cannot be opened.
+pub(crate) fn outfit(
+    sealed: &Sealed,
     keys: &Keyring,
     key: RunKey,
     tenant: &Tenant,
     plan: &PlannedRun,
 ) -> Result<proto::Assign, OutfitError> {
     let text = |source| OutfitError::Plan { key, source };
-    let env = values(store, keys, tenant, plan.secrets_owner).await?;
+    let env = values(sealed, keys, tenant, plan.secrets_owner)?;
     let env = env
         .into_iter()
         .map(|(key, value)| proto::EnvVar { key, value });
@@ -80,7 +108,7 @@ pub(crate) async fn outfit(
         request_json: serde_json::to_string(&plan.request).map_err(text)?,
         instance_type_json: serde_json::to_string(&plan.instance_type).map_err(text)?,
         secret_env: env.collect(),
-        credentials: credentials(store, keys, tenant, plan.registry_owner).await?,
+        credentials: credentials(sealed, keys, tenant, plan.registry_owner)?,
         on_lost: Some(proto::OnLost {
             policy: match plan.on_lost.policy {
                 LostPolicy::Wait => "wait",
@@ -94,8 +122,8 @@ pub(crate) async fn outfit(
 }
 
 /// What opens a registry, if it is named and has a password.
-pub(crate) async fn credentials(
-    store: &dyn Store,
+pub(crate) fn credentials(
+    sealed: &Sealed,
     keys: &Keyring,
     tenant: &Tenant,
     registry: Option<Uuid>,
@@ -104,7 +132,7 @@ pub(crate) async fn credentials(
         return Ok(None);
     };
     let mut found = proto::RegistryCredentials::default();
-    for (name, value) in values(store, keys, tenant, registry).await? {
+    for (name, value) in values(sealed, keys, tenant, registry)? {
         match name.as_str() {
             USERNAME => found.username = value,
             PASSWORD => found.password = value,
@@ -114,17 +142,16 @@ pub(crate) async fn credentials(
     Ok((!found.password.is_empty()).then_some(found))
 }
 
-async fn values(
-    store: &dyn Store,
+fn values(
+    sealed: &Sealed,
     keys: &Keyring,
     tenant: &Tenant,
     owner: Uuid,
 ) -> Result<Vec<(String, String)>, OutfitError> {
-    let sealed = store.secrets(tenant.clone(), owner).await;
-    let sealed = sealed.map_err(|source| OutfitError::Store { owner, source })?;
-    let open = |secret: crate::store::Secret| {
+    let sealed = sealed.0.get(&(tenant.clone(), owner));
+    let open = |secret: &Secret| {
         let name = secret.key.name.clone();
-        let value = keys.unseal(&secret).map_err(|source| {
+        let value = keys.unseal(secret).map_err(|source| {
             let name = name.clone();
             OutfitError::Sealed {
                 owner,
@@ -137,5 +164,5 @@ async fn values(
             Err(_) => Err(OutfitError::NotText { owner, name }),
         }
     };
-    sealed.into_iter().map(open).collect()
+    sealed.into_iter().flatten().map(open).collect()
 }

@@ -210,6 +210,8 @@ pub trait PeopleStore {
     ) -> Stored<Vec<Verdict>>;
     /// The secrets of a runner, a registry or a run.
     async fn secrets(&self, tenant: Tenant, owner: Uuid) -> Stored<Vec<Secret>>;
+    /// Those of many owners at once, of each by name; so many values as they have, so name few owners.
+    async fn secrets_of(&self, owners: Vec<(Tenant, Uuid)>) -> Stored<Vec<Secret>>;
     /// Secrets that another key than this one wraps.
     async fn secrets_not_under(&self, key_id: String, limit: usize) -> Stored<Vec<Secret>>;
     /// Wraps secrets anew, unless their values changed meanwhile.

@@ -1,6 +1,7 @@
 //! Tenants, tokens, the catalogue, secrets.
 
 use davit_scheduler::store::*;
+use davit_types::Tenant;
 use uuid::Uuid;
 
 use crate::world::{NOW_MS, World, cases, only};
@@ -11,6 +12,7 @@ cases![
     entries_are_changed_by_compare_and_set,
     names_are_unique_within_kind_and_tenant,
     secrets_have_versions_and_are_rewrapped,
+    secrets_of_many_owners_are_read_together,
 ];
 
 async fn tenants_are_listed_by_name(world: World) {
@@ -192,4 +194,35 @@ async fn secrets_have_versions_and_are_rewrapped(world: World) {
     };
     assert!(remove().await);
     assert!(!remove().await);
+}
+
+async fn secrets_of_many_owners_are_read_together(world: World) {
+    let beta = world.tenant("beta", None).await;
+    let owner = |number| Uuid::from_u128(number);
+    let secret = |tenant: &Tenant, number, name: &str| {
+        let mut secret = secret(&world, 1, "k1");
+        secret.key.tenant = tenant.clone();
+        secret.key.owner = owner(number);
+        secret.key.name = name.to_owned();
+        secret
+    };
+    let acme = world.tenant.clone();
+    let all = vec![
+        secret(&acme, 1, "B"),
+        secret(&acme, 1, "A"),
+        secret(&acme, 2, "A"),
+        secret(&acme, 3, "A"),
+        secret(&beta, 2, "A"),
+    ];
+    let put = world
+        .store
+        .put_secrets(all.clone(), "token 1".to_owned(), NOW_MS);
+    put.await.unwrap();
+    let asked = [(&acme, 1), (&acme, 2), (&beta, 1), (&acme, 9)];
+    let asked = asked.map(|(tenant, number)| (tenant.clone(), owner(number)));
+    let mut found = world.store.secrets_of(asked.to_vec()).await.unwrap();
+    // Stable: those of one owner stay in order of their names.
+    found.sort_by_key(|secret| secret.key.owner);
+    assert_eq!(found, [all[1].clone(), all[0].clone(), all[2].clone()]);
+    assert_eq!(world.store.secrets_of(vec![]).await.unwrap(), []);
 }

@@ -162,6 +162,14 @@ impl<D: Driver> PeopleStore for Database<D> {
         })
     }
 
+    async fn secrets_of(&self, owners: Vec<(Tenant, Uuid)>) -> Stored<Vec<Secret>> {
+        let key = keys(owners.iter().map(|(_, owner)| owner));
+        fits_batch("secrets_of", &key, owners.len())?;
+        run!(self.read, "secrets_of", key, [owners], |tx| {
+            secrets::of_owners(tx, &owners)
+        })
+    }
+
     async fn secrets_not_under(&self, key_id: String, limit: usize) -> Stored<Vec<Secret>> {
         let key = key_id.clone();
         fits_page("secrets_not_under", &key, limit)?;

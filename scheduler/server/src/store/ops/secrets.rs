@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::error::Failure;
 use super::super::model::{AuditEntry, Done, Refusal, Sealed, Secret, SecretKey, Verdict};
 use super::super::tx::{Bulk, Kind, Row, Sql, Tx, Value, values};
-use super::audit;
+use super::{audit, rows};
 
 const COLUMNS: &[(&str, Kind)] = &[
     ("tenant", Kind::Text),
@@ -183,6 +183,30 @@ pub(crate) async fn of_owner(
     limit: usize,
 ) -> Result<Vec<Secret>, Failure> {
     let found = tx.query(OF_OWNER, values![tenant, owner, limit]).await?;
+    found.into_iter().map(secret).collect()
+}
+
+static OF_OWNERS: LazyLock<Bulk> = LazyLock::new(|| {
+    let columns = rows::list(COLUMNS, "s");
+    Bulk::new(
+        &[Kind::Text, Kind::Uuid],
+        &format!(
+            "SELECT {columns} FROM secrets s WHERE s.tenant = $1 AND s.owner = $2 ORDER BY s.name"
+        ),
+        &format!(
+            "SELECT {columns} FROM unnest($1::text[], $2::uuid[]) AS u(tenant, owner) \
+             JOIN secrets s ON s.tenant = u.tenant AND s.owner = u.owner ORDER BY s.name"
+        ),
+    )
+});
+
+/// The secrets of many owners, those of one in order of their names.
+pub(crate) async fn of_owners(
+    tx: &mut dyn Tx,
+    owners: &[(Tenant, Uuid)],
+) -> Result<Vec<Secret>, Failure> {
+    let owners = owners.iter().map(|(tenant, owner)| values![tenant, *owner]);
+    let found = tx.bulk(&OF_OWNERS, owners.collect()).await?;
     found.into_iter().map(secret).collect()
 }
 
