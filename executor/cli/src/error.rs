@@ -42,7 +42,12 @@ pub(crate) enum CliError {
     },
     /// Keys or values of the settings are wrong.
     #[error("the settings are not valid")]
-    SettingsFields(FieldErrors),
+    SettingsFields {
+        /// Whose: `executor` or `scheduler`.
+        program: &'static str,
+        /// All that is wrong.
+        errors: FieldErrors,
+    },
     /// The settings cannot be read.
     #[error(transparent)]
     Settings(SettingsError),
@@ -182,7 +187,12 @@ impl CliError {
                 Some("`davit info` lists the sizes offered")
             }
             Self::Server(error) => error.hint(),
-            Self::SettingsFields(_) => Some("`davit executor reference` explains every setting"),
+            Self::SettingsFields { program, .. } if *program == "scheduler" => {
+                Some("`davit scheduler reference` explains every setting")
+            }
+            Self::SettingsFields { .. } => {
+                Some("`davit executor reference` explains every setting")
+            }
             _ => None,
         }
     }
@@ -197,9 +207,11 @@ impl CliError {
 
     fn fields(&self) -> Vec<String> {
         match self {
-            Self::Fields(FieldErrors(errors)) | Self::SettingsFields(FieldErrors(errors)) => {
-                errors.iter().map(ToString::to_string).collect()
-            }
+            Self::Fields(FieldErrors(errors))
+            | Self::SettingsFields {
+                errors: FieldErrors(errors),
+                ..
+            } => errors.iter().map(ToString::to_string).collect(),
             Self::Server(error) => error
                 .fields()
                 .iter()
@@ -247,7 +259,7 @@ impl CliError {
 impl From<SettingsError> for CliError {
     fn from(error: SettingsError) -> Self {
         match error {
-            SettingsError::Fields(errors) => Self::SettingsFields(errors),
+            SettingsError::Fields { program, errors } => Self::SettingsFields { program, errors },
             other => Self::Settings(other),
         }
     }

@@ -91,8 +91,13 @@ pub enum SettingsError {
         message: String,
     },
     /// Keys or values are wrong.
-    #[error(transparent)]
-    Fields(#[from] FieldErrors),
+    #[error("{errors}")]
+    Fields {
+        /// Whose settings, as [`Table::program`].
+        program: &'static str,
+        /// All that is wrong.
+        errors: FieldErrors,
+    },
 }
 
 /// Reads all layers.
@@ -229,9 +234,16 @@ fn from_text(kind: &Kind, text: &str, origin: &Origin) -> Result<Value, String> 
 }
 
 /// Lays the checked values over the defaults and checks what concerns several of them.
+fn wrong<S: Layered>(findings: Findings) -> SettingsError {
+    SettingsError::Fields {
+        program: S::TABLE.program,
+        errors: FieldErrors(findings.problems),
+    }
+}
+
 fn assemble<S: Layered>(mut findings: Findings) -> Result<Loaded<S>, SettingsError> {
     if !findings.problems.is_empty() {
-        return Err(FieldErrors(findings.problems).into());
+        return Err(wrong::<S>(findings));
     }
     // The structure always serialises to an object: it has named fields and string keys only.
     let mut tree = serde_json::to_value(S::default()).unwrap_or_default();
@@ -246,14 +258,14 @@ fn assemble<S: Layered>(mut findings: Findings) -> Result<Loaded<S>, SettingsErr
         Err(error) => {
             // Only a table of fields that disagrees with the structure leads here; a test holds that.
             findings.fail("settings", "", error.to_string());
-            return Err(FieldErrors(findings.problems).into());
+            return Err(wrong::<S>(findings));
         }
     };
     settings.complete(&mut findings, &origins);
     if findings.problems.is_empty() {
         Ok(Loaded { settings, origins })
     } else {
-        Err(FieldErrors(findings.problems).into())
+        Err(wrong::<S>(findings))
     }
 }
 

@@ -13,8 +13,8 @@
     reason = "a test ends at the first surprise, and shows the log then"
 )]
 
-mod host;
 mod commands;
+mod host;
 mod ledger;
 mod place;
 mod rest;

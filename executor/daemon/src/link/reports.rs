@@ -159,9 +159,22 @@ fn of_job(
 fn the_end(place: &Place, facts: &Facts) -> Option<(Stamp, Option<Segment>, Ended)> {
     let (end, log_last_id) = (facts.end.as_ref()?, facts.log_last_id?);
     let at_ms = place.ledger_ms;
-    let wall_ms = match &facts.job {
-        Some(job) if end.recorded => ms_between(job.started, end.at).max(at_ms),
-        _ => at_ms,
+    let (wall_ms, usage) = match &facts.job {
+        Some(job) if end.recorded => {
+            let wall_ms = ms_between(job.started, end.at).max(at_ms);
+            let paused_ms = frozen(job, Some(wall_ms))
+                .iter()
+                .map(|span| span.end_ms.unwrap_or(wall_ms) - span.begin_ms)
+                .sum();
+            // What was measured in nanoseconds is told as the segments have it.
+            let usage = Usage {
+                wall_ms,
+                paused_ms,
+                ..end.usage
+            };
+            (wall_ms, usage)
+        }
+        _ => (at_ms, end.usage),
     };
     let segment = (wall_ms > at_ms).then_some(Segment {
         sequence: place.next_segment,
@@ -173,7 +186,7 @@ fn the_end(place: &Place, facts: &Facts) -> Option<(Stamp, Option<Segment>, Ende
         reason: end.reason,
         exit_code: end.exit_code,
         message: end.message.clone(),
-        usage: end.usage,
+        usage,
         wall_ms,
         log_last_id,
     };

@@ -35,7 +35,10 @@ fn from_environment(variables: &[(&str, &str)]) -> Result<Loaded, SettingsError>
 
 fn problems(result: Result<Loaded, SettingsError>) -> Vec<(String, String, String)> {
     match result {
-        Err(SettingsError::Fields(FieldErrors(errors))) => errors
+        Err(SettingsError::Fields {
+            errors: FieldErrors(errors),
+            ..
+        }) => errors
             .into_iter()
             .map(|error| (error.field, error.value, error.problem))
             .collect(),

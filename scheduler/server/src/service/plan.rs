@@ -6,7 +6,7 @@
 //!  OneOff ─────────────┘
 //! ```
 //!
-//! What many runs have in common is read once: a [`Saved`] runner, the [`Places`].
+//! What many runs have in common is read once: a `Saved` runner, the `Places`.
 
 use std::collections::BTreeMap;
 

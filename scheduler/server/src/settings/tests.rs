@@ -20,7 +20,10 @@ fn from_file(text: &str) -> Result<Loaded, SettingsError> {
 
 fn wrong(text: &str) -> Vec<String> {
     match from_file(text) {
-        Err(SettingsError::Fields(FieldErrors(errors))) => errors
+        Err(SettingsError::Fields {
+            errors: FieldErrors(errors),
+            ..
+        }) => errors
             .into_iter()
             .map(|error| format!("{}: {}", error.field, error.problem))
             .collect(),

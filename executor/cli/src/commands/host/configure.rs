@@ -222,7 +222,10 @@ mod tests {
             "link.server=http://elsewhere.example.com",
         ] {
             let refused = configure(&args(&file, &[wrong])).unwrap_err();
-            assert!(matches!(refused, CliError::SettingsFields(_)), "{wrong}");
+            assert!(
+                matches!(refused, CliError::SettingsFields { .. }),
+                "{wrong}"
+            );
             assert_eq!(read(&file).unwrap(), "state_dir = \"/srv/davit\"\n");
         }
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();

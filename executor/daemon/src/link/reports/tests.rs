@@ -234,6 +234,7 @@ proptest! {
             prop_assert_eq!(at_ms, life.wall_us / 1_000);
             let paused: u64 = stored.segments.iter().filter(|s| s.paused).map(|s| s.end_ms - s.begin_ms).sum();
             prop_assert_eq!(paused, life.paused_ms());
+            prop_assert_eq!((ended.usage.wall_ms, ended.usage.paused_ms), (at_ms, paused));
         }
     }
 
