@@ -21,6 +21,8 @@
 //! - every queue, list and wait has a bound; a host that exceeds one is cut off, and loses nothing by it;
 //! - neither tokens nor secrets are logged.
 //!
+//! Beside it the standard services `grpc.health.v1` and `grpc.reflection.v1`, which ask for no token.
+//!
 //! Absent on purpose: connections to hosts (they dial), decisions where runs go (`dispatch`), acknowledged heartbeats: a
 //! host judges its connection by HTTP/2's own pings, so nothing may stand between that ends HTTP/2 itself.
 //!
@@ -53,6 +55,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::server::NamedService;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
@@ -203,14 +206,28 @@ impl Link {
             let tls = ServerTlsConfig::new().identity(identity);
             server = server.tls_config(tls).map_err(failed)?;
         }
+        let (mut health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<LinkServer<Self>>().await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("descriptors that were compiled along are descriptors");
         let sessions = self.0.sessions.clone();
         let stop = async move {
             stop.await;
+            // First, so that a balancer sends nobody here any more. Then there is nothing to watch: a watcher would hold
+            // up the end.
+            health.set_not_serving::<LinkServer<Self>>().await;
+            for service in [LinkServer::<Self>::NAME, ""] {
+                health.clear_service_status(service).await;
+            }
             sessions.close_all("the scheduler goes away");
         };
         let service = LinkServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX);
         server
             .add_service(service)
+            .add_service(health_service)
+            .add_service(reflection)
             .serve_with_incoming_shutdown(incoming(listener, CONNECTIONS_MAX), stop)
             .await
             .map_err(failed)

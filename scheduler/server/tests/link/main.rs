@@ -23,5 +23,6 @@ mod losses;
 mod once;
 mod replicas;
 mod robot;
+mod standard;
 mod traces;
 mod world;
