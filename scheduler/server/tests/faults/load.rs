@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use davit_types::RunId;
@@ -20,11 +20,12 @@ const PAUSE_MS: u64 = 25;
 const RETRY_MS: u64 = 20;
 
 /// What a request came to that made no run.
-const RETRIED: [u16; 7] = [408, 409, 429, 500, 502, 503, 504];
+const RETRIED: [u16; 8] = [408, 409, 429, 500, 502, 503, 504, 507];
 
 /// Some users at work.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
+    retried: Arc<AtomicUsize>,
     users: Vec<JoinHandle<Submitted>>,
 }
 
@@ -48,17 +49,28 @@ impl Load {
         addresses: &watch::Receiver<Vec<SocketAddr>>,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let retried = Arc::new(AtomicUsize::new(0));
         let users = (0..users).map(|number| {
             let user = User {
                 number,
                 http: world.http.clone(),
                 token: world.token.clone(),
                 addresses: addresses.clone(),
+                retried: Arc::clone(&retried),
             };
             tokio::spawn(user.submit_until(Arc::clone(&stop)))
         });
         let users = users.collect();
-        Self { stop, users }
+        Self {
+            stop,
+            retried,
+            users,
+        }
+    }
+
+    /// Requests that were made again so far.
+    pub(crate) fn retried(&self) -> usize {
+        self.retried.load(Ordering::Relaxed)
     }
 
     /// Lets each user finish what he is at.
@@ -81,6 +93,7 @@ struct User {
     http: reqwest::Client,
     token: String,
     addresses: watch::Receiver<Vec<SocketAddr>>,
+    retried: Arc<AtomicUsize>,
 }
 
 impl User {
@@ -99,6 +112,7 @@ impl User {
                     None => {}
                 }
                 done.retried += 1;
+                self.retried.fetch_add(1, Ordering::Relaxed);
                 let waited = begin.elapsed() < Duration::from_millis(WAIT_MS_MAX);
                 assert!(waited, "{key} is not acknowledged");
                 tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
