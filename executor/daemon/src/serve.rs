@@ -25,7 +25,7 @@ use std::time::Duration;
 use davit_cgroup::CgroupError;
 use davit_rpc::local;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -221,6 +221,8 @@ async fn serve_once(
         lost = found.lost,
         "runs on disk taken over"
     );
+    // Before anybody can know that it serves.
+    let signals = stop.is_none().then(Signals::heed);
     let bound = socket::bind(&host.settings.socket).await?;
     let (going_down, shutdown) = watch::channel(false);
     let retention = tokio::spawn(retain(runs.clone()));
@@ -238,7 +240,7 @@ async fn serve_once(
     tracing::info!(socket = %host.settings.socket.display(), "serving");
     let outcome = tokio::select! {
         outcome = served => outcome.map(|()| Ended::Told).map_err(ServeError::from),
-        () = told_to_stop(stop, going_down.clone()) => Ok(Ended::Told),
+        () = told_to_stop(stop, signals, going_down.clone()) => Ok(Ended::Told),
         outcome = answers(&host.containerd) => outcome.map(|()| Ended::ContainerdAnswers),
     };
     if matches!(outcome, Ok(Ended::ContainerdAnswers)) {
@@ -322,29 +324,56 @@ async fn router(
         .add_service(reflection))
 }
 
-/// Waits for `stop`, else for SIGTERM or SIGINT; tells `going_down`, and gives calls under way some time.
-async fn told_to_stop(stop: Option<watch::Receiver<bool>>, going_down: watch::Sender<bool>) {
-    match stop {
+/// Waits for `stop`, else for a signal; tells `going_down`, and gives calls under way some time.
+async fn told_to_stop(
+    stop: Option<watch::Receiver<bool>>,
+    signals: Option<Signals>,
+    going_down: watch::Sender<bool>,
+) {
+    match (stop, signals) {
         // An error means that the sender is gone, which means the same.
-        Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
-        None => stop_signal().await,
+        (Some(mut stop), _) => drop(stop.wait_for(|stop| *stop).await),
+        (None, Some(mut signals)) => signals.next().await,
+        (None, None) => std::future::pending().await,
     }
     going_down.send_replace(true);
     tokio::time::sleep(Duration::from_millis(SHUTDOWN_GRACE_MS)).await;
 }
 
-async fn stop_signal() {
-    let (term, int) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
-    let (Ok(mut term), Ok(mut int)) = (term, int) else {
-        tracing::error!("signals cannot be handled: end the executor with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM and SIGINT, heeded from the moment this is made.
+struct Signals {
+    term: Option<Signal>,
+    int: Option<Signal>,
+}
+
+impl Signals {
+    fn heed() -> Self {
+        let heed = |kind| {
+            let heeded = signal(kind);
+            let failed = |error: &std::io::Error| {
+                tracing::error!(%error, "signals cannot be handled: end the executor with SIGKILL");
+            };
+            heeded.inspect_err(failed).ok()
+        };
+        Self {
+            term: heed(SignalKind::terminate()),
+            int: heed(SignalKind::interrupt()),
+        }
+    }
+
+    /// Either of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            () = one(&mut self.term) => {}
+            () = one(&mut self.int) => {}
+        }
+    }
+}
+
+async fn one(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -338,29 +338,35 @@ impl Runs {
         Ok(())
     }
 
-    /// Returns once no run is between its first object in containerd and its start, or after `limit`:
-    /// a launch cut off there is taken back and made anew by the next executor.
+    /// Returns once no run is between its first object in containerd and its start, and nothing is left of those that
+    /// ended; or after `limit`: a launch cut off there is taken back and made anew by the next executor, which cleans up
+    /// too.
     pub async fn settle(&self, limit: Duration) {
-        let launching = |view: &View| match view.state {
-            State::Preparing | State::Unpreparing | State::Starting | State::Unstarting => true,
+        let busy = |view: &View| match view.state {
+            State::Preparing
+            | State::Unpreparing
+            | State::Starting
+            | State::Unstarting
+            | State::Closing => true,
             State::Accepted
             | State::Pulling
             | State::Running
             | State::Paused
             | State::Stopping
-            | State::Closing
             | State::Ended => false,
         };
         let settled = async {
             for (_, entry) in self.registry.all() {
                 if let Entry::Live { handle, .. } = entry {
                     // An error means that its owner is gone, which settles it too.
-                    drop(handle.changes().wait_for(|view| !launching(view)).await);
+                    drop(handle.changes().wait_for(|view| !busy(view)).await);
                 }
             }
         };
         if tokio::time::timeout(limit, settled).await.is_err() {
-            tracing::warn!("launches under way are cut off; the next executor makes them anew");
+            tracing::warn!(
+                "launches and clean-ups under way are cut off; the next executor goes on with them"
+            );
         }
     }
 
