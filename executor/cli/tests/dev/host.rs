@@ -107,6 +107,16 @@ fn purge_spares_live_runs_and_what_is_not_davits() {
         .unwrap();
     assert!(run.status.success(), "{run:?}");
     let run = String::from_utf8(run.stdout).unwrap();
+    // Begun by the service: a purge that is refused must have nothing to do with it.
+    let begin = Instant::now();
+    loop {
+        let listed = place.command(&["ps"]).output().unwrap();
+        if String::from_utf8_lossy(&listed.stdout).contains("running") {
+            break;
+        }
+        assert!(begin.elapsed() < WAIT, "it never runs: {listed:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 
     refused(&place.executor(&["purge", "--yes"]), "is not the service");
     kill_process(Pid::from_child(&serving), Signal::TERM).unwrap();
