@@ -342,18 +342,12 @@ impl Runs {
     /// ended; or after `limit`: a launch cut off there is taken back and made anew by the next executor, which cleans up
     /// too.
     pub async fn settle(&self, limit: Duration) {
-        let busy = |view: &View| match view.state {
-            State::Preparing
-            | State::Unpreparing
-            | State::Starting
-            | State::Unstarting
-            | State::Closing => true,
-            State::Accepted
-            | State::Pulling
-            | State::Running
-            | State::Paused
-            | State::Stopping
-            | State::Ended => false,
+        let busy = |view: &View| {
+            use State::{Closing, Preparing, Starting, Unpreparing, Unstarting};
+            matches!(
+                view.state,
+                Preparing | Unpreparing | Starting | Unstarting | Closing
+            )
         };
         let settled = async {
             for (_, entry) in self.registry.all() {
