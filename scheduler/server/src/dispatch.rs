@@ -33,6 +33,8 @@ mod keeper;
 mod losses;
 mod pulse;
 mod queue;
+#[cfg(test)]
+mod recovery;
 pub(crate) mod retries;
 #[cfg(test)]
 pub(crate) mod rows;

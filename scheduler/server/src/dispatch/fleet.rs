@@ -64,6 +64,10 @@ impl Keeper {
             .iter()
             .filter(|adopted| !live.contains(&adopted.key))
         {
+            // It waited here before another replica had it.
+            if let Some(waiting) = self.waiting.remove(&adopted.key.run) {
+                self.let_go(waiting.key);
+            }
             let demand = Demand::of(adopted.key, &adopted.row, &adopted.plan);
             let run = match demand.run() {
                 Ok(run) => run,

@@ -81,10 +81,12 @@ impl Keeper {
         Ok(tenants)
     }
 
-    /// Takes claimed runs into the queue.
+    /// Takes claimed runs into the queue, but for those that are in hand already.
     pub(super) async fn admit(&mut self, claimed: Vec<ClaimedRun>) -> Result<(), StoreError> {
+        let unsettled = self.unsettled.iter().map(|placed| placed.run.row.run);
+        let unsettled: BTreeSet<RunId> = unsettled.collect();
         for ClaimedRun { row, spec } in claimed {
-            if self.waiting.contains_key(&row.run) {
+            if self.waiting.contains_key(&row.run) || unsettled.contains(&row.run) {
                 continue;
             }
             let plan: Result<PlannedRun, _> = serde_json::from_str(&spec);
@@ -99,13 +101,12 @@ impl Keeper {
                 self.reject(row.run, "it had too many attempts").await?;
                 continue;
             };
-            let avoided = if row.attempt == 0 {
-                Vec::new()
-            } else {
-                let attempts = self.store.attempts(row.run).await?;
-                self.end_earlier(row.run, attempts.last());
-                excluded(&attempts, &self.names, unix_ms())
+            let attempts = match row.attempt {
+                0 => Vec::new(),
+                _ => self.store.attempts(row.run).await?,
             };
+            self.end_earlier(row.run, attempts.last());
+            let avoided = excluded(&attempts, &self.names, unix_ms());
             let waiting = Waiting {
                 key,
                 row,
@@ -121,7 +122,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// A claimed run's earlier attempt is over; the news of that may still be on their way here.
+    /// A claimed run has no live attempt: what the engine knows of it is over, and the news of that still on their way
+    /// here; or it was never stored.
     fn end_earlier(&mut self, run: RunId, last: Option<&AttemptRow>) {
         let Some(known) = self.engine.attempt_of(run) else {
             return;
