@@ -17,8 +17,8 @@ use std::path::PathBuf;
 
 use tokio::runtime::Builder;
 
-pub(crate) use self::run::{ENDINGS_ASKED_MAX, password, tell_unusual_end};
-pub(crate) use self::signals::Signals;
+pub(crate) use self::run::{password, tell_unusual_end};
+pub(crate) use self::signals::{Ending, Signals};
 use crate::args::{Cli, Command, ExecutorCommand, Format, ImageCommand, UsageCommand};
 use crate::client::Client;
 use crate::error::CliError;

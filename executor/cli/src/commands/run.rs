@@ -1,8 +1,6 @@
 //! `run`, `attach` and `logs`: the commands that follow a run's output.
 //!
-//! The first SIGINT or SIGTERM is passed on as a stop with that signal, the second is a cancel, the
-//! third (the executor does not answer) ends only us.
-//! SIGHUP (the terminal closed) leaves the run alone.
+//! What signals do is in [`Signals`].
 //!
 //! With `-o json` standard output holds one object a line and nothing else: the records of the log, of
 //! both streams, and for `run` and `attach` the ended run at last.
@@ -13,8 +11,8 @@ use davit_rpc::local::{RegistryCredentials, RunRef, StopRequest};
 use davit_types::FieldError;
 
 use super::Context;
-use super::Signals;
 use super::follow::{Following, follow};
+use super::{Ending, Signals};
 use crate::args::{Format, LogsArgs, RegistryArgs, RunArgs};
 use crate::error::CliError;
 use crate::exit;
@@ -24,9 +22,6 @@ use crate::output::{note, print_json, print_json_line, print_line};
 
 /// Longest password read from standard input, bytes.
 const PASSWORD_BYTES_MAX: u64 = 4096;
-
-/// Signals that ask for the run's end (stop, then cancel); one more leaves it to itself.
-pub(crate) const ENDINGS_ASKED_MAX: u32 = 2;
 
 /// `davit run`.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliError> {
@@ -80,7 +75,7 @@ pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliEr
 
 async fn followed_to_the_end(
     run: &str,
-    mut signals: Signals,
+    signals: Signals,
     context: &Context,
 ) -> Result<u8, CliError> {
     let following = Following {
@@ -94,22 +89,12 @@ async fn followed_to_the_end(
         },
         progress: true,
     };
-    let mut asked = 0;
     let ended = follow(&context.client, following);
-    tokio::pin!(ended);
-    let ended = loop {
-        let name = tokio::select! {
-            ended = &mut ended => break ended?,
-            name = signals.next() => name,
-        };
-        if asked == ENDINGS_ASKED_MAX {
-            return Err(CliError::Left {
-                run: run.to_owned(),
-            });
-        }
-        end_early(run, name, asked > 0, context);
-        asked += 1;
+    let ask = |ending| {
+        end_early(run, ending, context);
+        Ok(())
     };
+    let ended = signals.until(ended, run, ask).await?;
     if context.format == Format::Json {
         print_json_line(&EndJson::from(&ended))?;
     }
@@ -118,26 +103,20 @@ async fn followed_to_the_end(
 }
 
 /// Asks in the background: the answer comes only when the run has ended, which the log tells first.
-fn end_early(run: &str, signal: &str, asked_before: bool, context: &Context) {
+fn end_early(run: &str, ending: Ending, context: &Context) {
     let mut service = context.client.runs();
     let run = run.to_owned();
-    let signal = signal.to_owned();
-    if asked_before {
-        note("cancelling");
-    } else {
-        note(&format!("stopping with SIG{signal}; once more to kill"));
-    }
     tokio::spawn(async move {
-        let answer = if asked_before {
-            service.cancel(RunRef { run }).await
-        } else {
-            service
-                .stop(StopRequest {
+        let answer = match ending {
+            Ending::Cancel => service.cancel(RunRef { run }).await,
+            Ending::Stop(signal) => {
+                let stop = StopRequest {
                     run,
-                    signal: Some(signal),
+                    signal: Some(signal.to_owned()),
                     grace_ms: None,
-                })
-                .await
+                };
+                service.stop(stop).await
+            }
         };
         if let Err(status) = answer {
             CliError::from(status).print();

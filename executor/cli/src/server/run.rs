@@ -1,6 +1,5 @@
 //! `run`, `attach` and `logs` through a scheduler: as on a host, with the scheduler in between.
-//!
-//! The first SIGINT or SIGTERM is passed on as a stop with that signal, the second is a cancel, the third ends only us.
+//! What signals do is in [`Signals`].
 
 use serde::Deserialize;
 
@@ -10,12 +9,12 @@ use super::follow::{Following, follow, print_all};
 use super::one_off::{OneOff, Size, refuse_host_only};
 use super::words::RUNS;
 use crate::args::{LogsArgs, RunArgs};
-use crate::commands::{ENDINGS_ASKED_MAX, Signals, tell_unusual_end};
+use crate::commands::{Ending, Signals, tell_unusual_end};
 use crate::error::CliError;
 use crate::exit;
 use crate::output::log::LogFormat;
+use crate::output::print_json_line;
 use crate::output::tree::Tree;
-use crate::output::{note, print_json_line};
 use davit_types::FieldError;
 
 /// What is decided by.
@@ -148,7 +147,7 @@ pub(super) async fn logs(args: &LogsArgs, session: &Session) -> Result<(), CliEr
 
 async fn followed_to_the_end(
     run: &str,
-    mut signals: Signals,
+    signals: Signals,
     session: &Session,
 ) -> Result<u8, CliError> {
     let following = Following {
@@ -160,21 +159,9 @@ async fn followed_to_the_end(
             json: session.is_json(),
         },
     };
-    let mut asked = 0;
     let ended = follow(&session.client, following);
-    tokio::pin!(ended);
-    let ended = loop {
-        let name = tokio::select! {
-            ended = &mut ended => break ended?,
-            name = signals.next() => name,
-        };
-        if asked == ENDINGS_ASKED_MAX {
-            let run = run.to_owned();
-            return Err(CliError::Left { run });
-        }
-        end_early(run, name, asked > 0, session)?;
-        asked += 1;
-    };
+    let ask = |ending| end_early(run, &ending, session);
+    let ended = signals.until(ended, run, ask).await?;
     let view = RunView::of(&ended)?;
     if session.is_json() {
         print_json_line(&serde_json::json!({"event": "end", "run": ended}))?;
@@ -184,18 +171,12 @@ async fn followed_to_the_end(
 }
 
 /// Asks in the background: the log goes on meanwhile, and tells of the end.
-fn end_early(
-    run: &str,
-    signal: &str,
-    asked_before: bool,
-    session: &Session,
-) -> Result<(), CliError> {
-    let call = if asked_before {
-        note("cancelling");
-        Call::order(&["runs", run, "cancel"])
-    } else {
-        note(&format!("stopping with SIG{signal}; once more to kill"));
-        Call::order(&["runs", run, "stop"]).body(&serde_json::json!({"signal": signal}))?
+fn end_early(run: &str, ending: &Ending, session: &Session) -> Result<(), CliError> {
+    let call = match ending {
+        Ending::Cancel => Call::order(&["runs", run, "cancel"]),
+        Ending::Stop(signal) => {
+            Call::order(&["runs", run, "stop"]).body(&serde_json::json!({"signal": signal}))?
+        }
     };
     let client = session.client.clone();
     tokio::spawn(async move {

@@ -28,6 +28,15 @@ pub(super) fn id_of(tenant: &Tenant, kind: CatalogKind, key: Option<&str>) -> Uu
     Uuid::new_v5(&KEY_NAMESPACE, name.as_bytes())
 }
 
+/// Where a tenant's entry is.
+pub(super) fn key_of(kind: CatalogKind, tenant: &Tenant, id: Uuid) -> CatalogKey {
+    CatalogKey {
+        kind,
+        tenant: Some(tenant.clone()),
+        id,
+    }
+}
+
 /// SHA-256 (hex) of a request's content.
 pub(super) fn fingerprint(request: &impl Serialize) -> String {
     use std::fmt::Write as _;

@@ -25,7 +25,7 @@ use super::check::Check;
 use super::tokens::{self, LIFE_SECONDS_MAX, NAME_CHARS_MAX};
 use super::{Service, ServiceError, catalogue, now_ms};
 use crate::credentials::{self, CredentialKind};
-use crate::store::{CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Refusal};
+use crate::store::{CatalogEntry, CatalogKind, CatalogPut, Refusal};
 
 pub(super) use grant::of_access_token;
 pub use grant::{ACCESS_SECONDS, AUDIENCE, Access, authenticate, issue};
@@ -137,14 +137,6 @@ fn principal(entry: CatalogEntry) -> Result<Option<Principal>, ServiceError> {
     }))
 }
 
-fn key_of(tenant: &Tenant, id: Uuid) -> CatalogKey {
-    CatalogKey {
-        kind: CatalogKind::Principal,
-        tenant: Some(tenant.clone()),
-        id,
-    }
-}
-
 fn new_secret(now_ms: u64) -> Result<(KeptSecret, String), ServiceError> {
     let minted = credentials::mint(CredentialKind::Client)?;
     let kept = KeptSecret {
@@ -191,7 +183,7 @@ pub async fn create(
         valid_from_s: 0,
     };
     let put = CatalogPut {
-        key: key_of(&maker.tenant, id),
+        key: catalogue::key_of(CatalogKind::Principal, &maker.tenant, id),
         revision: 0,
         name: new.name,
         body: catalogue::text(&body, "principal", id)?,
@@ -226,7 +218,11 @@ async fn find(
     tenant: &Tenant,
     id: Uuid,
 ) -> Result<Option<Principal>, ServiceError> {
-    match service.store.entry(key_of(tenant, id)).await? {
+    match service
+        .store
+        .entry(catalogue::key_of(CatalogKind::Principal, tenant, id))
+        .await?
+    {
         Some(entry) => principal(entry),
         None => Ok(None),
     }
@@ -268,7 +264,7 @@ pub async fn rotate(
     let mut check = Check::default();
     check.range("overlap_seconds", overlap_seconds, 0, OVERLAP_SECONDS_MAX);
     check.done()?;
-    let key = key_of(&caller.tenant, id);
+    let key = catalogue::key_of(CatalogKind::Principal, &caller.tenant, id);
     for _ in 0..TRIES_MAX {
         let kept = service.store.entry(key.clone()).await?;
         let kept = kept.ok_or_else(|| ServiceError::not_found("principal", id))?;
@@ -323,7 +319,7 @@ fn replace(body: &mut Body, new: KeptSecret, overlap_seconds: u64, now_ms: u64) 
 /// # Errors
 /// It is not there; the store's.
 pub async fn remove(service: &Service, caller: &Caller, id: Uuid) -> Result<(), ServiceError> {
-    let key = key_of(&caller.tenant, id);
+    let key = catalogue::key_of(CatalogKind::Principal, &caller.tenant, id);
     let removed = service.store.remove_entry(key, caller.actor(), now_ms());
     if removed.await? {
         Ok(())

@@ -12,7 +12,7 @@ use super::check::Check;
 use super::runner::REGISTRY_CHARS_MAX;
 use super::runners::Made;
 use super::{Service, ServiceError, environment, now_ms};
-use crate::store::{CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Refusal};
+use crate::store::{CatalogEntry, CatalogKind, CatalogPut, Refusal};
 
 /// Characters of a user name or a password.
 pub const CREDENTIAL_CHARS_MAX: usize = 4_096;
@@ -63,14 +63,6 @@ fn registry(entry: &CatalogEntry) -> Result<Registry, ServiceError> {
     })
 }
 
-fn key_of(tenant: &Tenant, id: Uuid) -> CatalogKey {
-    CatalogKey {
-        kind: CatalogKind::Registry,
-        tenant: Some(tenant.clone()),
-        id,
-    }
-}
-
 fn is_address(text: &str) -> bool {
     let (host, port) = text.split_once(':').unwrap_or((text, "443"));
     let part = |part: &str| {
@@ -114,7 +106,13 @@ pub async fn create(
     let tenant = &caller.tenant;
     let made_by = key.map(|_| catalogue::fingerprint(&new));
     let id = catalogue::id_of(tenant, CatalogKind::Registry, key);
-    if let (Some(_), Some(kept)) = (&made_by, service.store.entry(key_of(tenant, id)).await?) {
+    if let (Some(_), Some(kept)) = (
+        &made_by,
+        service
+            .store
+            .entry(catalogue::key_of(CatalogKind::Registry, tenant, id))
+            .await?,
+    ) {
         let body: Body = catalogue::body(&kept, "registry")?;
         return if body.made_by == made_by {
             Ok(Made::Before(registry(&kept)?))
@@ -136,7 +134,7 @@ pub async fn create(
     ];
     environment::put(service, tenant, id, &values, &caller.actor()).await?;
     let put = CatalogPut {
-        key: key_of(tenant, id),
+        key: catalogue::key_of(CatalogKind::Registry, tenant, id),
         revision: 0,
         name: new.name,
         body: catalogue::text(&body, "registry", id)?,
@@ -148,7 +146,10 @@ pub async fn create(
         environment::keep_only(service, tenant, id, &[], &caller.actor()).await?;
         return Err(refusal.into());
     }
-    let kept = service.store.entry(key_of(tenant, id)).await?;
+    let kept = service
+        .store
+        .entry(catalogue::key_of(CatalogKind::Registry, tenant, id))
+        .await?;
     let kept = kept.ok_or_else(|| ServiceError::not_found("registry", id))?;
     Ok(Made::New(registry(&kept)?))
 }
@@ -175,7 +176,7 @@ pub async fn list(
 /// # Errors
 /// It is not there; the store's.
 pub async fn remove(service: &Service, caller: &Caller, id: Uuid) -> Result<(), ServiceError> {
-    let key = key_of(&caller.tenant, id);
+    let key = catalogue::key_of(CatalogKind::Registry, &caller.tenant, id);
     let removed = service.store.remove_entry(key, caller.actor(), now_ms());
     if removed.await? {
         Ok(())

@@ -17,7 +17,7 @@ use super::check::Check;
 use super::places::Places;
 use super::runner::{LIVE_RUNS_MAX, RunnerBody, RunnerSettings, check_variables};
 use super::{Service, ServiceError, WarmWish, catalogue, environment, now_ms, plan};
-use crate::store::{CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Refusal, Store};
+use crate::store::{CatalogEntry, CatalogKind, CatalogPut, Refusal, Store};
 
 /// Tries of a change that others came before.
 const TRIES_MAX: u32 = 5;
@@ -109,14 +109,6 @@ fn replayed(kept: Runner, made_by: &str) -> Result<Made<Runner>, ServiceError> {
     }
 }
 
-fn key_of(tenant: &Tenant, id: Uuid) -> CatalogKey {
-    CatalogKey {
-        kind: CatalogKind::Runner,
-        tenant: Some(tenant.clone()),
-        id,
-    }
-}
-
 fn runner(entry: &CatalogEntry) -> Result<Runner, ServiceError> {
     Ok(Runner {
         id: entry.key.id,
@@ -132,7 +124,9 @@ async fn find(
     tenant: &Tenant,
     id: Uuid,
 ) -> Result<Option<Runner>, ServiceError> {
-    let found = store.entry(key_of(tenant, id)).await?;
+    let found = store
+        .entry(catalogue::key_of(CatalogKind::Runner, tenant, id))
+        .await?;
     found.as_ref().map(runner).transpose()
 }
 
@@ -210,7 +204,7 @@ pub async fn change(
 /// # Errors
 /// It is not there; the store's.
 pub async fn remove(service: &Service, caller: &Caller, id: Uuid) -> Result<(), ServiceError> {
-    let key = key_of(&caller.tenant, id);
+    let key = catalogue::key_of(CatalogKind::Runner, &caller.tenant, id);
     let removed = service.store.remove_entry(key, caller.actor(), now_ms());
     if removed.await? {
         Ok(())
@@ -291,7 +285,7 @@ fn entry_put(
     actor: String,
 ) -> Result<CatalogPut, ServiceError> {
     Ok(CatalogPut {
-        key: key_of(tenant, id),
+        key: catalogue::key_of(CatalogKind::Runner, tenant, id),
         revision,
         name: body.settings.name.clone(),
         body: catalogue::text(body, "runner", id)?,

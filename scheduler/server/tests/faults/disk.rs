@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use davit_scheduler::settings::Settings;
@@ -12,46 +11,21 @@ use tokio::sync::watch;
 use crate::host::Host;
 use crate::load::{Load, judge};
 use crate::robot::{Executions, Robot};
+use crate::small_disk::SmallDisk;
 use crate::world::{World, settings, wait_for};
 
 /// Times that the disk fills.
 const ROUNDS: usize = 3;
 
-/// A small file system of its own, unmounted with the test.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// `None` where mounting is not allowed.
-    fn mount() -> Option<Self> {
-        let dir = TempDir::new().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=32m", "davit-test"])
-            .arg(dir.path())
-            .stderr(Stdio::null())
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then(|| Self(dir))
-    }
-
-    /// Takes all that is free.
-    fn fill(&self) {
-        let file = self.0.path().join("ballast");
-        let written = fs::write(&file, vec![0; 64 << 20]);
-        let error = written.expect_err("64 MiB do not fit");
-        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-    }
-
-    fn clear(&self) {
-        fs::remove_file(self.0.path().join("ballast")).unwrap();
-    }
+/// Takes all that is free.
+fn fill(disk: &SmallDisk) {
+    let written = fs::write(disk.path().join("ballast"), vec![0; 64 << 20]);
+    let error = written.expect_err("64 MiB do not fit");
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
 }
 
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(unmounted.is_ok_and(|s| s.success()), "umount failed");
-    }
+fn clear(disk: &SmallDisk) {
+    fs::remove_file(disk.path().join("ballast")).unwrap();
 }
 
 fn on(disk: &Path) -> Settings {
@@ -60,11 +34,8 @@ fn on(disk: &Path) -> Settings {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_delays_and_loses_nothing() {
-    let Some(disk) = SmallDisk::mount() else {
-        eprintln!("skipped: a tmpfs cannot be mounted here");
-        return;
-    };
-    let world = World::furnish(on(disk.0.path()), TempDir::new().unwrap()).await;
+    let disk = SmallDisk::mount("32m");
+    let world = World::furnish(on(disk.path()), TempDir::new().unwrap()).await;
     let replica = world.start();
     let executions = Executions::default();
     let (_to, address) = watch::channel(replica.address);
@@ -83,7 +54,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
     for round in 0..ROUNDS {
         tokio::time::sleep(Duration::from_millis(700)).await;
         let before = load.retried();
-        disk.fill();
+        fill(&disk);
         // What would be stored is refused, as one that may be made again; what is there can be read.
         let refused = wait_for("a write to be refused", async || {
             let request = world
@@ -103,7 +74,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
             (load.retried() > before).then_some(())
         })
         .await;
-        disk.clear();
+        clear(&disk);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let submitted = load.stop().await;

@@ -32,4 +32,8 @@ mod load;
 mod process;
 #[path = "../link/robot.rs"]
 mod robot;
+#[path = "../fixtures/small_disk.rs"]
+mod small_disk;
+#[path = "../fixtures/waiting.rs"]
+mod waiting;
 mod world;

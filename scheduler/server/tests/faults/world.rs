@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use davit_scheduler::serve::Scheduler;
 use davit_scheduler::settings::{Database, Settings};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) use crate::process::Replica;
+pub(crate) use crate::waiting::{WAIT_MS_MAX, unix_ms, wait_for};
 
 /// Ways in for hosts that are made in advance.
 const JOIN_TOKENS: usize = 6;
@@ -125,27 +126,6 @@ fn size() -> InstanceType {
 /// The least that makes a run.
 pub(crate) fn run() -> Value {
     json!({"image": "busybox:1", "region": "local", "instance_type": "small"})
-}
-
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(since.as_millis()).unwrap()
-}
-
-/// Longest wait of a test for something that must come.
-pub(crate) const WAIT_MS_MAX: u64 = 60_000;
-
-/// Waits until `check` gives something.
-pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = check().await {
-            return found;
-        }
-        let waited = begin.elapsed() < Duration::from_millis(WAIT_MS_MAX);
-        assert!(waited, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).

@@ -25,4 +25,6 @@ mod replicas;
 mod robot;
 mod standard;
 mod traces;
+#[path = "../fixtures/waiting.rs"]
+mod waiting;
 mod world;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use davit_scheduler::credentials::{CredentialKind, Signer, mint};
 use davit_scheduler::dispatch::{Dispatch, DispatchSettings};
@@ -20,6 +19,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
+
+pub(crate) use crate::waiting::{WAIT_MS_MAX, unix_ms, wait_for};
 
 pub(crate) const REGION: &str = "here";
 
@@ -329,25 +330,4 @@ pub(crate) fn plan_when_lost(
         stop_after_ms,
     };
     PlannedRun { on_lost, ..plan() }
-}
-
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(since.as_millis()).unwrap()
-}
-
-/// Longest wait of a test for something that must come.
-pub(crate) const WAIT_MS_MAX: u64 = 60_000;
-
-/// Waits until `check` gives something.
-pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = check().await {
-            return found;
-        }
-        let waited = begin.elapsed() < Duration::from_millis(WAIT_MS_MAX);
-        assert!(waited, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -1,6 +1,5 @@
 //! The object store fails, hangs, is full or damaged; a replica dies between object and index; retention.
 
-use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::book::{Book, all, directory, eager, lines, long_lines, patient};
 use crate::faulty::Hang;
+use crate::small_disk::SmallDisk;
 use crate::world::wait_for;
 
 /// Later than anything these tests index, which bears the true time.
@@ -251,46 +251,10 @@ async fn retention_deletes_what_is_old_and_over() {
     assert_eq!(next.await.unwrap().unwrap(), None);
 }
 
-/// A small file system of its own, unmounted with the test.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let dir = TempDir::new().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "davit-test"])
-            .arg(dir.path())
-            .stderr(Stdio::null())
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then(|| Self(dir))
-    }
-
-    fn grow(&self) {
-        let mut remount = Command::new("mount");
-        remount.args(["-o", "remount,size=4m"]).arg(self.0.path());
-        assert!(remount.status().unwrap().success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(
-            unmounted.is_ok_and(|status| status.success()),
-            "umount failed"
-        );
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_delays_and_loses_nothing() {
-    let Some(disk) = SmallDisk::mount() else {
-        eprintln!("skipped: a tmpfs cannot be mounted here");
-        return;
-    };
-    let objects = directory(&disk.0.path().join("objects"));
+    let disk = SmallDisk::mount("64k");
+    let objects = directory(&disk.path().join("objects"));
     let book = Book::over(TempDir::new().unwrap(), objects, eager()).await;
     let (peer, key) = book.running().await;
     // Noise does not compress: 160 kB do not fit.
@@ -315,7 +279,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
     })
     .await;
     assert_eq!(book.indexed(key).await, 0);
-    disk.grow();
+    disk.grow("4m");
     assert_eq!(receipt.stored().await.unwrap(), 10);
     assert_eq!(book.stored(key).await, noise);
 }

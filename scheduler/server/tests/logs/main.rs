@@ -16,6 +16,8 @@ mod faulty;
 mod following;
 mod gathering;
 mod s3;
+#[path = "../fixtures/small_disk.rs"]
+mod small_disk;
 #[path = "../store/world.rs"]
 #[allow(
     dead_code,

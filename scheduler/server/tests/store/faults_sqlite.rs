@@ -9,6 +9,7 @@ use davit_scheduler::store::*;
 use davit_types::RunId;
 use tempfile::TempDir;
 
+use crate::small_disk::SmallDisk;
 use crate::world::World;
 
 /// Set for the child that [`acknowledged_writes_survive_a_kill`] kills.
@@ -105,41 +106,10 @@ async fn acknowledged_writes_survive_a_kill() {
     assert!(runs >= acknowledged.len());
 }
 
-/// A small file system of its own, unmounted with the test.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// `None` where mounting is not allowed.
-    fn mount() -> Option<Self> {
-        let dir = TempDir::new().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=6m", "davit-test"])
-            .arg(dir.path())
-            .stderr(Stdio::null())
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then(|| Self(dir))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(
-            unmounted.is_ok_and(|status| status.success()),
-            "umount failed"
-        );
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_a_clear_error_and_nothing_is_half_made() {
-    let Some(disk) = SmallDisk::mount() else {
-        eprintln!("skipped: a tmpfs cannot be mounted here");
-        return;
-    };
-    let world = World::open(file(&disk.0.path().join("store"))).await;
+    let disk = SmallDisk::mount("6m");
+    let world = World::open(file(&disk.path().join("store"))).await;
     let mut stored = Vec::new();
     let full = loop {
         let batch: Vec<_> = (0..20)
@@ -170,11 +140,7 @@ async fn a_full_disk_is_a_clear_error_and_nothing_is_half_made() {
     // Reading works on a full disk, and with room again the same call succeeds.
     let found = world.store.runs(None, stored[..20].to_vec()).await.unwrap();
     assert_eq!(found.len(), 20);
-    let grown = Command::new("mount")
-        .args(["-o", "remount,size=32m"])
-        .arg(disk.0.path())
-        .status();
-    assert!(grown.unwrap().success());
+    disk.grow("32m");
     let again = world.store.submit(batch).await.unwrap();
     assert!(again.iter().all(|answer| *answer == Ok(Submitted::Created)));
     world.store.close().await;

@@ -23,6 +23,8 @@ mod people;
 mod queue;
 mod reports;
 mod retention;
+#[path = "../fixtures/small_disk.rs"]
+mod small_disk;
 mod together;
 mod world;
 
