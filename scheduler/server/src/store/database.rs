@@ -24,11 +24,24 @@ use super::tx::Tx;
 pub(super) type Operation<T> =
     Arc<dyn for<'a> Fn(&'a mut dyn Tx) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync>;
 
+/// What a committed write survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// A loss of power: it is on the disk when it is answered.
+    PowerLoss,
+    /// The end of this process. For what is found again when it is lost, and never told anybody: which replica places a run.
+    Exit,
+}
+
 /// A database that runs operations.
 #[async_trait]
 pub(super) trait Driver: Send + Sync + 'static {
     /// Runs it in a transaction; answers after the commit.
-    async fn write<T: Send + 'static>(&self, operation: Operation<T>) -> Result<T, Failure>;
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: Operation<T>,
+        lasting: Lasting,
+    ) -> Result<T, Failure>;
     /// Runs statements that change nothing.
     async fn read<T: Send + 'static>(&self, operation: Operation<T>) -> Result<T, Failure>;
     /// Tells every replica that there may be work.
@@ -54,7 +67,22 @@ impl<D: Driver> Database<D> {
         T: Send + 'static,
         F: for<'a> Fn(&'a mut dyn Tx) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
     {
-        let done = self.driver.write(Arc::new(run)).await;
+        let done = self.driver.write(Arc::new(run), Lasting::PowerLoss).await;
+        done.map_err(|failure| StoreError::new(name, key, failure))
+    }
+
+    /// A write that need not survive a loss of power.
+    async fn write_lightly<T, F>(
+        &self,
+        name: &'static str,
+        key: String,
+        run: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'a> Fn(&'a mut dyn Tx) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    {
+        let done = self.driver.write(Arc::new(run), Lasting::Exit).await;
         done.map_err(|failure| StoreError::new(name, key, failure))
     }
 

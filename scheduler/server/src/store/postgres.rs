@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Client, Pool};
 use tokio::sync::watch;
 
-use super::database::{Driver, Operation};
+use super::database::{Driver, Lasting, Operation};
 use super::error::{BoxedError, Failure};
 use super::limits::{ANSWER_MS_MAX, RETRY_PAUSE_MS, TRIES_MAX};
 use super::settings::PostgresSettings;
@@ -54,9 +54,13 @@ impl Postgres {
         })
     }
 
-    async fn try_once<T: Send + 'static>(&self, operation: &Operation<T>) -> Result<T, Trouble> {
+    async fn try_once<T: Send + 'static>(
+        &self,
+        operation: &Operation<T>,
+        lasting: Lasting,
+    ) -> Result<T, Trouble> {
         let mut lent = Lent::new(self.pool.get().await.map_err(pool::not_lent)?);
-        let answered = within(transact(lent.loan(), operation)).await;
+        let answered = within(transact(lent.loan(), operation, lasting)).await;
         // It may have committed.
         let done = answered.map_err(|source| self.hangs(Failure::Unknown { source }))?;
         lent.give_back();
@@ -71,8 +75,16 @@ impl Postgres {
 }
 
 /// One transaction.
-async fn transact<T>(client: &mut Client, operation: &Operation<T>) -> Result<T, Trouble> {
+async fn transact<T>(
+    client: &mut Client,
+    operation: &Operation<T>,
+    lasting: Lasting,
+) -> Result<T, Trouble> {
     let begun = client.transaction().await.map_err(trouble)?;
+    if lasting == Lasting::Exit {
+        let lightly = begun.batch_execute("SET LOCAL synchronous_commit TO OFF");
+        lightly.await.map_err(trouble)?;
+    }
     let mut tx = PostgresTx::new(begun);
     let done = operation(&mut tx).await;
     // The statement's own error says whether it may be tried again.
@@ -95,10 +107,14 @@ async fn within<T>(work: impl Future<Output = T>) -> Result<T, BoxedError> {
 
 #[async_trait]
 impl Driver for Postgres {
-    async fn write<T: Send + 'static>(&self, operation: Operation<T>) -> Result<T, Failure> {
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: Operation<T>,
+        lasting: Lasting,
+    ) -> Result<T, Failure> {
         let mut pause = Duration::from_millis(RETRY_PAUSE_MS);
         for tries in 1.. {
-            match self.try_once(&operation).await {
+            match self.try_once(&operation, lasting).await {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Failed(failure)) => return Err(failure),
                 Err(Trouble::Conflict(source)) if tries >= TRIES_MAX => {

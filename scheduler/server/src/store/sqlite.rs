@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  write ──► queue (bounded) ──► writer thread:  BEGIN IMMEDIATE
-//!                                                  savepoint: job 1   (rolled back alone if it fails)
+//!                                                  job 1               (rolled back alone if it fails)
 //!                                                  savepoint: job 2 …  as many as wait
-//!                                                COMMIT  ── one fsync ──► answers of all
+//!                                                COMMIT  ── one fsync, if any of them asks for it ──► answers of all
 //!  read  ──► one of the readers, on a blocking thread; sees the last commit (WAL)
 //! ```
 //!
@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use tokio::sync::watch;
 
-use super::database::{Driver, Operation};
+use super::database::{Driver, Lasting, Operation};
 use super::error::Failure;
 use super::tx::Tx;
 use readers::Readers;
@@ -62,8 +62,12 @@ fn run_now<T>(operation: &Operation<T>, tx: &mut dyn Tx) -> Result<T, Failure> {
 
 #[async_trait]
 impl Driver for Sqlite {
-    async fn write<T: Send + 'static>(&self, operation: Operation<T>) -> Result<T, Failure> {
-        self.writer.run(operation).await
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: Operation<T>,
+        lasting: Lasting,
+    ) -> Result<T, Failure> {
+        self.writer.run(operation, lasting).await
     }
 
     async fn read<T: Send + 'static>(&self, operation: Operation<T>) -> Result<T, Failure> {

@@ -58,9 +58,9 @@ impl<D: Driver> RunStore for Database<D> {
         let key = claim.replica.to_string();
         let wish = claim;
         claim_bounds(&key, &wish)?;
-        run!(self.write, "claim", key, [wish], |tx| claim::claim(
-            tx, &wish
-        ))
+        run!(self.write_lightly, "claim", key, [wish], |tx| {
+            claim::claim(tx, &wish)
+        })
     }
 
     async fn claims(&self, replica: Uuid) -> Stored<Vec<ClaimedRun>> {
@@ -73,7 +73,7 @@ impl<D: Driver> RunStore for Database<D> {
     async fn unclaim(&self, replica: Uuid, runs: Vec<RunId>) -> Stored<usize> {
         let key = keys(runs.iter());
         fits_batch("unclaim", &key, runs.len())?;
-        let done = run!(self.write, "unclaim", key, [replica, runs], |tx| {
+        let done = run!(self.write_lightly, "unclaim", key, [replica, runs], |tx| {
             claim::unclaim(tx, *replica, &runs)
         });
         self.driver.wake();

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::database::Operation;
+use super::super::database::{Lasting, Operation};
 use super::super::error::Failure;
 use super::super::limits::{GROUP_JOBS_MAX, WRITE_QUEUE_JOBS_MAX};
 use super::connection::failure;
@@ -15,6 +15,8 @@ use super::transaction::SqliteTx;
 
 /// What is done in a transaction and answered after its commit.
 trait Job: Send {
+    /// What it is to survive.
+    fn lasting(&self) -> Lasting;
     /// Runs it; its failure, if its changes are not to be kept.
     fn run(&mut self, connection: &mut Connection) -> Option<Failure>;
     /// Tells its caller: what it answered, or why nothing of it is stored.
@@ -23,11 +25,16 @@ trait Job: Send {
 
 struct Pending<T> {
     operation: Operation<T>,
+    lasting: Lasting,
     done: Option<Result<T, Failure>>,
     caller: oneshot::Sender<Result<T, Failure>>,
 }
 
 impl<T: Send> Job for Pending<T> {
+    fn lasting(&self) -> Lasting {
+        self.lasting
+    }
+
     fn run(&mut self, connection: &mut Connection) -> Option<Failure> {
         let done = run_now(&self.operation, &mut SqliteTx::new(connection));
         let failure = done.as_ref().err().map(Failure::again);
@@ -74,10 +81,12 @@ impl Writer {
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: Operation<T>,
+        lasting: Lasting,
     ) -> Result<T, Failure> {
         let (caller, answer) = oneshot::channel();
         let job = Box::new(Pending {
             operation,
+            lasting,
             done: None,
             caller,
         });
@@ -102,9 +111,16 @@ impl Writer {
 }
 
 fn write(mut connection: Connection, mut jobs: mpsc::Receiver<Message>) {
+    let mut lasting = None;
     while let Some(message) = jobs.blocking_recv() {
         let closing = match message {
-            Message::Job(first) => write_group(&mut connection, first, &mut jobs),
+            Message::Job(first) => {
+                let (group, closing) = group(first, &mut jobs);
+                let wanted = wanted(&group);
+                let lost = last(&connection, wanted, &mut lasting).err();
+                write_group(&mut connection, group, lost);
+                closing
+            }
             Message::Close(done) => Some(done),
         };
         if let Some(done) = closing {
@@ -118,40 +134,68 @@ fn write(mut connection: Connection, mut jobs: mpsc::Receiver<Message>) {
     }
 }
 
-/// One commit. Returns who wants the writer closed, if the group met that wish.
-fn write_group(
-    connection: &mut Connection,
+type Closing = oneshot::Sender<()>;
+
+/// What waits; and who wants the writer closed afterwards, if somebody does.
+fn group(
     first: Box<dyn Job>,
     jobs: &mut mpsc::Receiver<Message>,
-) -> Option<oneshot::Sender<()>> {
-    let mut group = Vec::new();
-    let mut closing = None;
-    let mut lost = connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .err()
-        .map(failure);
-    let mut next = Some(first);
-    while let Some(mut job) = next.take() {
-        if lost.is_none() {
-            lost = run_in_savepoint(connection, &mut *job);
+) -> (Vec<Box<dyn Job>>, Option<Closing>) {
+    let mut group = vec![first];
+    while group.len() < GROUP_JOBS_MAX {
+        match jobs.try_recv() {
+            Ok(Message::Job(job)) => group.push(job),
+            Ok(Message::Close(done)) => return (group, Some(done)),
+            Err(_) => break,
         }
-        group.push(job);
-        if group.len() < GROUP_JOBS_MAX {
-            next = match jobs.try_recv() {
-                Ok(Message::Job(job)) => Some(job),
-                Ok(Message::Close(done)) => {
-                    closing = Some(done);
-                    None
-                }
-                Err(_) => None,
-            };
+    }
+    (group, None)
+}
+
+/// The group's commit is to survive what any of its jobs is to survive.
+fn wanted(group: &[Box<dyn Job>]) -> Lasting {
+    let light = group.iter().all(|job| job.lasting() == Lasting::Exit);
+    if light {
+        Lasting::Exit
+    } else {
+        Lasting::PowerLoss
+    }
+}
+
+/// Makes the next commits last so long. Between transactions only.
+fn last(
+    connection: &Connection,
+    wanted: Lasting,
+    now: &mut Option<Lasting>,
+) -> Result<(), Failure> {
+    if *now == Some(wanted) {
+        return Ok(());
+    }
+    // FULL: the commit is on the disk when it returns. NORMAL: it is with one of the next that are.
+    let words = match wanted {
+        Lasting::PowerLoss => "PRAGMA synchronous = FULL",
+        Lasting::Exit => "PRAGMA synchronous = NORMAL",
+    };
+    // Not a cached statement: SQLite heeds this one when it is prepared.
+    connection.execute_batch(words).map_err(failure)?;
+    *now = Some(wanted);
+    Ok(())
+}
+
+/// One commit.
+fn write_group(connection: &mut Connection, group: Vec<Box<dyn Job>>, lost: Option<Failure>) {
+    let mut group = group;
+    let mut lost = lost.or_else(|| run(connection, "BEGIN IMMEDIATE").err());
+    for (at, job) in group.iter_mut().enumerate() {
+        if lost.is_none() {
+            lost = run_alone(connection, &mut **job, at == 0);
         }
     }
     if lost.is_none() {
-        lost = connection.execute_batch("COMMIT").err().map(failure);
+        lost = run(connection, "COMMIT").err();
     }
     if !connection.is_autocommit()
-        && let Err(error) = connection.execute_batch("ROLLBACK")
+        && let Err(error) = run(connection, "ROLLBACK")
     {
         tracing::error!(%error, "cannot roll back a failed group of writes");
     }
@@ -161,13 +205,13 @@ fn write_group(
     for job in group {
         job.answer(lost.as_ref().map(Failure::again));
     }
-    closing
 }
 
-/// Runs one job; the failure is the group's, not the job's.
-fn run_in_savepoint(connection: &mut Connection, job: &mut dyn Job) -> Option<Failure> {
-    if let Err(error) = connection.execute_batch("SAVEPOINT job") {
-        return Some(failure(error));
+/// Runs one job, so that its failure undoes nothing but itself; what is returned is the group's failure. The first of a
+/// group has nothing before it that a savepoint would keep.
+fn run_alone(connection: &mut Connection, job: &mut dyn Job, first: bool) -> Option<Failure> {
+    if !first && let Err(failure) = run(connection, "SAVEPOINT job") {
+        return Some(failure);
     }
     let failed = job.run(connection);
     if connection.is_autocommit() {
@@ -176,9 +220,16 @@ fn run_in_savepoint(connection: &mut Connection, job: &mut dyn Job) -> Option<Fa
             what: "a commit that was rolled back under it",
         }));
     }
-    let end = match failed {
-        None => "RELEASE job",
-        Some(_) => "ROLLBACK TO job; RELEASE job",
+    let ends: &[&str] = match (&failed, first) {
+        (None, true) => &[],
+        (None, false) => &["RELEASE job"],
+        (Some(_), true) => &["ROLLBACK", "BEGIN IMMEDIATE"],
+        (Some(_), false) => &["ROLLBACK TO job", "RELEASE job"],
     };
-    connection.execute_batch(end).err().map(failure)
+    ends.iter().find_map(|end| run(connection, end).err())
+}
+
+fn run(connection: &Connection, words: &str) -> Result<(), Failure> {
+    let mut statement = connection.prepare_cached(words).map_err(failure)?;
+    statement.execute([]).map(drop).map_err(failure)
 }
