@@ -4,6 +4,7 @@
 //!  SubmitRequest ⇄ RunRequest          request.rs
 //!  Usage, LogTotals, LogRecord →       records.rs
 //!  FieldErrors ⇄ Status + BadRequest   errors.rs
+//!  the link's messages ⇄ bytes         codec.rs
 //! ```
 //!
 //! Invariants:
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod codec;
 mod errors;
 mod records;
 mod request;

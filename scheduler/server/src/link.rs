@@ -50,6 +50,8 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use davit_rpc::link as proto;
 use davit_rpc::link::link_server::LinkServer;
+use futures::StreamExt as _;
+use futures::stream::Map;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
@@ -236,7 +238,7 @@ impl Link {
     async fn open(
         &self,
         request: Request<Streaming<proto::HostMessage>>,
-    ) -> Result<ReceiverStream<sessions::Outgoing>, LinkError> {
+    ) -> Result<Orders, LinkError> {
         let pass = self.0.gate.bearer(request.metadata())?;
         let mut incoming = request.into_inner();
         let first = timeout(Duration::from_millis(HELLO_MS_MAX), incoming.message()).await;
@@ -274,9 +276,10 @@ impl Shared {
         pass: Pass,
         hello: proto::Hello,
         incoming: Streaming<proto::HostMessage>,
-        answer: oneshot::Sender<Result<ReceiverStream<sessions::Outgoing>, LinkError>>,
+        answer: oneshot::Sender<Result<Orders, LinkError>>,
     ) {
-        let greeted = match self.greet(pass.host, hello).await {
+        // Boxed: what greeting takes is not held by the session for its whole life.
+        let greeted = match Box::pin(self.greet(pass.host, hello)).await {
             Ok(greeted) => greeted,
             Err(error) => return drop(answer.send(Err(error))),
         };
@@ -296,11 +299,18 @@ impl Shared {
             permits: Arc::new(Semaphore::new(REPORTS_MAX)),
         };
         // Whoever hung up meanwhile is noticed by the session at once.
-        drop(answer.send(Ok(ReceiverStream::new(greeted.queue))));
+        let orders: Orders = ReceiverStream::new(greeted.queue).map(|message| Ok(*message));
+        drop(answer.send(Ok(orders)));
         drop(self);
         session.run(incoming).await;
     }
 }
+
+/// What a host hears in a session.
+type Orders = Map<
+    ReceiverStream<sessions::Outgoing>,
+    fn(sessions::Outgoing) -> Result<proto::SchedulerMessage, Status>,
+>;
 
 #[tonic::async_trait]
 impl proto::link_server::Link for Link {
@@ -320,7 +330,7 @@ impl proto::link_server::Link for Link {
         Ok(Response::new(reply))
     }
 
-    type SessionStream = ReceiverStream<sessions::Outgoing>;
+    type SessionStream = Orders;
 
     async fn session(
         &self,

@@ -128,7 +128,8 @@ impl Session {
             };
             heard = Instant::now();
             let done = tokio::select! {
-                done = self.hear(message, &mut pending) => done,
+                // Boxed: of thousands of sessions few hear something at the same time.
+                done = Box::pin(self.hear(message, &mut pending)) => done,
                 reason = &mut closed => return reason,
                 () = sleep_until(heard + silence) => return TOO_SLOW.to_owned(),
             };

@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use davit_rpc::link as proto;
 use davit_types::RunKey;
 use tokio::sync::{mpsc, watch};
-use tonic::Status;
 use uuid::Uuid;
 
 use super::error::LinkError;
@@ -28,8 +27,8 @@ pub(super) const OUTGOING_MESSAGES_MAX: usize = 4_096;
 /// How long a host is asked to wait before it dials again, milliseconds.
 pub(super) const DIAL_AFTER_MS: u32 = 500;
 
-/// What goes to a host.
-pub(super) type Outgoing = Result<proto::SchedulerMessage, Status>;
+/// What goes to a host. Boxed: a channel has room for 32 messages in advance, and most hosts are idle.
+pub(super) type Outgoing = Box<proto::SchedulerMessage>;
 
 /// One session as others see it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -70,7 +69,7 @@ impl Peer {
         let message = proto::SchedulerMessage {
             message: Some(message),
         };
-        let sent = self.0.outgoing.try_send(Ok(message));
+        let sent = self.0.outgoing.try_send(Box::new(message));
         if let Err(mpsc::error::TrySendError::Full(_)) = &sent {
             self.close("it does not read what it is sent");
         }
@@ -108,7 +107,7 @@ impl Peer {
         let message = proto::SchedulerMessage {
             message: Some(message),
         };
-        if self.0.outgoing.try_send(Ok(message)).is_err() {
+        if self.0.outgoing.try_send(Box::new(message)).is_err() {
             tracing::debug!(host = %self.0.from.host, "no room for a goodbye");
         }
     }
