@@ -246,9 +246,9 @@ impl Keeper {
     async fn round(&mut self) -> Result<(), StoreError> {
         self.recover().await?;
         for _ in 0..CLAIMS_PER_ROUND_MAX {
-            let claimed = self.claim().await?;
+            let more = self.claim().await?;
             self.place().await?;
-            if claimed == 0 {
+            if !more {
                 break;
             }
         }

@@ -25,13 +25,11 @@ const HELD_OFF_MS: u64 = 1_000;
 const LOOKS_PER_ROUND_MAX: usize = 16;
 
 impl Keeper {
-    /// Claims runs for the hosts that are connected here; how many.
-    pub(super) async fn claim(&mut self) -> Result<usize, StoreError> {
-        let here = self.hosts.values();
-        let online = here.filter(|host| host.spec.state == Standing::Online);
-        let regions: BTreeSet<String> = online.map(|host| host.spec.region.to_string()).collect();
+    /// Claims runs for the hosts that are connected here; whether more may wait.
+    pub(super) async fn claim(&mut self) -> Result<bool, StoreError> {
+        let regions = self.regions_of(Standing::Online);
         let now = Instant::now();
-        let mut count = 0;
+        let mut more = false;
         for region in regions {
             let mut tenants = self.in_turn(&region).await?;
             tenants.retain(|tenant| self.held_off.get(tenant).is_none_or(|until| *until <= now));
@@ -44,10 +42,12 @@ impl Keeper {
             for waiting in self.waiting.values() {
                 *here.entry(waiting.row.tenant.clone()).or_default() += 1;
             }
+            let tenants_count = tenants.len();
             let shares = shares(tenants, &here, self.window);
             if shares.is_empty() {
                 continue;
             }
+            let wanted: usize = shares.iter().map(|share| share.runs_max).sum();
             let claim = Claim {
                 replica: self.settings.replica,
                 region,
@@ -56,11 +56,24 @@ impl Keeper {
             };
             let claimed = self.store.claim(claim).await;
             let claimed = claimed.inspect_err(|_| self.recover = true)?;
-            count += claimed.len();
+            // Beside a share that was not used up there may be one that was.
+            more |= claimed.len() == wanted || (tenants_count > 1 && !claimed.is_empty());
             let admitted = self.admit(claimed).await;
             admitted.inspect_err(|_| self.recover = true)?;
         }
-        Ok(count)
+        Ok(more)
+    }
+
+    /// Regions with hosts that stand so.
+    fn regions_of(&self, standing: Standing) -> BTreeSet<String> {
+        let mut regions = BTreeSet::new();
+        for host in self.hosts.values() {
+            let region = host.spec.region.as_str();
+            if host.spec.state == standing && !regions.contains(region) {
+                regions.insert(region.to_owned());
+            }
+        }
+        regions
     }
 
     /// Tenants with runs waiting in a region: all, or, where they are more than a page, the next ones in turn.
@@ -209,11 +222,10 @@ impl Keeper {
     /// Gives back claims that another replica may do better with.
     pub(super) async fn give_back(&mut self) -> Result<(), StoreError> {
         let now_ms = unix_ms();
-        let others = self.hosts.values();
-        let others: BTreeSet<String> = others
-            .filter(|host| host.spec.state == Standing::Remote)
-            .map(|host| host.spec.region.to_string())
-            .collect();
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let others = self.regions_of(Standing::Remote);
         let mut oldest: Vec<(Instant, RunId)> = self
             .waiting
             .values()

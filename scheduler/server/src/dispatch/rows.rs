@@ -65,7 +65,7 @@ pub(crate) fn plan() -> PlannedRun {
         executors: Vec::new(),
         labels_wanted: BTreeMap::new(),
         live_runs_max: None,
-        secrets_owner: Uuid::nil(),
+        secrets_owner: None,
         registry_owner: None,
     }
 }

@@ -81,7 +81,7 @@ pub(crate) async fn sealed(
 /// Whose values an attempt needs.
 pub(crate) fn owners(tenant: &Tenant, plan: &PlannedRun) -> impl Iterator<Item = (Tenant, Uuid)> {
     let tenant = tenant.clone();
-    let owners = [Some(plan.secrets_owner), plan.registry_owner];
+    let owners = [plan.secrets_owner, plan.registry_owner];
     let owners = owners.into_iter().flatten();
     owners.map(move |owner| (tenant.clone(), owner))
 }
@@ -98,7 +98,10 @@ pub(crate) fn outfit(
     plan: &PlannedRun,
 ) -> Result<proto::Assign, OutfitError> {
     let text = |source| OutfitError::Plan { key, source };
-    let env = values(sealed, keys, tenant, plan.secrets_owner)?;
+    let env = match plan.secrets_owner {
+        Some(owner) => values(sealed, keys, tenant, owner)?,
+        None => Vec::new(),
+    };
     let env = env
         .into_iter()
         .map(|(key, value)| proto::EnvVar { key, value });

@@ -178,7 +178,7 @@ impl Job {
             executors: settings.executors,
             labels_wanted: settings.labels_wanted,
             live_runs_max: settings.live_runs_max,
-            secrets_owner: *run.as_uuid(),
+            secrets_owner: (!self.env.is_empty()).then(|| *run.as_uuid()),
             registry_owner: self.registry_owner,
         };
         Ok(Planned {

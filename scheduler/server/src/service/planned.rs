@@ -66,8 +66,9 @@ pub struct PlannedRun {
     /// How many runs of its runner may be live at once.
     #[serde(default)]
     pub live_runs_max: Option<u32>,
-    /// Who owns its environment's values: the run itself, as a UUID.
-    pub secrets_owner: Uuid,
+    /// Who owns its environment's values: the run itself, as a UUID. Absent if it has none.
+    #[serde(default)]
+    pub secrets_owner: Option<Uuid>,
     /// The registry whose secrets `username` and `password` the pull needs.
     #[serde(default)]
     pub registry_owner: Option<Uuid>,
@@ -144,7 +145,6 @@ mod tests {
                 "resources": {"cpu_millis": 500, "memory_bytes_max": 1 << 28, "pids_max": 64},
             },
             "disk_bytes": 1,
-            "secrets_owner": Uuid::nil(),
         }))
         .unwrap();
         assert_eq!(plan.on_lost.policy, LostPolicy::Wait);

@@ -146,7 +146,7 @@ impl World {
     pub(crate) async fn submit_as(&self, tenant: &str, plan: &PlannedRun) -> RunId {
         let run = RunId::generate();
         let mut plan = plan.clone();
-        plan.secrets_owner = *run.as_uuid();
+        plan.secrets_owner = Some(*run.as_uuid());
         let submission = Submission {
             base: BaseRun {
                 run,
@@ -313,7 +313,7 @@ pub(crate) fn plan() -> PlannedRun {
         executors: Vec::new(),
         labels_wanted: BTreeMap::new(),
         live_runs_max: None,
-        secrets_owner: Uuid::nil(),
+        secrets_owner: None,
         registry_owner: None,
     }
 }

@@ -68,7 +68,8 @@ async fn a_run_has_the_runners_settings_and_its_own() {
         acme.delete(&format!("/v1/runners/{runner}")).await.status,
         204
     );
-    let env = environment::open(&world.service, &tenant, plan.secrets_owner).await;
+    let owner = plan.secrets_owner.unwrap();
+    let env = environment::open(&world.service, &tenant, owner).await;
     let env: Vec<(String, String)> = env
         .unwrap()
         .into_iter()
