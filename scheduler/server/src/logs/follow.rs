@@ -64,9 +64,7 @@ impl LogFollower {
             });
         }
         loop {
-            if let Some(record) = self.ready.pop_front() {
-                self.after_id = record.id;
-                self.given = Instant::now();
+            if let Some(record) = self.at_hand() {
                 return Ok(Some(record));
             }
             let progress = *self.progress.borrow_and_update();
@@ -93,6 +91,14 @@ impl LogFollower {
                 return Ok(None);
             }
         }
+    }
+
+    /// The next record, if it need not be waited for or read.
+    pub fn at_hand(&mut self) -> Option<LogRecord> {
+        let record = self.ready.pop_front()?;
+        self.after_id = record.id;
+        self.given = Instant::now();
+        Some(record)
     }
 
     /// Reads a piece of what is stored.

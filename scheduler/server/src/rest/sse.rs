@@ -39,6 +39,8 @@ use crate::service::runs::{self, Shown};
 const LOOK_MS: u64 = 250;
 /// After what time a client that lost its connection tries again.
 const RETRY_MS: u64 = 1_000;
+/// Lines that are there are sent together until they have so many bytes.
+const PIECE_BYTES: usize = 16 * 1_024;
 
 /// Where a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +126,16 @@ struct AttemptEvent {
 }
 
 fn event(id: Option<String>, name: &str, data: &str) -> Bytes {
-    let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
-    Bytes::from(format!("{id}event: {name}\ndata: {data}\n\n"))
+    let mut text = String::new();
+    put_event(&mut text, id, name, data);
+    Bytes::from(text)
+}
+
+fn put_event(text: &mut String, id: Option<String>, name: &str, data: &str) {
+    if let Some(id) = id {
+        text.extend(["id: ", &id, "\n"]);
+    }
+    text.extend(["event: ", name, "\ndata: ", data, "\n\n"]);
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -150,9 +160,16 @@ impl Stream {
                     };
                     match record {
                         Ok(Some(record)) => {
-                            self.place.after_id = record.id;
-                            let line = json(&LineView::from(record));
-                            return Some(event(Some(self.place.id()), "log", &line));
+                            let mut lines = String::new();
+                            let mut next = Some(record);
+                            while let Some(record) = next {
+                                self.place.after_id = record.id;
+                                let line = json(&LineView::from(record));
+                                put_event(&mut lines, Some(self.place.id()), "log", &line);
+                                let room = lines.len() < PIECE_BYTES;
+                                next = room.then(|| follower.at_hand()).flatten();
+                            }
+                            return Some(Bytes::from(lines));
                         }
                         Ok(None) => {
                             self.phase = Phase::After;
