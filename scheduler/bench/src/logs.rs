@@ -16,68 +16,81 @@ use crate::statistics::Spread;
 /// Followers that are let in: a stream has begun when its first bytes are there.
 pub(crate) struct Followers {
     tasks: JoinSet<anyhow::Result<()>>,
-    late_ns: Arc<Mutex<Vec<u64>>>,
+    late: Arc<Mutex<Vec<Late>>>,
     open: Arc<Semaphore>,
     count: usize,
+    /// When all streams had begun.
+    begun_ns: u64,
+}
+
+/// A line that was read.
+#[derive(Clone, Copy)]
+struct Late {
+    written_ns: u64,
+    by_ns: u64,
 }
 
 impl Followers {
     /// So many of each run, each of which will have so many lines.
     pub(crate) fn of(load: &Load, runs: &[String], each: usize, lines: u64) -> Self {
-        let late_ns = Arc::new(Mutex::new(Vec::new()));
+        let late = Arc::new(Mutex::new(Vec::new()));
         let open = Arc::new(Semaphore::new(0));
         let mut tasks = JoinSet::new();
         for run in runs.iter().flat_map(|run| vec![run; each]) {
             let (load, run) = (load.clone(), run.clone());
-            let (late_ns, open) = (Arc::clone(&late_ns), Arc::clone(&open));
+            let (late, open) = (Arc::clone(&late), Arc::clone(&open));
             tasks.spawn(async move {
-                let late = follow(&load, &run, lines, &open).await;
-                let late = late.with_context(|| format!("follow run {run}"))?;
-                late_ns
-                    .lock()
+                let read = follow(&load, &run, lines, &open).await;
+                let read = read.with_context(|| format!("follow run {run}"))?;
+                late.lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .extend(late);
+                    .extend(read);
                 Ok(())
             });
         }
         let count = tasks.len();
         Self {
             tasks,
-            late_ns,
+            late,
             open,
             count,
+            begun_ns: 0,
         }
     }
 
     /// Waits until all streams have begun.
-    pub(crate) async fn begun(&self) -> anyhow::Result<()> {
+    pub(crate) async fn begun(&mut self) -> anyhow::Result<()> {
         let all = u32::try_from(self.count).context("a number of followers")?;
         drop(self.open.acquire_many(all).await?);
+        self.begun_ns = now_ns();
         Ok(())
     }
 
-    /// How late lines were, once all streams have ended.
+    /// How late the lines were that were written after all streams had begun, once all have ended. Earlier ones say how
+    /// long it takes to begin a thousand streams.
     pub(crate) async fn lateness(mut self) -> anyhow::Result<Spread> {
         while let Some(done) = self.tasks.join_next().await {
             done??;
         }
-        let late_ns = self.late_ns.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Spread::of(&late_ns))
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = late.iter().filter(|line| line.written_ns >= self.begun_ns);
+        let by_ns: Vec<u64> = later.map(|line| line.by_ns).collect();
+        Ok(Spread::of(&by_ns))
     }
 }
 
-async fn follow(load: &Load, run: &str, lines: u64, open: &Semaphore) -> anyhow::Result<Vec<u64>> {
+async fn follow(load: &Load, run: &str, lines: u64, open: &Semaphore) -> anyhow::Result<Vec<Late>> {
     let mut body = load.follow(run).await?.bytes_stream();
     let mut late = Vec::new();
     let mut rest = Vec::new();
-    let mut begun_ns = None;
+    let mut begun = false;
     let mut read = 0;
     while let Some(piece) = body.next().await {
         let now_ns = now_ns();
-        let begun_ns = *begun_ns.get_or_insert_with(|| {
+        if !begun {
+            begun = true;
             open.add_permits(1);
-            now_ns
-        });
+        }
         rest.extend_from_slice(&piece.context("read the stream")?);
         while let Some(end) = rest.windows(2).position(|two| two == b"\n\n") {
             let event: Vec<u8> = rest.drain(..end + 2).collect();
@@ -86,10 +99,8 @@ async fn follow(load: &Load, run: &str, lines: u64, open: &Semaphore) -> anyhow:
                 Heard::Line { id, written_ns } => {
                     ensure!(id == read + 1, "line {id} after {read}");
                     read = id;
-                    // What was written before the stream began could not be read sooner.
-                    if written_ns >= begun_ns {
-                        late.push(now_ns.saturating_sub(written_ns));
-                    }
+                    let by_ns = now_ns.saturating_sub(written_ns);
+                    late.push(Late { written_ns, by_ns });
                 }
                 Heard::End => {
                     ensure!(read == lines, "{read} of {lines} lines");

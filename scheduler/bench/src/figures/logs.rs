@@ -78,7 +78,7 @@ async fn followed(round: &Round<'_>) -> anyhow::Result<Vec<Row>> {
     for _ in 0..FOLLOWED {
         runs.push(load.one(job, None).await?);
     }
-    let followers = Followers::of(&load, &runs, FOLLOWERS_EACH, job.lines);
+    let mut followers = Followers::of(&load, &runs, FOLLOWERS_EACH, job.lines);
     followers.begun().await?;
     wait_until(&mut world, "logs", |counts| counts.ended >= FOLLOWED).await?;
     let cpu = world.cpu();
