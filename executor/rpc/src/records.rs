@@ -5,7 +5,7 @@ use std::time::Duration;
 use davit_rundir::{LogTotals, Phase, Stamp, Timings};
 use davit_types::Usage;
 
-use crate::local;
+use crate::{link, local};
 
 impl From<&Usage> for local::Usage {
     fn from(usage: &Usage) -> Self {
@@ -54,6 +54,18 @@ impl From<&Timings> for local::Timings {
             create_us: timings.phase(Phase::Create).map(microseconds),
             start_us: timings.phase(Phase::Start).map(microseconds),
             warm: timings.warm,
+        }
+    }
+}
+
+impl From<&Timings> for link::StartPhases {
+    fn from(timings: &Timings) -> Self {
+        let took = |phase| timings.phase(phase).map(microseconds);
+        Self {
+            pull_us: took(Phase::Pull),
+            prepare_us: took(Phase::Prepare),
+            create_us: took(Phase::Create),
+            start_us: took(Phase::Start),
         }
     }
 }

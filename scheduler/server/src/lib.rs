@@ -25,6 +25,7 @@ pub mod secrets;
 pub mod serve;
 pub mod service;
 pub mod settings;
+pub mod starts;
 pub mod store;
 pub mod traces;
 

@@ -68,6 +68,7 @@ use crate::dispatch::told::Teller;
 use crate::logs::Logs;
 use crate::prompt::incoming;
 use crate::secrets::Keyring;
+use crate::starts::Starts;
 use crate::store::Store;
 use access::{Gate, Pass};
 use reports::Reports;
@@ -140,6 +141,8 @@ pub struct LinkParts {
     pub signer: Arc<Signer>,
     /// Where sessions are found; the same as dispatch's.
     pub sessions: Sessions,
+    /// Where starts are counted.
+    pub starts: Starts,
 }
 
 /// What all sessions share.
@@ -166,7 +169,7 @@ impl Link {
     pub fn new(parts: LinkParts, dispatch: &Dispatch, settings: LinkSettings) -> Self {
         let mut tasks = JoinSet::new();
         let teller = dispatch.teller();
-        let reports = Reports::start(&parts.store, &teller, &mut tasks);
+        let reports = Reports::start(&parts.store, &teller, &parts.starts, &mut tasks);
         let silence_ms = u64::from(settings.heartbeat_ms * MISSED_BEATS_MAX);
         let beats = beats::run(Arc::clone(&parts.store), parts.sessions.clone(), silence_ms);
         tasks.spawn(beats);

@@ -39,6 +39,7 @@ use crate::rest::{Api, Metrics, RestSettings, follow_usage, router, serve};
 use crate::secrets::Keyring;
 use crate::service::Service;
 use crate::settings::{RetentionSettings, Settings};
+use crate::starts::Starts;
 use crate::store::{self, Store};
 use crate::traces::Tracer;
 
@@ -99,12 +100,14 @@ impl Scheduler {
                 ..DispatchSettings::new(replica)
             },
         );
+        let starts = Starts::default();
         let parts = LinkParts {
             store: Arc::clone(&store),
             logs: logs.clone(),
             keys: Arc::clone(&keyring),
             signer: Arc::clone(&signer),
             sessions,
+            starts: starts.clone(),
         };
         let link = Link::new(parts, &dispatch, LinkSettings::new(replica, keys.hosts));
         let service = Service::new(
@@ -114,7 +117,7 @@ impl Scheduler {
             Arc::new(dispatch),
             &settings.currency,
         );
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(&starts));
         let rest = RestSettings {
             requests_per_second: settings.rest.requests_per_second,
             requests_burst: settings.rest.requests_burst,

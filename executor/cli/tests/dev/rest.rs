@@ -120,6 +120,26 @@ impl Client {
         self.wait(&format!("/v1/runs/{id}"), "ended", over)["run"].take()
     }
 
+    /// Waits until so many starts are in the scheduler's metrics, each with all its parts.
+    pub(crate) fn wait_counted(&self, starts: u32) {
+        let begin = Instant::now();
+        let parts = ["queue", "pull", "prepare", "create", "start"];
+        let parts =
+            parts.map(|phase| format!("phase_seconds_count{{phase=\"{phase}\",region=\"local\"}}"));
+        let wanted = parts.map(|part| format!("davit_attempt_start_{part} {starts}"));
+        loop {
+            let text = self.send("GET", "/metrics", None).text;
+            if wanted
+                .iter()
+                .all(|line| text.lines().any(|told| told == line))
+            {
+                return;
+            }
+            assert!(begin.elapsed() < WAIT, "not {wanted:#?}: {text}");
+            std::thread::sleep(Duration::from_millis(LOOK_MS));
+        }
+    }
+
     /// The whole log, in pages of so many lines.
     pub(crate) fn log(&self, id: &str, limit: usize) -> Vec<Value> {
         let (mut all, mut after) = (Vec::new(), 0);

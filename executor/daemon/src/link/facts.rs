@@ -1,6 +1,6 @@
 //! What the run directory says of an attempt, as [`super::reports`] wants it.
 
-use davit_rundir::{EndRecord, ExitRecord, FencedRecord, RunDir, RunDirError};
+use davit_rundir::{EndRecord, ExitRecord, FencedRecord, RunDirError, Stamp, Timings};
 use davit_types::EndReason;
 
 use super::reports::{End, Facts, Job};
@@ -34,7 +34,7 @@ fn read(view: &View) -> Result<Facts, RunDirError> {
             Some(end) => Some((**end).clone()),
             None => dir.read_end()?,
         };
-        facts.job = job_of(dir, exit.as_ref(), end.as_ref(), digest())?;
+        facts.job = job_of(view, exit.as_ref(), end.as_ref(), digest())?;
         facts.end = Some(verdict(view, end, exit.as_ref(), dir.read_fenced()?));
     } else if view.has_final_log()
         && let Some(state) = dir.read_state()?
@@ -43,14 +43,23 @@ fn read(view: &View) -> Result<Facts, RunDirError> {
         facts.job = Some(Job {
             started,
             image_digest: digest(),
+            timings: let_go(view, started),
             pauses: state.pauses,
         });
     }
     Ok(facts)
 }
 
+/// How the start went that ended so: the shim's stamp may be read before the owner has taken it in.
+fn let_go(view: &View, started: Stamp) -> Timings {
+    Timings {
+        started: Some(started),
+        ..view.timings
+    }
+}
+
 fn job_of(
-    dir: &RunDir,
+    view: &View,
     exit: Option<&ExitRecord>,
     end: Option<&EndRecord>,
     image_digest: String,
@@ -59,13 +68,14 @@ fn job_of(
         (Some(exit), _) => exit.started.map(|started| (started, exit.pauses.clone())),
         (None, Some(end)) => end.started.map(|started| (started, Vec::new())),
         (None, None) => {
-            let state = dir.read_state()?;
+            let state = view.dir.read_state()?;
             state.and_then(|state| Some((state.started?, state.pauses)))
         }
     };
     Ok(began.map(|(started, pauses)| Job {
         started,
         image_digest,
+        timings: let_go(view, started),
         pauses,
     }))
 }
@@ -113,9 +123,10 @@ mod tests {
     use super::*;
     use crate::runs::samples::{at_ms, exit_record, spec, state_record};
     use davit_lifecycle::State;
-    use davit_rundir::{FORMAT_VERSION, LogTotals, SpecRecord, Timings};
+    use davit_rundir::{FORMAT_VERSION, LogTotals, Phase, RunDir, SpecRecord};
     use davit_types::{ExitStatus, RunStatus, Usage};
     use std::sync::Arc;
+    use std::time::Duration;
 
     fn view(runs: &std::path::Path) -> View {
         let record = SpecRecord {
@@ -151,8 +162,12 @@ mod tests {
         assert_eq!(read(&view).unwrap().job, None);
         view.dir.write_state(&state_record(view.dir.key())).unwrap();
         assert_eq!(read(&view).unwrap().job, None, "of an earlier launch");
-        view.state = State::Running;
-        assert_eq!(read(&view).unwrap().job.unwrap().started, at_ms(0));
+        view.state = State::Starting;
+        view.timings.created = Some(at_ms(0));
+        let job = read(&view).unwrap().job.unwrap();
+        assert_eq!(job.started, at_ms(0));
+        let start = job.timings.phase(Phase::Start);
+        assert_eq!(start, Some(Duration::ZERO), "before its owner knows");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the scheduler has stored of an attempt, and what a report adds to it. Pure.
 
+use davit_rundir::Timings;
 use davit_types::{EndReason, Usage};
 
 /// How far the scheduler knows the attempt.
@@ -59,12 +60,19 @@ pub(super) struct Segment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     Accepted,
-    Declined { message: String },
-    Started { image_digest: String },
+    Declined {
+        message: String,
+    },
+    Started {
+        image_digest: String,
+        timings: Timings,
+    },
     Paused,
     Resumed,
     Metered,
-    Heeded { revision: u32 },
+    Heeded {
+        revision: u32,
+    },
     Ended(Ended),
 }
 

@@ -17,7 +17,7 @@
 //! Pauses shorter than a millisecond are none, and two that touch are one: so the place need not say how many of them
 //! were told.
 
-use davit_rundir::{Pause, Stamp};
+use davit_rundir::{Pause, Stamp, Timings};
 use davit_types::{EndReason, Usage};
 
 use super::place::{Ended, Event, Place, Report, Segment, Stage};
@@ -42,6 +42,8 @@ pub(super) struct Facts {
 pub(super) struct Job {
     pub(super) started: Stamp,
     pub(super) image_digest: String,
+    /// How its start went.
+    pub(super) timings: Timings,
     pub(super) pauses: Vec<Pause>,
 }
 
@@ -85,8 +87,11 @@ pub(super) fn next(place: &Place, facts: &Facts, meter: Meter) -> Option<Report>
         (Stage::Over, _) => return None,
         (Stage::Assigned, _) => return Some(report(facts.accepted, None, Event::Accepted)),
         (Stage::Accepted, Some(job)) => {
-            let image_digest = job.image_digest.clone();
-            return Some(report(job.started, None, Event::Started { image_digest }));
+            let started = Event::Started {
+                image_digest: job.image_digest.clone(),
+                timings: job.timings,
+            };
+            return Some(report(job.started, None, started));
         }
         (Stage::Accepted, None) | (Stage::Running | Stage::Paused, None) => {}
         (Stage::Running | Stage::Paused, Some(job)) => {

@@ -188,7 +188,13 @@ pub(super) fn report(key: RunKey, report: Report) -> link::HostMessage {
     let event = match report.event {
         Event::Accepted => Word::Accepted(link::Accepted {}),
         Event::Declined { message } => Word::Declined(link::Declined { message }),
-        Event::Started { image_digest } => Word::Started(link::Started { image_digest }),
+        Event::Started {
+            image_digest,
+            timings,
+        } => Word::Started(link::Started {
+            image_digest,
+            phases: Some((&timings).into()),
+        }),
         Event::Paused => Word::Paused(link::Paused {}),
         Event::Resumed => Word::Resumed(link::Resumed {}),
         Event::Metered => Word::Metered(link::Metered {}),
@@ -237,6 +243,7 @@ pub(super) fn log(key: RunKey, records: Vec<LogRecord>) -> link::HostMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use davit_rundir::{Stamp, Timings};
 
     fn word_key() -> Option<link::AttemptKey> {
         Some(link::AttemptKey {
@@ -286,6 +293,45 @@ mod tests {
             ..link::Want::default()
         };
         assert!(want(slow).is_err());
+    }
+
+    #[test]
+    fn a_start_is_told_with_the_parts_that_are_known() {
+        let at = |boot_ns| {
+            Some(Stamp {
+                boot_ns,
+                unix_ns: 7,
+            })
+        };
+        let started = Report {
+            step: 2,
+            at_unix_ms: 7,
+            segment: None,
+            event: Event::Started {
+                image_digest: "sha256:0".into(),
+                timings: Timings {
+                    begun: at(1_000_000),
+                    pulled: at(3_000_000),
+                    created: at(8_000_000),
+                    started: at(8_400_000),
+                    ..Timings::default()
+                },
+            },
+        };
+        let told = report(key(word_key().as_ref()).unwrap(), started);
+        let Some(Message::Report(told)) = told.message else {
+            panic!("{told:?}")
+        };
+        let Some(Word::Started(told)) = told.event else {
+            panic!("{told:?}")
+        };
+        let phases = link::StartPhases {
+            pull_us: Some(2_000),
+            prepare_us: None,
+            create_us: None,
+            start_us: Some(400),
+        };
+        assert_eq!(told.phases, Some(phases));
     }
 
     #[test]

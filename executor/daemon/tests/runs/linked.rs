@@ -102,9 +102,18 @@ async fn a_run_is_told_from_its_acceptance_to_its_end_with_log_and_usage() {
     assert!(ended.wall_ms >= 1_300, "{ended:?}");
     assert!(ended.usage_json.contains("\"wall_ms\""), "{ended:?}");
     assert!(matches!(stored.events[0], Event::Accepted(_)));
-    assert!(
-        matches!(&stored.events[1], Event::Started(started) if started.image_digest.starts_with("sha256:"))
-    );
+    let Event::Started(started) = &stored.events[1] else {
+        panic!("{:?}", stored.events)
+    };
+    assert!(started.image_digest.starts_with("sha256:"), "{started:?}");
+    let phases = started.phases.expect("how its start went");
+    let parts = [
+        phases.pull_us,
+        phases.prepare_us,
+        phases.create_us,
+        phases.start_us,
+    ];
+    assert!(parts.iter().all(Option::is_some), "{phases:?}");
     let metered = stored
         .events
         .iter()

@@ -364,8 +364,11 @@ async fn report(line: &Line, key: &AttemptKey, step: u32, lines: u64) {
     let (event, segments) = match step {
         1 => (Event::Accepted(Accepted {}), vec![]),
         HELD_STEP => {
-            let image_digest = "sha256:00".to_owned();
-            (Event::Started(Started { image_digest }), vec![])
+            let started = Started {
+                image_digest: "sha256:00".to_owned(),
+                phases: None,
+            };
+            (Event::Started(started), vec![])
         }
         _ => ended(lines),
     };
@@ -381,10 +384,8 @@ async fn report(line: &Line, key: &AttemptKey, step: u32, lines: u64) {
 
 fn ended(lines: u64) -> (Event, Vec<Segment>) {
     let segment = Segment {
-        sequence: 0,
-        begin_ms: 0,
         end_ms: WALL_MS,
-        paused: false,
+        ..Segment::default()
     };
     let end = Ended {
         end_reason: "exited".to_owned(),

@@ -16,6 +16,7 @@ use super::keeper::{Keeper, Placed, Waiting};
 use super::verdicts::{After, after};
 use crate::clock::unix_ms;
 use crate::link::{OutfitError, outfit, owners, sealed};
+use crate::starts::Awaited;
 use crate::store::{Assignment, Refusal, Sender, StoreError};
 
 impl Keeper {
@@ -68,7 +69,7 @@ impl Keeper {
         };
         for ((placed, message), verdict) in fit.into_iter().zip(messages).zip(verdicts) {
             match verdict {
-                Ok(_) => self.tell(placed, message),
+                Ok(_) => self.tell(placed, at_ms, message),
                 Err(refusal) => self.refused(placed, &refusal),
             }
         }
@@ -119,14 +120,15 @@ impl Keeper {
         tracing::error!(key = %run.key, problem = text, "a run waits for its secrets");
     }
 
-    fn tell(&mut self, placed: Placed, message: proto::Assign) {
+    fn tell(&mut self, placed: Placed, assigned_ms: u64, message: proto::Assign) {
         let run = placed.run;
         let Some(peer) = self.sessions.at(placed.to) else {
             // Its next hello says so too.
             tracing::debug!(key = %run.key, "assigned to a host that is not there any more");
             return;
         };
-        peer.plan(run.key, run.plan);
+        let awaited = Awaited::new(&run.row, Some(assigned_ms));
+        peer.give(run.key, run.plan, awaited);
         peer.send(Message::Assign(message));
     }
 

@@ -53,7 +53,8 @@ pub(crate) fn retry(
 }
 
 /// A host's message as it is stored: an end with its retry. A run that hosts decline again and again ends. Nothing happened
-/// later than now: a host whose clock is ahead would put off its runs' next attempts.
+/// later than now: a host whose clock is ahead would put off its runs' next attempts. What is declined waits again from now:
+/// no host's clock says how long.
 pub(crate) fn decided(
     mut update: AttemptUpdate,
     plan: Option<&PlannedRun>,
@@ -66,7 +67,8 @@ pub(crate) fn decided(
             let decide = |plan| retry(plan, attempt, end.reason, end.exit_code, now_ms);
             end.retry = plan.and_then(decide);
         }
-        Event::Declined { message } if attempt >= ATTEMPTS_MAX => {
+        Event::Declined { .. } if attempt < ATTEMPTS_MAX => update.at_ms = now_ms,
+        Event::Declined { message } => {
             update.event = Event::Ended(AttemptEnd {
                 reason: EndReason::StartFailed,
                 exit_code: None,
@@ -190,7 +192,7 @@ mod tests {
             message: "no".to_owned(),
         };
         let early = decided(said(ATTEMPTS_MAX - 1, 1, declined()), None, 2);
-        assert_eq!(early.event, declined());
+        assert_eq!((early.event, early.at_ms), (declined(), 2));
         let last = decided(said(ATTEMPTS_MAX, 1, declined()), None, 2);
         assert!(matches!(last.event, Event::Ended(end) if end.retry.is_none()));
     }

@@ -29,6 +29,7 @@ use crate::clock::unix_ms;
 use crate::dispatch::retries::retry;
 use crate::dispatch::told::{Adopted, HostUp, Told};
 use crate::service::planned::PlannedRun;
+use crate::starts::Awaited;
 use crate::store::limits::BATCH_ITEMS_MAX;
 use crate::store::{FencedBy, HeldRun, Hello, Host, Loss, Sender};
 
@@ -155,7 +156,8 @@ impl Shared {
             Standing::Unheard => self.assign(key, &run, &plan).await,
             _ => None,
         };
-        peer.plan(key, Arc::clone(&plan));
+        let awaited = Awaited::new(&run.row, run.row.assigned_ms);
+        peer.give(key, Arc::clone(&plan), awaited);
         let assign = assign.and_then(|assign| sorted.fit(assign));
         sorted.places.push(live(key, &run.row, assign));
         let row = run.row;

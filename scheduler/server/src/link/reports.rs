@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  sessions ──put──► lane (by run) ──up to a batch──► store.report ──► acknowledged, placed anew, or forgotten
-//!                                                           └────────► dispatch: started, over
+//!                                                           ├────────► dispatch: started, over
+//!                                                           └────────► starts: how long they took
 //! ```
 //!
 //! Invariants: reports of an attempt stay in order, because a run's lane is always the same and a lane has one batch under
@@ -24,10 +25,12 @@ use uuid::Uuid;
 use super::places::{Answer, answer, forget, live};
 use super::sessions::Peer;
 use super::words::told_key;
+use crate::clock::unix_ms;
 use crate::dispatch::retries::is_hosts_fault;
 use crate::dispatch::told::{Teller, Told};
+use crate::starts::{Phases, Starts};
 use crate::store::limits::BATCH_ITEMS_MAX;
-use crate::store::{ActiveRun, AttemptUpdate, Event, Refusal, Store, StoreError, Verdict};
+use crate::store::{ActiveRun, AttemptUpdate, Done, Event, Refusal, Store, StoreError, Verdict};
 
 /// Batches that may be under way at once.
 pub(super) const LANES: usize = 4;
@@ -43,6 +46,8 @@ const RETRY_PAUSE_MS_MAX: u64 = 1_000;
 /// A report, and whom to answer.
 pub(super) struct Reported {
     pub(super) update: AttemptUpdate,
+    /// Of a start: how long its parts took.
+    pub(super) phases: Phases,
     pub(super) peer: Peer,
     /// One of those that a session may have under way.
     pub(super) _permit: OwnedSemaphorePermit,
@@ -53,12 +58,18 @@ pub(super) struct Reported {
 pub(super) struct Reports(Arc<[mpsc::Sender<Reported>]>);
 
 impl Reports {
-    pub(super) fn start(store: &Arc<dyn Store>, teller: &Teller, tasks: &mut JoinSet<()>) -> Self {
+    pub(super) fn start(
+        store: &Arc<dyn Store>,
+        teller: &Teller,
+        starts: &Starts,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
         let lanes = (0..LANES).map(|_| {
             let (sender, queue) = mpsc::channel(LANE_REPORTS_MAX);
             let lane = Lane {
                 store: Arc::clone(store),
                 teller: teller.clone(),
+                starts: starts.clone(),
             };
             tasks.spawn(lane.run(queue));
             sender
@@ -80,6 +91,7 @@ impl Reports {
 struct Lane {
     store: Arc<dyn Store>,
     teller: Teller,
+    starts: Starts,
 }
 
 impl Lane {
@@ -129,10 +141,11 @@ impl Lane {
         for (one, verdict) in batch.iter().zip(verdicts) {
             let (key, from) = (one.update.key, one.peer.from());
             match verdict {
-                Ok(_) => {
+                Ok(done) => {
                     let step = one.update.step;
                     let known = stored.entry((from.host, key)).or_insert((&one.peer, step));
                     known.1 = known.1.max(step);
+                    self.count(one, done);
                     self.tell(one).await;
                 }
                 Err(refusal) => match answer(&refusal) {
@@ -150,6 +163,16 @@ impl Lane {
             }));
         }
         self.place_anew(misplaced).await;
+    }
+
+    /// Counts a start, once: a repeat is a duplicate. One whose commit was not answered is a duplicate too, and not counted.
+    fn count(&self, one: &Reported, done: Done) {
+        if done == Done::Applied
+            && matches!(one.update.event, Event::Started { .. })
+            && let Some(awaited) = one.peer.awaited(one.update.key)
+        {
+            self.starts.observe(&awaited, &one.phases, unix_ms());
+        }
     }
 
     /// Tells what changes room and trust. A duplicate too: the first answer may have been lost.

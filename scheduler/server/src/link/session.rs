@@ -42,6 +42,7 @@ use crate::clock::unix_ms;
 use crate::dispatch::retries::decided;
 use crate::dispatch::told::{Teller, Told};
 use crate::logs::{LogError, Logs};
+use crate::starts::Phases;
 use crate::store::{AttemptUpdate, Event, Refusal, Store};
 
 /// Reports of one host that are not stored yet.
@@ -112,7 +113,7 @@ impl Session {
                 }
                 Some(update) = pending.ends.next(), if !pending.ends.is_empty() => {
                     tokio::select! {
-                        () = self.put(update) => continue,
+                        () = self.put(update, Phases::default()) => continue,
                         reason = &mut closed => return reason,
                         () = sleep_until(heard + silence) => return TOO_SLOW.to_owned(),
                     }
@@ -176,6 +177,7 @@ impl Session {
     }
 
     async fn report(&self, report: proto::Report, pending: &mut Pending) -> Result<(), LinkError> {
+        let phases = words::phases(&report);
         let update = words::report(report, self.peer.from())?;
         let plan = self.peer.plan_of(update.key);
         let update = decided(update, plan.as_deref(), unix_ms());
@@ -190,17 +192,18 @@ impl Session {
             }));
             return Ok(());
         }
-        self.put(update).await;
+        self.put(update, phases).await;
         Ok(())
     }
 
-    async fn put(&self, update: AttemptUpdate) {
+    async fn put(&self, update: AttemptUpdate, phases: Phases) {
         let Ok(_permit) = Arc::clone(&self.permits).acquire_owned().await else {
             return;
         };
         let peer = self.peer.clone();
         let reported = Reported {
             update,
+            phases,
             peer,
             _permit,
         };

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::error::LinkError;
 use crate::service::planned::PlannedRun;
+use crate::starts::Awaited;
 use crate::store::{Beat, Sender};
 
 /// Hosts connected to one replica.
@@ -39,10 +40,19 @@ struct Inner {
     from: Sender,
     outgoing: mpsc::Sender<Outgoing>,
     closed: watch::Sender<Option<String>>,
-    /// Plans of its live attempts: an end is judged by them.
-    plans: Mutex<BTreeMap<RunKey, Arc<PlannedRun>>>,
+    /// Its live attempts.
+    given: Mutex<BTreeMap<RunKey, Given>>,
     /// Its latest heartbeat, until it is stored.
     beat: Mutex<Option<String>>,
+}
+
+/// What is remembered of a host's attempt.
+#[derive(Debug)]
+struct Given {
+    /// An end is judged by it.
+    plan: Arc<PlannedRun>,
+    /// A start is measured from it.
+    awaited: Awaited,
 }
 
 impl Peer {
@@ -53,7 +63,7 @@ impl Peer {
             from,
             outgoing,
             closed: watch::Sender::new(None),
-            plans: Mutex::default(),
+            given: Mutex::default(),
             beat: Mutex::default(),
         };
         (Self(Arc::new(inner)), queue)
@@ -112,19 +122,26 @@ impl Peer {
         }
     }
 
-    /// Remembers how an attempt's end is to be judged.
-    pub(crate) fn plan(&self, key: RunKey, plan: Arc<PlannedRun>) {
-        held(&self.0.plans).insert(key, plan);
+    /// Remembers how an attempt's end is to be judged, and since when its start is awaited.
+    pub(crate) fn give(&self, key: RunKey, plan: Arc<PlannedRun>, awaited: Awaited) {
+        held(&self.0.given).insert(key, Given { plan, awaited });
     }
 
     /// How an attempt's end is to be judged.
     pub(super) fn plan_of(&self, key: RunKey) -> Option<Arc<PlannedRun>> {
-        held(&self.0.plans).get(&key).cloned()
+        let given = held(&self.0.given);
+        given.get(&key).map(|given| Arc::clone(&given.plan))
+    }
+
+    /// Since when an attempt's start is awaited.
+    pub(super) fn awaited(&self, key: RunKey) -> Option<Awaited> {
+        let given = held(&self.0.given);
+        given.get(&key).map(|given| given.awaited.clone())
     }
 
     /// The attempt is over.
     pub(super) fn forget(&self, key: RunKey) {
-        held(&self.0.plans).remove(&key);
+        held(&self.0.given).remove(&key);
     }
 
     /// Keeps a heartbeat for the next time they are stored.

@@ -4,6 +4,7 @@
 //! Invariants: what cannot be read is refused with its field and value; no unknown word becomes a default.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use davit_rpc::link as proto;
@@ -12,6 +13,7 @@ use davit_types::{Attempt, EndReason, RunId, RunKey, UsageSegment, segment_id};
 use super::error::LinkError;
 use super::facts::bounded;
 use crate::logs::{LogRecord, LogStream};
+use crate::starts::Phases;
 use crate::store::limits::SEGMENTS_PER_UPDATE_MAX;
 use crate::store::{AttemptEnd, AttemptUpdate, Desired, Event, Sender};
 
@@ -21,6 +23,8 @@ pub(super) const HELD_MAX: usize = 20_000;
 pub(super) const LOG_BATCH_BYTES_MAX: usize = 1 << 20;
 /// Records of one batch.
 pub(super) const LOG_BATCH_RECORDS_MAX: usize = 16_384;
+/// A part of a start that took longer is not believed.
+const PHASE_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Bytes of a message for people, and of the totals of an attempt.
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
@@ -92,6 +96,27 @@ pub(super) fn report(told: proto::Report, from: Sender) -> Result<AttemptUpdate,
         segments: told.segments.iter().map(segment).collect(),
         at_ms: told.at_unix_ms,
     })
+}
+
+/// How long the parts of a start took, by its host. It is for figures only, so what cannot be is left out and refused to
+/// nobody.
+pub(super) fn phases(told: &proto::Report) -> Phases {
+    let Some(proto::report::Event::Started(proto::Started {
+        phases: Some(told), ..
+    })) = &told.event
+    else {
+        return Phases::default();
+    };
+    let took = |us: Option<u64>| {
+        let took = us.map(Duration::from_micros);
+        took.filter(|took| *took <= Duration::from_secs(PHASE_SECONDS_MAX))
+    };
+    Phases {
+        pull: took(told.pull_us),
+        prepare: took(told.prepare_us),
+        create: took(told.create_us),
+        start: took(told.start_us),
+    }
 }
 
 fn end(told: proto::Ended) -> Result<AttemptEnd, LinkError> {
@@ -209,6 +234,31 @@ mod tests {
         }
         assert!(report(ended("vanished", None), FROM).is_err());
         assert!(report(ended("exited", Some(256)), FROM).is_err());
+    }
+
+    #[test]
+    fn parts_of_a_start_that_are_not_told_or_cannot_be_are_left_out() {
+        let started = |phases| proto::Report {
+            event: Some(proto::report::Event::Started(proto::Started {
+                phases,
+                ..proto::Started::default()
+            })),
+            ..ended("exited", None)
+        };
+        let told = proto::StartPhases {
+            pull_us: Some(1_500_000),
+            prepare_us: None,
+            create_us: Some(u64::MAX),
+            start_us: Some(0),
+        };
+        let read = Phases {
+            pull: Some(Duration::from_millis(1_500)),
+            start: Some(Duration::ZERO),
+            ..Phases::default()
+        };
+        assert_eq!(phases(&started(Some(told))), read);
+        assert_eq!(phases(&started(None)), Phases::default());
+        assert_eq!(phases(&ended("exited", None)), Phases::default());
     }
 
     #[test]

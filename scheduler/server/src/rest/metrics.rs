@@ -1,4 +1,4 @@
-//! What is counted of the API, and the totals of the ledger by instance type and region.
+//! What is counted of the API, the totals of the ledger by instance type and region, and [`starts`](crate::starts).
 //!
 //! Invariant: no label holds an id, a tenant or a path as it was asked for: there are as many series as routes, methods,
 //! statuses, types and regions.
@@ -22,6 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::PAGE_ROWS_MAX;
 use super::problem::chain;
 use crate::service::{Service, usage};
+use crate::starts::Starts;
 use crate::store::Cursor;
 
 /// How often the ledger is looked at for new rows.
@@ -58,8 +59,10 @@ pub struct Metrics {
     billed_micros: Family<Size, Counter>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Counters at zero, and `starts`, which the link counts.
+    #[must_use]
+    pub fn new(starts: &Starts) -> Self {
         let mut registry = Registry::with_prefix("davit");
         let answered = Family::default();
         let durations = Durations::new_with_constructor(durations);
@@ -87,6 +90,7 @@ impl Default for Metrics {
             "Millionths of the currency unit in the ledger, by rule ceil-second-1",
             billed_micros.clone(),
         );
+        starts.register(r);
         Self {
             registry,
             answered,

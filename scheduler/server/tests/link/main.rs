@@ -24,6 +24,7 @@ mod once;
 mod replicas;
 mod robot;
 mod standard;
+mod starts;
 mod traces;
 #[path = "../fixtures/waiting.rs"]
 mod waiting;

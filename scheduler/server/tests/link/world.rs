@@ -9,8 +9,11 @@ use davit_scheduler::credentials::{CredentialKind, Signer, mint};
 use davit_scheduler::dispatch::{Dispatch, DispatchSettings};
 use davit_scheduler::link::{Link, LinkParts, LinkSettings, Sessions};
 use davit_scheduler::logs::{LogSettings, Logs};
+use davit_scheduler::rest::{self, Api, Metrics, RestSettings};
 use davit_scheduler::secrets::Keyring;
+use davit_scheduler::service::Service;
 use davit_scheduler::service::planned::{LostPolicy, OnLost, PlannedRun, RetryPolicy};
+use davit_scheduler::starts::Starts;
 use davit_scheduler::store::*;
 use davit_scheduler::traces::Tracer;
 use davit_types::{Bytes, InstanceType, Resources, RunId, RunRequest, Tenant};
@@ -114,15 +117,9 @@ impl World {
             };
             begin(store, objects, keys, signing, tweak).await
         });
-        let (id, address, dispatch, sessions, stop) = begun.await.unwrap();
-        Replica {
-            id,
-            address,
-            dispatch,
-            sessions,
-            stop: Some(stop),
-            runtime: Some(runtime),
-        }
+        let mut replica = begun.await.unwrap();
+        replica.runtime = Some(runtime);
+        replica
     }
 
     /// A join token as an operator gives it to a new host.
@@ -216,7 +213,7 @@ async fn begin(
     keys: PathBuf,
     signing: PathBuf,
     tweak: Tweak,
-) -> (Uuid, SocketAddr, Dispatch, Sessions, oneshot::Sender<()>) {
+) -> Replica {
     let id = Uuid::now_v7();
     let keys = Arc::new(Keyring::open(&keys).unwrap());
     let sessions = Sessions::new();
@@ -244,7 +241,9 @@ async fn begin(
         keys,
         signer: Arc::new(Signer::open(&signing).unwrap()),
         sessions: sessions.clone(),
+        starts: Starts::default(),
     };
+    let rest = serve_rest(&parts, &dispatch).await;
     let settings = LinkSettings {
         token_seconds: tweak.token_seconds,
         heartbeat_ms: tweak.heartbeat_ms,
@@ -256,13 +255,46 @@ async fn begin(
     let (stop, stopped) = oneshot::channel();
     let stopped = async move { drop(stopped.await) };
     tokio::spawn(link.serve(listener, None, stopped));
-    (id, address, dispatch, sessions, stop)
+    Replica {
+        id,
+        address,
+        rest,
+        dispatch,
+        sessions,
+        stop: Some(stop),
+        runtime: None,
+    }
+}
+
+/// The replica's API, until its runtime ends.
+async fn serve_rest(parts: &LinkParts, dispatch: &Dispatch) -> SocketAddr {
+    let service = Service::new(
+        Arc::clone(&parts.store),
+        Arc::clone(&parts.keys),
+        Arc::clone(&parts.signer),
+        Arc::new(dispatch.clone()),
+        "EUR",
+    );
+    let metrics = Arc::new(Metrics::new(&parts.starts));
+    let api = Api::new(
+        service,
+        parts.logs.clone(),
+        RestSettings::default(),
+        metrics,
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let never = std::future::pending();
+    tokio::spawn(rest::serve(listener, None, rest::router(api), never));
+    address
 }
 
 /// One process of the scheduler, as far as the store and the hosts can tell.
 pub(crate) struct Replica {
     pub(crate) id: Uuid,
     pub(crate) address: SocketAddr,
+    /// Where its API is.
+    pub(crate) rest: SocketAddr,
     pub(crate) dispatch: Dispatch,
     pub(crate) sessions: Sessions,
     stop: Option<oneshot::Sender<()>>,

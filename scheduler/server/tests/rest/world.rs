@@ -18,6 +18,7 @@ use davit_scheduler::service::tokens::{self, NewToken};
 use davit_scheduler::service::{
     Candidate, Explained, Placing, QueuePosition, Service, WarmRefused, WarmWish, now_ms, tenants,
 };
+use davit_scheduler::starts::Starts;
 use davit_scheduler::store::*;
 use davit_types::{
     Attempt, Bytes, EndReason, InstanceType, Resources, RunId, RunKey, UsageSegment, segment_id,
@@ -104,7 +105,7 @@ impl World {
         let signer = Signer::open(&directory.path().join("signing")).unwrap();
         let (keyring, signer) = (Arc::new(keyring), Arc::new(signer));
         let service = Service::new(store, keyring, signer, Arc::new(NoHosts), "EUR");
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(&Starts::default()));
         tokio::spawn(rest::follow_usage(service.clone(), Arc::clone(&metrics)));
         let api = Api::new(service.clone(), logs.clone(), settings, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,7 +1,7 @@
 //! A scheduler that stores by the rules of `scheduler/server`'s store, told of random lives over connections that
 //! break anywhere.
 
-use davit_rundir::{Pause, Stamp};
+use davit_rundir::{Pause, Stamp, Timings};
 use proptest::prelude::*;
 
 use super::*;
@@ -134,6 +134,7 @@ impl Life {
             job: Some(Job {
                 started: START,
                 image_digest: "sha256:0".into(),
+                timings: Timings::default(),
                 pauses: self.pauses(now_us.min(self.wall_us)),
             }),
             heeded: self.heeded,
@@ -288,6 +289,7 @@ fn a_lost_run_is_billed_what_was_reported() {
     facts.job = Some(Job {
         started: START,
         image_digest: String::new(),
+        timings: Timings::default(),
         pauses: Vec::new(),
     });
     facts.end = Some(end(at_us(9_000_000), false));
@@ -310,6 +312,7 @@ fn an_end_before_what_was_metered_moves_to_it() {
     facts.job = Some(Job {
         started: START,
         image_digest: String::new(),
+        timings: Timings::default(),
         pauses: Vec::new(),
     });
     facts.end = Some(end(at_us(1_000_000), true));
