@@ -56,7 +56,7 @@ pub struct Amounts {
 }
 
 /// A host's load is told in so many parts of its scarcest dimension.
-const LOAD_PARTS: u128 = 1 << 20;
+const LOAD_PARTS: u64 = 1 << 20;
 
 impl Amounts {
     /// Nothing of anything.
@@ -146,7 +146,10 @@ impl Amounts {
     /// How full a host of `capacity` is with `self` used: its fullest dimension, in parts of 2^20.
     pub(crate) fn load_of(&self, capacity: &Self) -> u32 {
         let used = self.to_array().into_iter().zip(capacity.to_array());
-        let parts = used.map(|(used, all)| u128::from(used) * LOAD_PARTS / u128::from(all.max(1)));
+        let parts = used.map(|(used, all)| match used.checked_mul(LOAD_PARTS) {
+            Some(parts) => u128::from(parts / all.max(1)),
+            None => u128::from(used) * u128::from(LOAD_PARTS) / u128::from(all.max(1)),
+        });
         u32::try_from(parts.max().unwrap_or(0)).unwrap_or(u32::MAX)
     }
 

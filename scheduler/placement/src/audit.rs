@@ -26,7 +26,7 @@ impl Engine {
         let mut used: BTreeMap<usize, Amounts> = BTreeMap::new();
         assert_eq!(self.by_run.len(), self.runs.len());
         for (at, record) in &self.runs {
-            assert_eq!(self.by_run.get(&record.key.run), Some(&at));
+            assert_eq!(self.by_run.get(record.key.run, &self.runs), Some(at));
             let need = self.classes.all[record.class].wants.need;
             match record.place {
                 Place::Pending { bin, age } => {
@@ -66,8 +66,9 @@ impl Engine {
             for label in &host.spec.labels {
                 assert!(self.fleet.by_label[label].contains(&at));
             }
-            for image in &host.spec.images {
-                assert!(self.fleet.by_image[image].contains(&at));
+            assert_eq!(host.offered, host.offer());
+            for &image in &host.images {
+                assert!(self.fleet.images.holders(image).contains(&at));
             }
             total = total.plus(host.spec.capacity);
         }

@@ -15,7 +15,6 @@ use std::collections::BTreeSet;
 use crate::bounds::IMAGE_PROBES_MAX;
 use crate::fleet::{Fleet, Pool};
 use crate::host::Given;
-use crate::names::ImageRef;
 use crate::run::{Priority, Wants};
 
 /// What a host is looked for with.
@@ -23,7 +22,7 @@ use crate::run::{Priority, Wants};
 pub(crate) struct Search<'a> {
     pub(crate) wants: &'a Wants,
     pub(crate) priority: Priority,
-    pub(crate) image: Option<&'a ImageRef>,
+    pub(crate) image: Option<usize>,
     /// Where its runner was warmed.
     pub(crate) warm: Option<usize>,
     /// Decides where the search begins.
@@ -51,8 +50,8 @@ impl Fleet {
         if let Some(warm) = search.warm.filter(|&warm| fits(warm)) {
             return Some(warm);
         }
-        let holders = search.image.and_then(|image| self.by_image.get(image));
-        if let Some(holders) = holders {
+        if let Some(image) = search.image {
+            let holders = self.images.holders(image);
             let probed = self.around(holders, search.salt).take(IMAGE_PROBES_MAX);
             if let Some(holder) = self.lighter(probed.filter(|&at| fits(at))) {
                 return Some(holder);
@@ -68,8 +67,11 @@ impl Fleet {
         search: &Search<'_>,
     ) -> Option<usize> {
         let wants = search.wants;
-        let holders = search.image.and_then(|image| self.by_image.get(image));
-        let holds = |at: usize| holders.is_some_and(|holders| holders.contains(&at));
+        let holds = |at: usize| {
+            search
+                .image
+                .is_some_and(|image| self.hosts[at].holds(image))
+        };
         few.into_iter()
             .copied()
             .filter(|&at| self.fits_priority(wants, search.priority, at))
@@ -86,7 +88,7 @@ impl Fleet {
     /// Whether the host may be given such a run now.
     fn fits(&self, wants: &Wants, at: usize) -> bool {
         let host = &self.hosts[at];
-        wants.need.within(&host.offer()) && Self::allows(wants, host)
+        wants.need.within(&host.offered) && Self::allows(wants, host)
     }
 
     /// The same for a run of this priority.

@@ -13,7 +13,7 @@
 //! Which blocked classes a host gives hope to is a question to a [`RoomTree`] too, turned around: it holds what each
 //! blocked class leaves of the largest possible room.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -22,6 +22,7 @@ use crate::amounts::Amounts;
 use crate::bounds;
 use crate::error::Refused;
 use crate::fleet::Fleet;
+use crate::map::Map;
 use crate::run::{Wants, check_count};
 use crate::tree::RoomTree;
 
@@ -39,7 +40,7 @@ pub(crate) struct Class {
 #[derive(Debug)]
 pub(crate) struct Classes {
     pub(crate) all: Slab<Class>,
-    by_wants: HashMap<Arc<Wants>, usize>,
+    by_wants: Map<Arc<Wants>, usize>,
     /// Blocked classes by index, see above.
     leftover: RoomTree,
     /// Blocked classes with hopes.
@@ -53,7 +54,7 @@ impl Classes {
     pub(crate) fn new() -> Self {
         Self {
             all: Slab::new(),
-            by_wants: HashMap::new(),
+            by_wants: Map::default(),
             leftover: RoomTree::new(),
             hopeful: BTreeSet::new(),
         }
@@ -120,7 +121,7 @@ impl Classes {
     /// Takes note of all hosts that grew. Answers the classes that are open again.
     pub(crate) fn hope(&mut self, fleet: &mut Fleet) -> Vec<usize> {
         let mut opened = Vec::new();
-        for grown in std::mem::take(&mut fleet.grown) {
+        for grown in fleet.take_grown() {
             let host = &fleet.hosts[grown];
             if !host.is_open() {
                 continue;

@@ -10,18 +10,19 @@
 //! run takes is reserved on its host from the assignment to its end and is given back exactly once; a refused call
 //! has changed nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use davit_types::{RunId, RunKey};
+use davit_types::RunKey;
 use slab::Slab;
 
 use crate::amounts::Amounts;
 use crate::bounds;
+use crate::by_run::ByRun;
 use crate::classes::Classes;
 use crate::error::Refused;
 use crate::fleet::Fleet;
 use crate::health::QuarantineRules;
-use crate::names::{HostName, ImageRef};
+use crate::names::HostName;
 use crate::queue::Queue;
 use crate::run::{Age, Priority, Run, check_amounts, check_count};
 use crate::runners::Runners;
@@ -115,7 +116,7 @@ pub(crate) struct Record {
     pub(crate) class: usize,
     pub(crate) priority: Priority,
     /// Until it is placed.
-    pub(crate) image: Option<ImageRef>,
+    pub(crate) image: Option<usize>,
     pub(crate) place: Place,
 }
 
@@ -129,7 +130,7 @@ pub struct Engine {
     pub(crate) tenants: Tenants,
     pub(crate) runners: Runners,
     pub(crate) runs: Slab<Record>,
-    pub(crate) by_run: HashMap<RunId, usize>,
+    pub(crate) by_run: ByRun,
     /// Hosts with a reservation.
     pub(crate) reserved: BTreeSet<usize>,
     /// Hosts in quarantine by when they may be probed.
@@ -150,7 +151,7 @@ impl Engine {
             tenants: Tenants::new(),
             runners: Runners::default(),
             runs: Slab::new(),
-            by_run: HashMap::new(),
+            by_run: ByRun::new(),
             reserved: BTreeSet::new(),
             probes: BTreeSet::new(),
             placed: 0,
@@ -201,7 +202,7 @@ impl Engine {
     }
 
     fn enter(&mut self, run: Run, place: Place) -> Result<usize, Refused> {
-        if let Some(&known) = self.by_run.get(&run.key.run) {
+        if let Some(known) = self.by_run.get(run.key.run, &self.runs) {
             return Err(Refused::AttemptAlive {
                 run: run.key.run,
                 given: run.key.attempt.number(),
@@ -216,7 +217,7 @@ impl Engine {
             runner: run.runner.as_ref().map(|runner| self.runners.join(runner)),
             class,
             priority: run.priority,
-            image: run.image,
+            image: run.image.map(|image| self.fleet.images.join(image)),
             place,
         });
         if let Some(runner) = self.runs[at].runner {
@@ -230,7 +231,9 @@ impl Engine {
     pub(crate) fn reserve_for(&mut self, run: usize, host: usize, number: u64) {
         let record = &mut self.runs[run];
         let need = self.classes.all[record.class].wants.need;
-        record.image = None;
+        if let Some(image) = record.image.take() {
+            self.fleet.images.leave(image);
+        }
         let at = self.fleet.change(host, |host| {
             host.used = host.used.plus(need);
             if let Some(kept) = host.reservation.as_mut().filter(|kept| number > kept.since) {
@@ -258,7 +261,9 @@ impl Engine {
         let at = self.find(key)?;
         let ended = match self.runs[at].place {
             Place::Pending { bin, age } => {
+                let tenant = self.runs[at].tenant;
                 self.leave_queue(bin, age);
+                self.queue.set_share(tenant, self.tenants.share(tenant));
                 Ended::Pending
             }
             Place::Live { host, .. } => {
@@ -267,9 +272,12 @@ impl Engine {
             }
         };
         let record = self.runs.remove(at);
-        self.by_run.remove(&key.run);
+        self.by_run.remove(key.run, at);
         self.classes.leave(record.class);
         self.tenants.leave(record.tenant);
+        if let Some(image) = record.image {
+            self.fleet.images.leave(image);
+        }
         if let Some(runner) = record.runner {
             self.wake_below_cap(runner);
             self.runners.leave(runner);
@@ -292,7 +300,7 @@ impl Engine {
             host.live.swap_remove(at);
             host.live.get(at).copied()
         });
-        self.fleet.grown.insert(host);
+        self.fleet.note_growth(host);
         if let Some(runner) = record.runner {
             self.runners.all[runner].live -= 1;
         }
@@ -309,7 +317,7 @@ impl Engine {
         self.queue.set_share(tenant, self.tenants.share(tenant));
     }
 
-    /// Takes a run out of the queue, and lifts the reservation that was held for it.
+    /// Takes a run out of the queue, and lifts the reservation that was held for it. Its tenant's share is to be set next.
     pub(crate) fn leave_queue(&mut self, bin: usize, age: Age) {
         if let Some(host) = self.queue.remove(bin, age) {
             self.lift_reservation(host);
@@ -318,14 +326,13 @@ impl Engine {
 
     pub(crate) fn lift_reservation(&mut self, host: usize) {
         self.fleet.change(host, |host| host.reservation = None);
-        self.fleet.grown.insert(host);
+        self.fleet.note_growth(host);
         self.reserved.remove(&host);
     }
 
     pub(crate) fn find(&self, key: RunKey) -> Result<usize, Refused> {
         self.by_run
-            .get(&key.run)
-            .copied()
+            .get(key.run, &self.runs)
             .filter(|at| self.runs[*at].key == key)
             .ok_or(Refused::UnknownRun { key })
     }

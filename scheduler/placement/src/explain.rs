@@ -122,7 +122,7 @@ impl Engine {
         let search = Search {
             wants,
             priority: record.priority,
-            image: record.image.as_ref(),
+            image: record.image,
             warm: runner.and_then(|runner| runner.warm),
             salt: self.salt(),
         };
@@ -142,6 +142,7 @@ impl Engine {
             .as_ref()
             .and_then(|runner| self.runners.lookup(&runner.name));
         let state = known.map(|at| &self.runners.all[at]);
+        let named = run.image.as_ref();
         let live = state.map_or(0, |state| state.live);
         let capped = run
             .runner
@@ -150,7 +151,7 @@ impl Engine {
         let search = Search {
             wants: &wants,
             priority: run.priority,
-            image: run.image.as_ref(),
+            image: named.and_then(|name| self.fleet.images.lookup(name)),
             warm: state.and_then(|state| state.warm),
             salt: self.salt(),
         };
@@ -207,7 +208,8 @@ impl Engine {
     fn position(&self, lane: usize, age: Age) -> Position {
         let priority = self.queue.lanes[lane].priority;
         let above = self.queue.levels.range(..Reverse(priority));
-        let mut ahead: usize = above.map(|(_, level)| level.len).sum();
+        let lanes = above.flat_map(|(_, level)| &level.lanes);
+        let mut ahead: usize = lanes.map(|lane| self.queue.lanes[*lane].len).sum();
         let Some(level) = self.queue.levels.get(&Reverse(priority)) else {
             return Position::Ahead(ahead);
         };

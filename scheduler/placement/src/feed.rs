@@ -19,7 +19,7 @@ impl Engine {
     pub fn set_host_state(&mut self, name: &HostName, state: HostState) -> Result<(), Refused> {
         let at = self.fleet.find(name)?;
         self.fleet.change(at, |host| host.spec.state = state);
-        self.fleet.grown.insert(at);
+        self.fleet.note_growth(at);
         self.review_reservation(at);
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Engine {
     pub fn started(&mut self, key: RunKey) -> Result<(), Refused> {
         let (run, host) = self.find_live(key)?;
         if self.fleet.change(host, |host| host.health.started(run)) {
-            self.fleet.grown.insert(host);
+            self.fleet.note_growth(host);
         }
         Ok(())
     }
@@ -170,8 +170,8 @@ impl Engine {
     /// The attempt of a run that waits or is live here.
     #[must_use]
     pub fn attempt_of(&self, run: RunId) -> Option<RunKey> {
-        let at = self.by_run.get(&run)?;
-        Some(self.runs[*at].key)
+        let at = self.by_run.get(run, &self.runs)?;
+        Some(self.runs[at].key)
     }
 
     /// The attempts that hold reservations on a host, in no order: what a drain waits for, what a lost host had.

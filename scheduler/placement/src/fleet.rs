@@ -1,10 +1,10 @@
 //! All hosts, and the indexes that find one without looking at all: by region a tree of rooms, by label and by
-//! image a set.
+//! image (see [`Images`]) a set.
 //!
 //! Invariant: a tree holds what each host offers to any run (see [`Host::offer`]); every change of a host goes
 //! through [`Fleet::change`], which brings its place in the tree and its load up to date.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use slab::Slab;
 
@@ -13,6 +13,8 @@ use crate::bounds;
 use crate::error::Refused;
 use crate::health::Health;
 use crate::host::{Host, HostSpec};
+use crate::images::Images;
+use crate::map::Map;
 use crate::names::{HostName, ImageRef, Region};
 use crate::run::{Wants, check_count};
 use crate::tree::RoomTree;
@@ -42,15 +44,15 @@ pub(crate) struct Fleet {
     pub(crate) hosts: Slab<Host>,
     /// Every host's index is below this.
     pub(crate) places: usize,
-    by_name: HashMap<HostName, usize>,
+    by_name: Map<HostName, usize>,
     pub(crate) pools: Slab<Pool>,
     pub(crate) by_region: BTreeMap<Region, usize>,
-    pub(crate) by_label: HashMap<(String, String), BTreeSet<usize>>,
-    pub(crate) by_image: HashMap<ImageRef, BTreeSet<usize>>,
+    pub(crate) by_label: Map<(String, String), BTreeSet<usize>>,
+    pub(crate) images: Images,
     /// What all hosts have together.
     pub(crate) total: Amounts,
-    /// Hosts that may hold more than when this was last emptied.
-    pub(crate) grown: BTreeSet<usize>,
+    /// Hosts that may hold more than when this was last emptied, each once.
+    grown: Vec<usize>,
 }
 
 impl Fleet {
@@ -87,6 +89,9 @@ impl Fleet {
                     load: 0,
                     reservation: None,
                     given: None,
+                    images: Vec::new(),
+                    offered: Amounts::ZERO,
+                    has_grown: false,
                     pool: 0,
                     place: 0,
                 });
@@ -97,46 +102,73 @@ impl Fleet {
         };
         self.link(at);
         self.change(at, |_| ());
-        self.grown.insert(at);
+        self.note_growth(at);
         Ok(at)
+    }
+
+    /// The host may hold more than before.
+    pub(crate) fn note_growth(&mut self, at: usize) {
+        if !std::mem::replace(&mut self.hosts[at].has_grown, true) {
+            self.grown.push(at);
+        }
+    }
+
+    /// Whether any host may hold more than when [`Fleet::take_grown`] was called last.
+    pub(crate) const fn has_grown(&self) -> bool {
+        !self.grown.is_empty()
+    }
+
+    /// The hosts that may hold more than when this was called last, in order.
+    pub(crate) fn take_grown(&mut self) -> Vec<usize> {
+        let mut grown = std::mem::take(&mut self.grown);
+        grown.sort_unstable();
+        for &at in &grown {
+            self.hosts[at].has_grown = false;
+        }
+        grown
     }
 
     /// Forgets a host without live runs.
     pub(crate) fn remove(&mut self, at: usize) {
         self.unlink(at);
-        self.grown.remove(&at);
+        self.grown.retain(|grown| *grown != at);
         let host = self.hosts.remove(at);
         self.by_name.remove(&host.spec.name);
     }
 
     fn link(&mut self, at: usize) {
-        let host = &self.hosts[at];
-        let region = host.spec.region.clone();
+        let host = &mut self.hosts[at];
         let pools = &mut self.pools;
-        let pool = *self.by_region.entry(region).or_insert_with(|| {
-            pools.insert(Pool {
+        let known = self.by_region.get_key_value(&host.spec.region);
+        let pool = if let Some((name, pool)) = known {
+            // One text for all: it is compared often.
+            host.spec.region = name.clone();
+            *pool
+        } else {
+            let pool = pools.insert(Pool {
                 rooms: RoomTree::new(),
                 hosts: Slab::new(),
                 places: 0,
                 distrusted: 0,
-            })
-        });
+            });
+            self.by_region.insert(host.spec.region.clone(), pool);
+            pool
+        };
         let place = self.pools[pool].hosts.insert(at);
         self.pools[pool].places = self.pools[pool].places.max(place + 1);
         self.pools[pool].distrusted += usize::from(!host.health.is_trusted());
         for label in &host.spec.labels {
             self.by_label.entry(label.clone()).or_default().insert(at);
         }
-        for image in &host.spec.images {
-            self.by_image.entry(image.clone()).or_default().insert(at);
-        }
+        let names = std::mem::take(&mut host.spec.images).into_iter();
+        host.images = names.map(|name| self.images.pulled(name, at)).collect();
+        host.images.sort_unstable();
         self.total = self.total.plus(host.spec.capacity);
-        let host = &mut self.hosts[at];
         (host.pool, host.place) = (pool, place);
     }
 
     fn unlink(&mut self, at: usize) {
-        let host = &self.hosts[at];
+        let host = &mut self.hosts[at];
         let pool = &mut self.pools[host.pool];
         pool.hosts.remove(host.place);
         pool.rooms.set(host.place, Amounts::ZERO);
@@ -148,8 +180,8 @@ impl Fleet {
         for label in &host.spec.labels {
             forget(&mut self.by_label, label, at);
         }
-        for image in &host.spec.images {
-            forget(&mut self.by_image, image, at);
+        for image in std::mem::take(&mut host.images) {
+            self.images.evicted(image, at);
         }
         self.total = self.total.minus(host.spec.capacity);
     }
@@ -166,7 +198,8 @@ impl Fleet {
             (false, true) => pool.distrusted -= 1,
             _ => {}
         }
-        pool.rooms.set(host.place, host.offer());
+        host.offered = host.offer();
+        pool.rooms.set(host.place, host.offered);
         answer
     }
 
@@ -177,20 +210,22 @@ impl Fleet {
         image: ImageRef,
         held: bool,
     ) -> Result<(), Refused> {
-        let images = &mut self.hosts[at].spec.images;
-        match (images.binary_search(&image), held) {
-            (Err(place), true) => {
-                let what = format!("host {}", self.hosts[at].spec.name);
-                let count = self.hosts[at].spec.images.len() + 1;
+        let host = &mut self.hosts[at];
+        let known = self.images.lookup(&image).filter(|&at| host.holds(at));
+        match (known, held) {
+            (None, true) => {
+                let what = format!("host {}", host.spec.name);
+                let count = host.images.len() + 1;
                 check_count(&what, "images", count, bounds::IMAGES_PER_HOST_MAX)?;
-                self.hosts[at].spec.images.insert(place, image.clone());
-                self.by_image.entry(image).or_default().insert(at);
+                let image = self.images.pulled(image, at);
+                let place = host.images.partition_point(|other| *other < image);
+                host.images.insert(place, image);
             }
-            (Ok(place), false) => {
-                images.remove(place);
-                forget(&mut self.by_image, &image, at);
+            (Some(image), false) => {
+                host.images.retain(|other| *other != image);
+                self.images.evicted(image, at);
             }
-            (Ok(_), true) | (Err(_), false) => {}
+            (Some(_), true) | (None, false) => {}
         }
         Ok(())
     }
@@ -216,7 +251,7 @@ impl Fleet {
     }
 }
 
-fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<usize>>, key: &K, at: usize) {
+fn forget<K: std::hash::Hash + Eq>(index: &mut Map<K, BTreeSet<usize>>, key: &K, at: usize) {
     if let Some(set) = index.get_mut(key) {
         set.remove(&at);
         if set.is_empty() {

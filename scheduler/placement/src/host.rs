@@ -146,6 +146,12 @@ pub(crate) struct Host {
     pub(crate) load: u32,
     pub(crate) reservation: Option<Reservation>,
     pub(crate) given: Option<Given>,
+    /// The images it holds by number, in order; its spec names none.
+    pub(crate) images: Vec<usize>,
+    /// What it [`offers`](Host::offer) as it is.
+    pub(crate) offered: Amounts,
+    /// Whether it is noted as grown.
+    pub(crate) has_grown: bool,
     /// Its region's pool, and its place there.
     pub(crate) pool: usize,
     pub(crate) place: usize,
@@ -155,6 +161,10 @@ impl Host {
     /// Whether runs may be given to it at all.
     pub(crate) fn is_open(&self) -> bool {
         self.spec.state == HostState::Online && self.health.admits()
+    }
+
+    pub(crate) fn holds(&self, image: usize) -> bool {
+        self.images.binary_search(&image).is_ok()
     }
 
     /// What nobody uses.
@@ -180,7 +190,7 @@ impl Host {
     pub(crate) fn offer_to(&self, priority: Priority) -> Amounts {
         match &self.reservation {
             Some(kept) if self.is_open() && kept.priority < priority => self.free(),
-            _ => self.offer(),
+            _ => self.offered,
         }
     }
 

@@ -72,6 +72,11 @@ impl Bin {
     pub(crate) fn head(&self) -> Option<(Age, usize)> {
         self.runs.first_key_value().map(|(age, run)| (*age, *run))
     }
+
+    /// Under what it is listed: the age of its first run, and what it waits for.
+    pub(crate) fn listing(&self) -> Option<(Age, Wait)> {
+        self.head().map(|(age, _)| (age, self.wait))
+    }
 }
 
 /// When something was, on the caller's clock and by the number of assignments before it.
@@ -153,5 +158,4 @@ impl List {
 pub(crate) struct Level {
     pub(crate) lists: [BTreeSet<Rank>; 2],
     pub(crate) lanes: BTreeSet<usize>,
-    pub(crate) len: usize,
 }

@@ -40,6 +40,7 @@ mod amounts;
 #[cfg(test)]
 mod audit;
 pub mod bounds;
+mod by_run;
 mod choose;
 mod classes;
 mod engine;
@@ -50,7 +51,9 @@ pub mod fence;
 mod fleet;
 mod health;
 mod host;
+mod images;
 mod lane;
+mod map;
 mod names;
 mod place;
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Engine {
             self.place_reserved(max, &mut placed);
             self.place_by_turn(max, &mut placed);
             // Hosts grow meanwhile where a reservation was lifted.
-            if self.fleet.grown.is_empty() || placed.len() >= max {
+            if !self.fleet.has_grown() || placed.len() >= max {
                 break;
             }
         }
@@ -64,7 +64,7 @@ impl Engine {
             }
             self.probes.pop_first();
             if self.fleet.change(host, |host| host.health.due(now_ms)) {
-                self.fleet.grown.insert(host);
+                self.fleet.note_growth(host);
             }
         }
     }
@@ -197,7 +197,7 @@ impl Engine {
         Some(Search {
             wants: &self.classes.all[bin.class].wants,
             priority: turn.priority,
-            image: self.runs[run].image.as_ref(),
+            image: self.runs[run].image,
             warm: bin.runner.and_then(|runner| self.runners.all[runner].warm),
             salt: self.salt(),
         })

@@ -10,11 +10,12 @@
 //! Invariants: a lane is listed in its level's sets exactly as its bins stand ([`Queue::relist`] after every change);
 //! empty bins, lanes and levels are gone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use slab::Slab;
 
 use crate::lane::{Bin, Lane, Level, List, Owed, Rank, Stamp, Turn, Wait};
+use crate::map::Map;
 use crate::run::{Age, Priority};
 
 /// All waiting runs.
@@ -24,12 +25,12 @@ pub(crate) struct Queue {
     pub(crate) lanes: Slab<Lane>,
     /// By descending urgency.
     pub(crate) levels: BTreeMap<std::cmp::Reverse<Priority>, Level>,
-    bin_of: HashMap<(usize, Option<usize>, usize), usize>,
+    bin_of: Map<(usize, Option<usize>, usize), usize>,
     lane_of: BTreeMap<(usize, Priority), usize>,
-    /// By class and lane: bins that wait for room, with the age of their first run.
-    roomless: HashMap<usize, BTreeMap<usize, BTreeSet<(Age, usize)>>>,
+    /// By class: bins that wait for room, by lane and by the age of their first run.
+    roomless: Map<usize, BTreeSet<(usize, Age, usize)>>,
     /// By runner: bins that wait for one of its runs to end.
-    capped: HashMap<usize, BTreeSet<usize>>,
+    capped: Map<usize, BTreeSet<usize>>,
     /// Lanes with a run that may come to need a reservation and has none, by when that is looked at.
     pub(crate) owed: BTreeSet<(u64, usize)>,
     /// How long a run waits for room until then.
@@ -72,92 +73,76 @@ impl Queue {
                 runs: BTreeMap::new(),
             })
         });
-        self.edit(bin, |bin| bin.runs.insert(age, run));
-        self.count(lane, 1);
-        self.relist(lane);
+        self.len += 1;
+        self.lanes[lane].len += 1;
+        if self.edit(bin, |bin| bin.runs.insert(age, run)).1 {
+            self.relist(lane);
+        }
         bin
     }
 
-    /// Removes a run, and what is empty without it. Answers the host that was reserved for it.
+    /// Removes a run, and its bin if that is empty without it. Answers the host that was reserved for it.
+    ///
+    /// The tenant's share is to be [set](Queue::set_share) next, which lists the lane anew: a run that is placed
+    /// changes that too.
     pub(crate) fn remove(&mut self, bin: usize, age: Age) -> Option<usize> {
         let lane = self.bins[bin].lane;
-        let run = self.edit(bin, |bin| bin.runs.remove(&age));
+        let (run, _) = self.edit(bin, |bin| bin.runs.remove(&age));
         if self.bins[bin].runs.is_empty() {
             let gone = self.bins.remove(bin);
             self.bin_of.remove(&(lane, gone.runner, gone.class));
         }
-        self.count(lane, -1);
+        self.len -= 1;
+        self.lanes[lane].len -= 1;
         let owed = self.lanes[lane].owed;
         let settled = owed.filter(|owed| Some(owed.run) == run);
         if settled.is_some() {
             self.owe_next(lane);
         }
-        self.relist(lane);
         settled.and_then(|owed| owed.reserved)
     }
 
-    fn count(&mut self, lane: usize, by: isize) {
-        let lane = &mut self.lanes[lane];
-        let level = self
-            .levels
-            .entry(std::cmp::Reverse(lane.priority))
-            .or_default();
-        for len in [&mut self.len, &mut lane.len, &mut level.len] {
-            *len = len.saturating_add_signed(by);
-        }
-    }
-
-    /// Changes a bin, taking it out of all sets before and putting it back as it then is.
-    fn edit<T>(&mut self, at: usize, with: impl FnOnce(&mut Bin) -> T) -> T {
-        self.unlist_bin(at);
+    /// Changes a bin, and in which sets it is. Answers whether that is so.
+    fn edit<T>(&mut self, at: usize, with: impl FnOnce(&mut Bin) -> T) -> (T, bool) {
         let bin = &mut self.bins[at];
+        let before = bin.listing();
         let answer = with(bin);
-        if let Some((age, _)) = bin.head() {
-            let (lane, wait) = (bin.lane, bin.wait);
-            self.lanes[lane].bins[wait as usize].insert((age, at));
-            match (wait, bin.runner) {
-                (Wait::Room, _) => {
-                    let lanes = self.roomless.entry(bin.class).or_default();
-                    lanes.entry(lane).or_default().insert((age, at));
-                }
-                (Wait::Cap, Some(runner)) => {
-                    self.capped.entry(runner).or_default().insert(at);
-                }
-                (Wait::Cap, None) | (Wait::Turn, _) => {}
-            }
+        let after = bin.listing();
+        if before == after {
+            return (answer, false);
         }
-        answer
+        if let Some((age, wait)) = before {
+            self.unlist_bin(at, age, wait);
+        }
+        if let Some((age, wait)) = after {
+            self.list_bin(at, age, wait);
+        }
+        (answer, true)
     }
 
-    fn unlist_bin(&mut self, at: usize) {
+    fn list_bin(&mut self, at: usize, age: Age, wait: Wait) {
         let bin = &self.bins[at];
-        let Some((age, _)) = bin.head() else {
-            return;
-        };
-        self.lanes[bin.lane].bins[bin.wait as usize].remove(&(age, at));
-        match (bin.wait, bin.runner) {
+        self.lanes[bin.lane].bins[wait as usize].insert((age, at));
+        match (wait, bin.runner) {
             (Wait::Room, _) => {
-                let Some(lanes) = self.roomless.get_mut(&bin.class) else {
-                    return;
-                };
-                if let Some(bins) = lanes.get_mut(&bin.lane) {
-                    bins.remove(&(age, at));
-                    if bins.is_empty() {
-                        lanes.remove(&bin.lane);
-                    }
-                }
-                if lanes.is_empty() {
-                    self.roomless.remove(&bin.class);
-                }
+                let bins = self.roomless.entry(bin.class).or_default();
+                bins.insert((bin.lane, age, at));
             }
             (Wait::Cap, Some(runner)) => {
-                if let Some(bins) = self.capped.get_mut(&runner) {
-                    bins.remove(&at);
-                    if bins.is_empty() {
-                        self.capped.remove(&runner);
-                    }
-                }
+                self.capped.entry(runner).or_default().insert(at);
             }
+            (Wait::Cap, None) | (Wait::Turn, _) => {}
+        }
+    }
+
+    fn unlist_bin(&mut self, at: usize, age: Age, wait: Wait) {
+        let bin = &self.bins[at];
+        self.lanes[bin.lane].bins[wait as usize].remove(&(age, at));
+        match (wait, bin.runner) {
+            (Wait::Room, _) => {
+                forget(&mut self.roomless, bin.class, &(bin.lane, age, at));
+            }
+            (Wait::Cap, Some(runner)) => forget(&mut self.capped, runner, &at),
             (Wait::Cap, None) | (Wait::Turn, _) => {}
         }
     }
@@ -188,10 +173,8 @@ impl Queue {
 
     /// The class is open: its bins wait for their turn again.
     pub(crate) fn wake_class(&mut self, class: usize) {
-        for (_, bins) in self.roomless.remove(&class).unwrap_or_default() {
-            for (_, bin) in bins {
-                self.put_aside(bin, Wait::Turn);
-            }
+        for (_, _, bin) in self.roomless.remove(&class).unwrap_or_default() {
+            self.put_aside(bin, Wait::Turn);
         }
     }
 
@@ -264,12 +247,11 @@ impl Queue {
 
     /// The run whose turn it is, of a class's that wait for room.
     ///
-    /// Either all lanes are asked in order of rank, or all of the class for their rank: with `n` lanes of which `m` are
-    /// of the class, one takes about `n / m` steps, the other `m`.
+    /// Either all lanes are asked in order of rank, or all of the class for their rank: with `n` lanes and `m` bins of
+    /// the class, one takes about `n / m` steps, the other `m`.
     pub(crate) fn next_roomless(&self, class: usize) -> Option<Turn> {
         let of_class = self.roomless.get(&class)?;
-        let turn = |lane: usize| {
-            let (age, bin) = *of_class.get(&lane)?.first()?;
+        let turn = |&(lane, age, bin): &(usize, Age, usize)| {
             let lane = &self.lanes[lane];
             Some(Turn {
                 priority: lane.priority,
@@ -279,13 +261,19 @@ impl Queue {
             })
         };
         if of_class.len().saturating_pow(2) <= self.lanes.len() {
-            return of_class.keys().filter_map(|lane| turn(*lane)).min();
+            return of_class.iter().filter_map(turn).min();
         }
+        let first_of = |lane: usize| {
+            let of_lane = (lane, Age::OLDEST, 0)..(lane + 1, Age::OLDEST, 0);
+            of_class.range(of_lane).next()
+        };
         let ranks = self
             .levels
             .values()
             .flat_map(|level| &level.lists[List::Roomless as usize]);
-        ranks.filter_map(|rank| turn(rank.lane)).next()
+        ranks
+            .filter_map(|rank| first_of(rank.lane).and_then(turn))
+            .next()
     }
 
     /// From now on the lane owes to its oldest run that waits for room, if there is one.
@@ -312,5 +300,14 @@ impl Queue {
             self.owed.insert((new.due_ms, at));
         }
         lane.owed = owed;
+    }
+}
+
+fn forget<T: Ord>(index: &mut Map<usize, BTreeSet<T>>, key: usize, item: &T) {
+    if let Some(set) = index.get_mut(&key) {
+        set.remove(item);
+        if set.is_empty() {
+            index.remove(&key);
+        }
     }
 }

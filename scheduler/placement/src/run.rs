@@ -5,6 +5,7 @@
 use std::fmt;
 
 use davit_types::{RunId, RunKey, Tenant};
+use uuid::Uuid;
 
 use crate::amounts::{Amounts, Dimension};
 use crate::bounds;
@@ -135,6 +136,14 @@ pub struct Run {
 pub(crate) struct Age {
     pub(crate) sequence: u64,
     pub(crate) run: RunId,
+}
+
+impl Age {
+    /// None is older.
+    pub(crate) const OLDEST: Self = Self {
+        sequence: 0,
+        run: RunId::from_uuid(Uuid::nil()),
+    };
 }
 
 pub(crate) fn check_amounts(

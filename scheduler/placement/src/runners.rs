@@ -1,11 +1,10 @@
 //! Saved runners: how many of their runs are live, how many may be, and where they were warmed.
 
-use std::collections::HashMap;
-
 use slab::Slab;
 
 use crate::bounds;
 use crate::error::Refused;
+use crate::map::Map;
 use crate::names::RunnerName;
 use crate::run::{Runner, check_count};
 
@@ -31,7 +30,7 @@ impl RunnerState {
 #[derive(Debug, Default)]
 pub(crate) struct Runners {
     pub(crate) all: Slab<RunnerState>,
-    by_name: HashMap<RunnerName, usize>,
+    by_name: Map<RunnerName, usize>,
     warmed: usize,
 }
 

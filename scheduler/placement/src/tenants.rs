@@ -6,14 +6,13 @@
 //! The fleet they are seen against is measured anew when it changed by more than an eighth: hosts come and go all the
 //! time, and every new measure puts every tenant's place in the queue in question.
 
-use std::collections::HashMap;
-
 use davit_types::Tenant;
 use slab::Slab;
 
 use crate::amounts::Amounts;
 use crate::bounds;
 use crate::error::Refused;
+use crate::map::Map;
 use crate::run::check_count;
 
 /// The whole fleet is a share of 2^32 at weight 1.
@@ -32,7 +31,7 @@ pub(crate) struct Holder {
 #[derive(Debug)]
 pub(crate) struct Tenants {
     pub(crate) all: Slab<Holder>,
-    by_name: HashMap<Tenant, usize>,
+    by_name: Map<Tenant, usize>,
     /// How many have a weight of their own.
     weighted: usize,
     fleet: Amounts,
@@ -44,7 +43,7 @@ impl Tenants {
     pub(crate) fn new() -> Self {
         let mut new = Self {
             all: Slab::new(),
-            by_name: HashMap::new(),
+            by_name: Map::default(),
             weighted: 0,
             fleet: Amounts::ZERO,
             inverse: [0; 4],
