@@ -15,6 +15,7 @@
 
 mod attempt;
 mod room;
+mod storing;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

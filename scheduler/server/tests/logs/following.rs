@@ -7,7 +7,8 @@ use davit_scheduler::logs::{LogError, LogFollower, LogRecord, LogSettings};
 use davit_types::{RunId, RunKey};
 
 use crate::book::{Book, eager, lines, long_lines, patient};
-use crate::world::first;
+use crate::faulty::Hang;
+use crate::world::{first, wait_for};
 
 async fn few(follower: &mut LogFollower, count: usize) -> Vec<LogRecord> {
     let mut found = Vec::new();
@@ -60,6 +61,47 @@ async fn a_line_is_seen_before_it_is_stored() {
     assert_eq!(book.indexed(key).await, 0);
     book.logs.flush(key).await.unwrap();
     receipt.stored().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_line_is_seen_while_earlier_ones_are_being_stored() {
+    let book = Book::open(patient()).await;
+    let (peer, key) = book.running().await;
+    let (stranger, _) = book.running().await;
+    let mut follower = follow(&book, key, 0);
+    let first = book
+        .logs
+        .admit(peer.sender, key, lines(1, 5))
+        .await
+        .unwrap();
+    book.objects.hang(Some(Hang::Before));
+    let logs = book.logs.clone();
+    let flushed = tokio::spawn(async move { logs.flush(key).await });
+    wait_for("the write", async || {
+        (book.objects.writes.load(Ordering::SeqCst) > 0).then_some(())
+    })
+    .await;
+    let mut later = Vec::new();
+    for batch in [lines(6, 8), lines(1, 5), lines(9, 9)] {
+        later.push(book.logs.admit(peer.sender, key, batch).await.unwrap());
+    }
+    assert_eq!(few(&mut follower, 9).await, lines(1, 9));
+    assert_eq!(book.indexed(key).await, 0);
+    let foreign = book.logs.admit(stranger.sender, key, lines(10, 11)).await;
+    book.objects.hang(None);
+    let refused = foreign.unwrap().stored().await;
+    assert!(
+        matches!(refused, Err(LogError::Refused { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(first.stored().await.unwrap(), 5);
+    flushed.await.unwrap().unwrap();
+    book.logs.flush(key).await.unwrap();
+    for receipt in later {
+        assert!(receipt.stored().await.unwrap() >= 5);
+    }
+    assert_eq!(book.indexed(key).await, 9);
+    assert_eq!(book.stored(key).await, lines(1, 9));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The task of one attempt: it owns the records that are gathered, and stores one chunk at a time.
+//! The task of one attempt: it owns the records that are gathered, and stores one chunk at a time. While that is stored,
+//! the next is gathered and shown to followers: nobody who watches waits for a disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::room::Held;
+use super::storing::Piece;
 use super::{Batch, Message, Sent, Shared};
-use crate::clock::unix_ms;
-use crate::logs::chunk;
 use crate::logs::error::LogError;
-use crate::logs::limits::{
-    COMPRESS_INLINE_BYTES_MAX, GATHERER_IDLE_MS_MAX, RETRY_PAUSE_MS, RETRY_PAUSE_MS_MAX,
-    STORE_TRY_MS_MAX,
-};
-use crate::logs::objects;
+use crate::logs::limits::GATHERER_IDLE_MS_MAX;
 use crate::logs::record::{LogRecord, cost_bytes};
-use crate::store::{LogChunk, Refusal, Sender, Verdict};
+use crate::store::{Refusal, Sender};
 
 /// Somebody waits until this line is stored.
 struct Waiting {
@@ -44,6 +40,10 @@ struct Gatherer {
     bytes: usize,
     held: Held,
     waiting: Vec<Waiting>,
+    /// Who wants all stored that came before.
+    flushes: Vec<oneshot::Sender<Result<(), LogError>>>,
+    /// What came while a chunk was stored, and cannot be judged before that is.
+    deferred: Option<Sent>,
     /// When what is gathered must be stored.
     due: Instant,
 }
@@ -57,6 +57,8 @@ pub(super) async fn run(shared: Arc<Shared>, key: RunKey, mut inbox: mpsc::Recei
         bytes: 0,
         held: Held::none(),
         waiting: vec![],
+        flushes: vec![],
+        deferred: None,
         due: Instant::now(),
     };
     loop {
@@ -67,20 +69,26 @@ pub(super) async fn run(shared: Arc<Shared>, key: RunKey, mut inbox: mpsc::Recei
             gatherer.due
         };
         match tokio::time::timeout_at(due, inbox.recv()).await {
-            Ok(Some((message, in_flight))) => {
-                gatherer.hear(message).await;
-                drop(in_flight);
+            Ok(Some(sent)) => {
+                let mut next = Some(sent);
+                while let Some((message, in_flight)) = next {
+                    gatherer.hear(message, &mut inbox).await;
+                    drop(in_flight);
+                    next = gatherer.deferred.take();
+                }
             }
             Ok(None) => {
-                drop(gatherer.store().await);
-                return;
+                gatherer.store(&mut inbox).await;
+                if gatherer.gathered.is_empty() {
+                    return;
+                }
             }
             Err(_) if gatherer.gathered.is_empty() => {
                 if gatherer.retire() {
                     return;
                 }
             }
-            Err(_) => drop(gatherer.store().await),
+            Err(_) => gatherer.store(&mut inbox).await,
         }
     }
 }
@@ -99,18 +107,25 @@ impl Gatherer {
         retire
     }
 
-    async fn hear(&mut self, message: Message) {
+    async fn hear(&mut self, message: Message, inbox: &mut mpsc::Receiver<Sent>) {
         match message {
             Message::Records(batch) => {
                 self.take(batch).await;
-                let settings = &self.shared.settings;
-                if self.bytes >= settings.chunk_bytes || self.gathered.len() >= settings.chunk_lines
-                {
-                    drop(self.store().await);
+                if self.is_full() {
+                    self.store(inbox).await;
                 }
             }
-            Message::Flush(answer) => drop(answer.send(self.store().await)),
+            Message::Flush(answer) => {
+                self.flushes.push(answer);
+                self.store(inbox).await;
+            }
         }
+    }
+
+    /// Whether what is gathered is a chunk.
+    fn is_full(&self) -> bool {
+        let settings = &self.shared.settings;
+        self.bytes >= settings.chunk_bytes || self.gathered.len() >= settings.chunk_lines
     }
 
     /// Adds what is new of a batch, and shows it to followers.
@@ -201,103 +216,85 @@ impl Gatherer {
         }
     }
 
-    /// Stores what is gathered and tells all who wait, whatever came of it.
-    async fn store(&mut self) -> Result<(), LogError> {
-        let stored = match self.standing {
-            Some(standing) if !self.gathered.is_empty() => self.store_gathered(standing).await,
-            _ => Ok(()),
+    /// Stores what is gathered; and what is gathered meanwhile, if that is a chunk or wanted stored.
+    async fn store(&mut self, inbox: &mut mpsc::Receiver<Sent>) {
+        loop {
+            if let Err(error) = self.store_piece(inbox).await {
+                tracing::warn!(key = %self.key, error = %chain(&error), "log lines were not stored");
+                return self.forget(&error);
+            }
+            if self.gathered.is_empty() {
+                self.held = Held::none();
+                for flush in self.flushes.drain(..) {
+                    drop(flush.send(Ok(())));
+                }
+                return;
+            }
+            if self.flushes.is_empty() && !self.is_full() {
+                return;
+            }
+        }
+    }
+
+    /// Stores one chunk, gathers the next meanwhile, and tells all whose lines are stored.
+    async fn store_piece(&mut self, inbox: &mut mpsc::Receiver<Sent>) -> Result<(), LogError> {
+        let Some(standing) = self.standing.filter(|_| !self.gathered.is_empty()) else {
+            return Ok(());
         };
-        if let Err(error) = &stored {
-            // The host repeats it; how the log stands then is for the store to say.
-            self.standing = None;
-            tracing::warn!(key = %self.key, error = %chain(error), "log lines were not stored");
+        let piece = Piece {
+            key: self.key,
+            from: standing.from,
+            records: std::mem::take(&mut self.gathered),
+            bytes: std::mem::take(&mut self.bytes),
+        };
+        // Given back when it is stored.
+        let _held = std::mem::replace(&mut self.held, Held::none());
+        let storing = piece.store(Arc::clone(&self.shared));
+        tokio::pin!(storing);
+        let mut open = true;
+        let stored_id = loop {
+            let room = open && self.deferred.is_none() && !self.is_full();
+            tokio::select! {
+                biased;
+                stored = &mut storing => break stored?,
+                sent = inbox.recv(), if room => match sent {
+                    Some((Message::Records(batch), _in_flight))
+                        if batch.from.host == standing.from.host => self.take(batch).await,
+                    Some((Message::Flush(answer), _in_flight)) => self.flushes.push(answer),
+                    // Another host's: where the log stands is for the store to say, and it does not know yet.
+                    Some(sent) => self.deferred = Some(sent),
+                    None => open = false,
+                },
+            }
+        };
+        if let Some(standing) = &mut self.standing {
+            standing.stored_id = stored_id;
+            // Another replica stored more than was here.
+            standing.next_id = standing.next_id.max(stored_id + 1);
         }
-        let stored_id = self.standing.map_or(0, |standing| standing.stored_id);
-        for waiting in self.waiting.drain(..) {
-            let answer = match &stored {
-                Ok(()) => Ok(stored_id.max(waiting.last_id)),
-                Err(error) => Err(error.clone()),
-            };
-            drop(waiting.receipt.send(answer));
+        self.shared.hub.indexed(self.key, stored_id);
+        let (told, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|waiting| waiting.last_id <= stored_id);
+        self.waiting = waiting;
+        for waiting in told {
+            drop(waiting.receipt.send(Ok(stored_id)));
         }
+        Ok(())
+    }
+
+    /// Tells all who wait that nothing of it is stored. The host repeats it; how the log stands then is for the store to say.
+    fn forget(&mut self, error: &LogError) {
+        self.standing = None;
         self.gathered.clear();
         self.bytes = 0;
         self.held = Held::none();
-        stored
-    }
-
-    async fn store_gathered(&mut self, standing: Standing) -> Result<(), LogError> {
-        let give_up = Instant::now() + Duration::from_millis(STORE_TRY_MS_MAX);
-        let mut pause_ms = RETRY_PAUSE_MS;
-        loop {
-            let (Some(first), Some(last)) = (self.gathered.first(), self.gathered.last()) else {
-                return Ok(());
-            };
-            let (first_id, last_id) = (first.id, last.id);
-            let error = match self.store_once(standing.from, first_id, last_id).await {
-                Ok(Ok(_)) => {
-                    self.standing = Some(Standing {
-                        stored_id: last_id,
-                        ..standing
-                    });
-                    self.shared.hub.indexed(self.key, last_id);
-                    return Ok(());
-                }
-                // Another replica stored the beginning: the host was there for a while.
-                Ok(Err(Refusal::LogGap { expected, .. })) if expected > first_id => {
-                    self.gathered.retain(|record| record.id >= expected);
-                    continue;
-                }
-                Ok(Err(refusal)) => return Err(self.refused(refusal)),
-                Err(error) => error,
-            };
-            if !error.is_retriable() || Instant::now() >= give_up {
-                return Err(error);
-            }
-            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            pause_ms = (pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
+        for waiting in self.waiting.drain(..) {
+            drop(waiting.receipt.send(Err(error.clone())));
         }
-    }
-
-    /// The object first, then the index.
-    async fn store_once(
-        &mut self,
-        from: Sender,
-        first_id: u64,
-        last_id: u64,
-    ) -> Result<Verdict, LogError> {
-        let object = objects::name(self.key, first_id, last_id);
-        let bytes = self.encode(&object).await?;
-        let chunk = LogChunk {
-            key: self.key,
-            first_id,
-            last_id,
-            bytes: bytes.len() as u64,
-            at_ms: unix_ms(),
-            object,
-        };
-        self.shared.objects.put(&chunk.object, bytes).await?;
-        self.shared.index.add(from, chunk).await
-    }
-
-    async fn encode(&mut self, object: &str) -> Result<bytes::Bytes, LogError> {
-        let key = self.key;
-        let encoded = if self.bytes <= COMPRESS_INLINE_BYTES_MAX {
-            chunk::encode(key, &self.gathered)
-        } else {
-            let records = std::mem::take(&mut self.gathered);
-            let encoding = tokio::task::spawn_blocking(move || {
-                let encoded = chunk::encode(key, &records);
-                (records, encoded)
-            });
-            let (records, encoded) = encoding.await.map_err(|_| LogError::Stopped { key })?;
-            self.gathered = records;
-            encoded
-        };
-        encoded.map_err(|problem| LogError::Damaged {
-            object: object.to_owned(),
-            problem,
-        })
+        for flush in self.flushes.drain(..) {
+            drop(flush.send(Err(error.clone())));
+        }
     }
 }
 
