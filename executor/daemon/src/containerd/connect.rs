@@ -11,6 +11,7 @@ use containerd_client::tonic::metadata::{Ascii, MetadataValue};
 use containerd_client::tonic::transport::{Channel, Endpoint};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 
 use super::{Call, Containerd, ContainerdError, Inner};
 
@@ -52,6 +53,7 @@ impl Containerd {
                 namespace,
                 snapshotter: snapshotter.to_owned(),
                 version,
+                preparing: Mutex::default(),
             }),
         };
         this.check_snapshotter().await?;
@@ -80,6 +82,7 @@ impl Containerd {
                 namespace: parse_namespace(namespace)?,
                 snapshotter: snapshotter.to_owned(),
                 version: String::new(),
+                preparing: Mutex::default(),
             }),
         })
     }

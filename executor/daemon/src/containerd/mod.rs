@@ -45,6 +45,7 @@ use std::time::Duration;
 use containerd_client::tonic::metadata::{Ascii, MetadataValue};
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Response, Status};
+use tokio::sync::Mutex;
 
 pub use self::containers::{ContainerSpec, DAVIT_RUNTIME};
 pub use self::error::ContainerdError;
@@ -87,6 +88,8 @@ struct Inner {
     namespace: MetadataValue<Ascii>,
     snapshotter: String,
     version: String,
+    /// Held while a snapshot is made.
+    preparing: Mutex<()>,
 }
 
 /// What a call does to what: the words of its error.

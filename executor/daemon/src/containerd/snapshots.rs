@@ -3,18 +3,21 @@
 //! A root file system is a root of containerd's garbage collection by its own label: neither a lease nor a
 //! container record need hold it, and it is there until it is removed by name.
 
+use std::time::Duration;
+
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, Kind, ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest,
     RemoveSnapshotRequest, StatSnapshotRequest, UsageRequest,
 };
 use containerd_client::tonic::transport::Channel;
+use tokio::time::timeout;
 
 use super::error::gone_is_fine;
 use super::labels::{LabelMap, MANAGED};
 use super::{
-    Call, ContainerName, Containerd, ContainerdError, LISTED_ITEMS_MAX, LeaseName, Mount,
-    REPLY_BYTES_MAX,
+    Call, ContainerName, Containerd, ContainerdError, FILES_DEADLINE_MS, LISTED_ITEMS_MAX,
+    LeaseName, Mount, REPLY_BYTES_MAX,
 };
 
 /// On a snapshot: the garbage collector leaves it, and what it stands on, alone.
@@ -219,13 +222,18 @@ impl Containerd {
     }
 
     /// A containerd that was killed between making a snapshot's directory and recording it finds the directory in its
-    /// way afterwards. The attempt that fails of it removes it (`createSnapshot` of its overlay snapshotter).
+    /// way afterwards. The attempt that fails of it removes it (`createSnapshot` of its overlay snapshotter), but only
+    /// after its number is free again: a snapshot that is made at that moment loses its own directory. So one at a time,
+    /// which they are in containerd anyway.
     async fn prepare(
         &self,
         lease: Option<&LeaseName>,
         request: PrepareSnapshotRequest,
     ) -> Result<Vec<Mount>, ContainerdError> {
         let name = request.key.clone();
+        // A containerd that hangs is waited for no longer than by a call of one's own.
+        let wait = Duration::from_millis(FILES_DEADLINE_MS);
+        let _alone = timeout(wait, self.inner.preparing.lock()).await.ok();
         let mut attempt = 1;
         loop {
             let request = match lease {
