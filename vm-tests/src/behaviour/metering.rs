@@ -124,7 +124,8 @@ fn cpu_time_is_the_cgroups(host: &mut Host) -> TestResult {
     let settings = host.settings();
     host.start_executor(&settings)?;
     // The last thing the job does is to read its own meter, without another process.
-    let busy = "timeout 4 sh -c 'while :; do :; done'; \
+    // Long enough that its end, which it cannot see, is well below a hundredth also under emulation.
+    let busy = "timeout 8 sh -c 'while :; do :; done'; \
                 while read -r line; do echo \"$line\"; done </sys/fs/cgroup/cpu.stat";
     let run = Run::submit(host, &["--cpu", "1"], busy)?;
     let record = run.wait_ended(host, 0)?;
