@@ -54,7 +54,7 @@ impl Receipt {
 /// What the task of an attempt is told.
 enum Message {
     Records(Batch),
-    Flush(oneshot::Sender<Result<(), LogError>>),
+    Flush(oneshot::Sender<Result<u64, LogError>>),
 }
 
 struct Batch {
@@ -184,7 +184,7 @@ impl Gatherers {
         let stopped = || LogError::Stopped { key };
         let sent = inbox.send((Message::Flush(answer), in_flight)).await;
         sent.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        answered.await.map_err(|_| stopped())?.map(drop)
     }
 
     pub(super) async fn flush_all(&self) {

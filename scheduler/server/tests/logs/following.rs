@@ -105,6 +105,28 @@ async fn a_line_is_seen_while_earlier_ones_are_being_stored() {
 }
 
 #[tokio::test]
+async fn another_host_s_lines_are_judged_once_a_chunk_is_stored_that_was_due() {
+    let book = Book::open(eager()).await;
+    let (peer, key) = book.running().await;
+    let (stranger, _) = book.running().await;
+    book.objects.hang(Some(Hang::Before));
+    let admitted = book.logs.admit(peer.sender, key, lines(1, 5)).await;
+    wait_for("the write", async || {
+        (book.objects.writes.load(Ordering::SeqCst) > 0).then_some(())
+    })
+    .await;
+    let foreign = book.logs.admit(stranger.sender, key, lines(6, 7)).await;
+    book.objects.hang(None);
+    assert_eq!(admitted.unwrap().stored().await.unwrap(), 5);
+    let answer = tokio::time::timeout(Duration::from_secs(20), foreign.unwrap().stored());
+    let refused = answer.await.expect("nobody judged them");
+    assert!(
+        matches!(refused, Err(LogError::Refused { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_follower_sees_what_another_replica_stores() {
     let book = Book::open(eager()).await;
     let (peer, key) = book.running().await;

@@ -40,8 +40,8 @@ struct Gatherer {
     bytes: usize,
     held: Held,
     waiting: Vec<Waiting>,
-    /// Who wants all stored that came before.
-    flushes: Vec<oneshot::Sender<Result<(), LogError>>>,
+    /// Up to this line somebody wants it stored now.
+    flush_to: u64,
     /// What came while a chunk was stored, and cannot be judged before that is.
     deferred: Option<Sent>,
     /// When what is gathered must be stored.
@@ -57,7 +57,7 @@ pub(super) async fn run(shared: Arc<Shared>, key: RunKey, mut inbox: mpsc::Recei
         bytes: 0,
         held: Held::none(),
         waiting: vec![],
-        flushes: vec![],
+        flush_to: 0,
         deferred: None,
         due: Instant::now(),
     };
@@ -68,18 +68,18 @@ pub(super) async fn run(shared: Arc<Shared>, key: RunKey, mut inbox: mpsc::Recei
         } else {
             gatherer.due
         };
-        match tokio::time::timeout_at(due, inbox.recv()).await {
-            Ok(Some(sent)) => {
-                let mut next = Some(sent);
-                while let Some((message, in_flight)) = next {
-                    gatherer.hear(message, &mut inbox).await;
-                    drop(in_flight);
-                    next = gatherer.deferred.take();
-                }
+        let sent = match gatherer.deferred.take() {
+            Some(sent) => Ok(Some(sent)),
+            None => tokio::time::timeout_at(due, inbox.recv()).await,
+        };
+        match sent {
+            Ok(Some((message, in_flight))) => {
+                gatherer.hear(message, &mut inbox).await;
+                drop(in_flight);
             }
             Ok(None) => {
                 gatherer.store(&mut inbox).await;
-                if gatherer.gathered.is_empty() {
+                if gatherer.gathered.is_empty() && gatherer.deferred.is_none() {
                     return;
                 }
             }
@@ -115,11 +115,22 @@ impl Gatherer {
                     self.store(inbox).await;
                 }
             }
-            Message::Flush(answer) => {
-                self.flushes.push(answer);
+            Message::Flush(receipt) => {
+                self.flush(receipt);
                 self.store(inbox).await;
             }
         }
+    }
+
+    /// Somebody wants all stored that came before.
+    fn flush(&mut self, receipt: oneshot::Sender<Result<u64, LogError>>) {
+        let standing = self.standing.map(|s| (s.stored_id, s.next_id - 1));
+        let (stored_id, last_id) = standing.unwrap_or_default();
+        if stored_id >= last_id {
+            return drop(receipt.send(Ok(stored_id)));
+        }
+        self.flush_to = last_id;
+        self.waiting.push(Waiting { last_id, receipt });
     }
 
     /// Whether what is gathered is a chunk.
@@ -223,14 +234,11 @@ impl Gatherer {
                 tracing::warn!(key = %self.key, error = %chain(&error), "log lines were not stored");
                 return self.forget(&error);
             }
-            if self.gathered.is_empty() {
+            let Some(first) = self.gathered.first() else {
                 self.held = Held::none();
-                for flush in self.flushes.drain(..) {
-                    drop(flush.send(Ok(())));
-                }
                 return;
-            }
-            if self.flushes.is_empty() && !self.is_full() {
+            };
+            if first.id > self.flush_to && !self.is_full() {
                 return;
             }
         }
@@ -260,7 +268,7 @@ impl Gatherer {
                 sent = inbox.recv(), if room => match sent {
                     Some((Message::Records(batch), _in_flight))
                         if batch.from.host == standing.from.host => self.take(batch).await,
-                    Some((Message::Flush(answer), _in_flight)) => self.flushes.push(answer),
+                    Some((Message::Flush(receipt), _in_flight)) => self.flush(receipt),
                     // Another host's: where the log stands is for the store to say, and it does not know yet.
                     Some(sent) => self.deferred = Some(sent),
                     None => open = false,
@@ -286,14 +294,12 @@ impl Gatherer {
     /// Tells all who wait that nothing of it is stored. The host repeats it; how the log stands then is for the store to say.
     fn forget(&mut self, error: &LogError) {
         self.standing = None;
+        self.flush_to = 0;
         self.gathered.clear();
         self.bytes = 0;
         self.held = Held::none();
         for waiting in self.waiting.drain(..) {
             drop(waiting.receipt.send(Err(error.clone())));
-        }
-        for flush in self.flushes.drain(..) {
-            drop(flush.send(Err(error.clone())));
         }
     }
 }
