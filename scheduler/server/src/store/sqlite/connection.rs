@@ -102,3 +102,23 @@ pub(super) fn failure(error: rusqlite::Error) -> Failure {
 fn is_no_space() -> bool {
     io::Error::last_os_error().kind() == io::ErrorKind::StorageFull
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_cached_statement_is_planned_once_whatever_is_bound() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let connection = for_writing(&dir.path().join("store")).expect("a database");
+        let words = "SELECT run FROM active_runs WHERE created_ms > $1 AND state = $2";
+        let mut statement = connection.prepare_cached(words).expect("a statement");
+        for value in 0..5 {
+            let found = statement.exists((value, value)).expect("an answer");
+            assert!(!found);
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
+}

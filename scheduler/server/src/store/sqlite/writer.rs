@@ -233,3 +233,48 @@ fn run(connection: &Connection, words: &str) -> Result<(), Failure> {
     let mut statement = connection.prepare_cached(words).map_err(failure)?;
     statement.execute([]).map(drop).map_err(failure)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::connection::for_writing;
+
+    /// Does nothing.
+    struct Idle(Lasting);
+
+    impl Job for Idle {
+        fn lasting(&self) -> Lasting {
+            self.0
+        }
+
+        fn run(&mut self, _: &mut Connection) -> Option<Failure> {
+            None
+        }
+
+        fn answer(self: Box<Self>, _: Option<Failure>) {}
+    }
+
+    fn group_of(lasting: &[Lasting]) -> Vec<Box<dyn Job>> {
+        let job = |lasting: &Lasting| Box::new(Idle(*lasting)) as Box<dyn Job>;
+        lasting.iter().map(job).collect()
+    }
+
+    #[test]
+    fn a_commit_lasts_as_long_as_the_most_durable_of_its_jobs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let connection = for_writing(&dir.path().join("store")).expect("a database");
+        let mut now = None;
+        let mut synchronous = |group: &[Lasting]| {
+            last(&connection, wanted(&group_of(group)), &mut now).expect("it is set");
+            let level = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+            let found = connection.pragma_query_value(None, "synchronous", level);
+            found.expect("a level")
+        };
+        let (full, normal) = (2, 1);
+        assert_eq!(synchronous(&[Lasting::Exit, Lasting::Exit]), normal);
+        assert_eq!(synchronous(&[Lasting::Exit, Lasting::PowerLoss]), full);
+        assert_eq!(synchronous(&[Lasting::PowerLoss]), full);
+        assert_eq!(synchronous(&[Lasting::Exit]), normal);
+        assert_eq!(synchronous(&[Lasting::PowerLoss, Lasting::Exit]), full);
+    }
+}
