@@ -35,7 +35,7 @@ pub const READERS_MAX: usize = 4;
 pub const READER_WAIT_MS_MAX: u64 = 5_000;
 /// How long SQLite waits for another process's lock.
 pub const SQLITE_BUSY_MS_MAX: u64 = 5_000;
-/// Pages that the writing connection keeps in memory: what live runs and hosts take, at some 100,000 runs.
+/// Pages that the writing connection keeps in memory.
 pub const SQLITE_WRITER_CACHE_KIB: i64 = 32 * 1_024;
 /// Pages that each reading connection keeps.
 pub const SQLITE_READER_CACHE_KIB: i64 = 4 * 1_024;
