@@ -244,21 +244,22 @@ fn be_daemon(args: &Args, listener: UnixListener) -> Result<(), ZygoteError> {
         logger::write_to(sink, &args.id, args.debug);
     }
     rustix::process::setsid().map_err(failed("begin a session"))?;
-    // The socket bears the name of whoever said so last: the executor asks it for the pid of the shim.
-    rustix::net::listen(&listener, BACKLOG).map_err(failed("listen"))?;
-    // So that `ps` tells whose it is.
+    // So that `ps` tells whose it is, and the executor, which kills none whose command line is another.
     let name = env!("CARGO_PKG_NAME");
+    // What is needed first: the end may not fit.
     let words = [
         name,
-        "-namespace",
-        &args.namespace,
         "-id",
         &args.id,
         "daemon",
+        "-namespace",
+        &args.namespace,
     ];
     if let Err(error) = sys::show_command_line(&words) {
         log::debug!("cannot show the command line: {error}");
     }
+    // The socket bears the name of whoever said so last: the executor asks it for the pid of the shim.
+    rustix::net::listen(&listener, BACKLOG).map_err(failed("listen"))?;
     let served = daemon::run_on(args, listener, Lifetime::OneTask);
     if let Err(error) = &served {
         log::error!("{}", chain(error));

@@ -303,11 +303,11 @@ async fn a_forked_shim_has_its_own_descriptors_session_and_name() {
     let words: Vec<_> = shown.split('\0').take(6).collect();
     let expected = [
         "containerd-shim-davit-v1",
-        "-namespace",
-        "test",
         "-id",
         "own",
         "daemon",
+        "-namespace",
+        "test",
     ];
     assert_eq!(words, expected);
 }

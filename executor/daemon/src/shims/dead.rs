@@ -9,7 +9,9 @@
 //! container is dead by the time this is called, or is killed by it.
 //!
 //! And after shims that containerd has forgotten: one killed within a create comes back without the task, and never
-//! tells the shim.
+//! tells the shim. Who listens is what the socket says; but it bears the zygote's name until the forked child has spoken
+//! up, and the number of a process that ended may be another's by now. So nobody is killed who does not show the shim's
+//! command line.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use davit_rundir::{BUNDLE_LINK_SUFFIX, bundle_link};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,6 +29,10 @@ use tokio::process::Command;
 use super::Shims;
 use crate::runs::{offload, sentence};
 
+/// Longest wait for a forked child to take over its socket, milliseconds,
+const SETTLED_MS_MAX: u64 = 2_000;
+/// and how often it is looked at.
+const SETTLED_LOOK_MS: u64 = 2;
 /// Longest wait for a killed shim to be gone, seconds.
 const KILLED_SECONDS_MAX: i64 = 2;
 /// Longest `shim delete` may take, milliseconds; containerd gives it 5 s.
@@ -65,8 +71,8 @@ impl Shims {
     /// Ends the forked shim of the container `name`, if there is one still: containerd has no such task (any more), so
     /// nobody else will.
     pub(crate) async fn end_forgotten(&self, name: &str) {
-        let socket = self.socket_of(name);
-        match offload(move || kill_listener(&socket)).await {
+        let (socket, id) = (self.socket_of(name), name.to_owned());
+        match offload(move || kill_listener(&socket, &id)).await {
             Ok(false) => {}
             Ok(true) => {
                 tracing::info!(name, "ended a shim that containerd had forgotten");
@@ -143,16 +149,26 @@ fn left_by_a_death(socket: &Path) -> Option<Option<PathBuf>> {
     Some(bundle.filter(|bundle| bundle.is_dir()))
 }
 
-/// Kills who listens on `socket` and waits for the end; `false` if nobody does.
-fn kill_listener(socket: &Path) -> io::Result<bool> {
-    let Some(pid) = listener(socket)? else {
-        return Ok(false);
+/// Kills the shim of `id` that listens on `socket` and waits for the end; `false` if there is none.
+fn kill_listener(socket: &Path, id: &str) -> io::Result<bool> {
+    let begin = Instant::now();
+    let pidfd = loop {
+        let Some(pid) = listener(socket)? else {
+            return Ok(false);
+        };
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty());
+        // With the pidfd open the number is this process's, whoever had it before.
+        if let Ok(pidfd) = pidfd
+            && is_shim_of(pid, id)
+        {
+            break pidfd;
+        }
+        if begin.elapsed() >= Duration::from_millis(SETTLED_MS_MAX) {
+            let problem = format!("process {pid} listens there, and is no shim of this name");
+            return Err(io::Error::other(problem));
+        }
+        std::thread::sleep(Duration::from_millis(SETTLED_LOOK_MS));
     };
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    // The pid was still the listener's when the pidfd was opened, or the pidfd is somebody else's.
-    if listener(socket)? != Some(pid) {
-        return Ok(false);
-    }
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL)?;
     let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
     let bound = Timespec {
@@ -163,6 +179,15 @@ fn kill_listener(socket: &Path) -> io::Result<bool> {
         0 => Err(io::Error::other("a killed shim does not end")),
         _ => Ok(true),
     }
+}
+
+/// Whether the process shows itself as the shim of `id`, forked or executed.
+fn is_shim_of(pid: Pid, id: &str) -> bool {
+    let shown = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+    let shown = shown.unwrap_or_default();
+    let words: Vec<&[u8]> = shown.split(|byte| *byte == 0).collect();
+    let named = words.windows(2).any(|pair| pair == [b"-id", id.as_bytes()]);
+    named && words.contains(&b"daemon".as_slice())
 }
 
 fn listener(socket: &Path) -> io::Result<Option<Pid>> {
@@ -203,6 +228,19 @@ fn list(dir: &Path) -> io::Result<Vec<String>> {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
+
+    /// The zygote before the child has taken over, and whoever has the number of one that is gone.
+    #[test]
+    fn a_listener_that_is_no_shim_of_the_name_is_not_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("a");
+        assert!(!kill_listener(&socket, "a").unwrap(), "nobody listens");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let begin = Instant::now();
+        let refused = kill_listener(&socket, "a").unwrap_err().to_string();
+        assert!(refused.contains("no shim of this name"), "{refused}");
+        assert!(begin.elapsed() >= Duration::from_millis(SETTLED_MS_MAX));
+    }
 
     #[test]
     fn the_living_the_ended_and_the_dead_are_told_apart() {
