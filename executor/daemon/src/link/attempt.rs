@@ -137,8 +137,10 @@ impl Attempt {
     /// Reads the facts, unless nothing has changed since.
     async fn look(&mut self) {
         if self.facts.is_none() {
+            // Before the facts are read: what a revision led to is among them when it is told that the revision is heeded.
+            let heeded = *self.done.borrow_and_update();
             match facts::gather(&self.view()).await {
-                Ok(facts) => self.facts = Some(facts),
+                Ok(facts) => self.facts = Some(Facts { heeded, ..facts }),
                 Err(error) => {
                     let problem = sentence(&error);
                     tracing::error!(key = %self.key, problem, "cannot read what to report");
@@ -147,7 +149,6 @@ impl Attempt {
             }
         }
         if let Some(facts) = &mut self.facts {
-            facts.heeded = *self.done.borrow();
             facts.log_last_id = self.shipper.stored_whole();
         }
     }
@@ -219,7 +220,7 @@ impl Attempt {
                 }
             }
             heard = self.begin.heard.changed() => heard.map_err(|_| Gone)?,
-            Ok(()) = self.done.changed() => {}
+            Ok(()) = self.done.changed() => self.facts = None,
             () = self.shipper.turn() => {}
             () = metered => self.facts = None,
         }
