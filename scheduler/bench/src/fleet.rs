@@ -11,6 +11,7 @@
 mod host;
 mod talk;
 mod tally;
+mod words;
 
 use std::fs;
 use std::net::SocketAddr;

@@ -13,6 +13,9 @@ use crate::fleet::Stamp;
 use crate::load::Load;
 use crate::statistics::Spread;
 
+/// A stream has begun when its first bytes are there; its lines of before come after them.
+const CATCH_UP_NS: u64 = 1_000_000_000;
+
 /// Followers that are let in: a stream has begun when its first bytes are there.
 pub(crate) struct Followers {
     tasks: JoinSet<anyhow::Result<()>>,
@@ -66,16 +69,21 @@ impl Followers {
         Ok(())
     }
 
-    /// How late the lines were that were written after all streams had begun, once all have ended. Earlier ones say how
-    /// long it takes to begin a thousand streams.
-    pub(crate) async fn lateness(mut self) -> anyhow::Result<Spread> {
+    /// How late the lines were, once all streams have ended: those written while a thousand streams began and caught up, and
+    /// those after.
+    pub(crate) async fn lateness(mut self) -> anyhow::Result<(Spread, Spread)> {
         while let Some(done) = self.tasks.join_next().await {
             done??;
         }
         let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        let later = late.iter().filter(|line| line.written_ns >= self.begun_ns);
-        let by_ns: Vec<u64> = later.map(|line| line.by_ns).collect();
-        Ok(Spread::of(&by_ns))
+        let steady_ns = self.begun_ns + CATCH_UP_NS;
+        let (first, later): (Vec<Late>, Vec<Late>) =
+            late.iter().partition(|line| line.written_ns < steady_ns);
+        let spread = |lines: Vec<Late>| {
+            let by_ns: Vec<u64> = lines.iter().map(|line| line.by_ns).collect();
+            Spread::of(&by_ns)
+        };
+        Ok((spread(first), spread(later)))
     }
 }
 

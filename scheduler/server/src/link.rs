@@ -23,19 +23,18 @@
 //!
 //! Beside it the standard services `grpc.health.v1` and `grpc.reflection.v1`, which ask for no token.
 //!
-//! Absent on purpose: connections to hosts (they dial), decisions where runs go (`dispatch`), acknowledged heartbeats: a
-//! host judges its connection by HTTP/2's own pings, so nothing may stand between that ends HTTP/2 itself.
+//! Absent on purpose: connections to hosts (they dial), decisions where runs go (`dispatch`).
 //!
-//! How a lease is counted: the store's clock says when a host was last heard; the host counts from the last ping that was
-//! answered, or from the end of its session. Between the two lie [`LinkSettings::heartbeat_ms`] × 3, after which a session
-//! ends whose heartbeats are not heard or not stored, and the second in which heartbeats are gathered: 16 s of the fence's
-//! margin, whatever of replica, store and network fails.
+//! How a lease is counted: a host's hello and heartbeats are answered when they are stored. The store says from then on that
+//! the host was heard; the host counts from when it **sent** what was answered last. So its count is never behind, whatever
+//! of replica, store and network fails, and whatever stands between: of the fence's margin nothing is used up by it.
 
 mod access;
 mod beats;
 mod error;
 mod facts;
 mod greeting;
+mod incoming;
 mod outfit;
 mod places;
 mod reports;
@@ -52,13 +51,14 @@ use davit_rpc::link as proto;
 use davit_rpc::link::link_server::LinkServer;
 use futures::StreamExt as _;
 use futures::stream::Map;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::server::NamedService;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
@@ -66,25 +66,26 @@ use crate::credentials::Signer;
 use crate::dispatch::Dispatch;
 use crate::dispatch::told::Teller;
 use crate::logs::Logs;
-use crate::prompt::incoming;
 use crate::secrets::Keyring;
 use crate::starts::Starts;
 use crate::store::Store;
 use access::{Gate, Pass};
+use incoming::incoming;
 use reports::Reports;
 use session::{MISSED_BEATS_MAX, REPORTS_MAX, Session};
 
 pub use access::AUDIENCE;
 pub use error::LinkError;
 pub use facts::{HostBeat, HostBody, HostCapacity};
+pub use incoming::HANDSHAKE_MS_MAX;
 pub(crate) use outfit::{OutfitError, credentials, outfit, owners, sealed};
 pub use sessions::Sessions;
 pub(crate) use words::want;
 
 /// How long a host may take for its hello.
 pub const HELLO_MS_MAX: u64 = 10_000;
-/// HTTP/2 pings are sent this often.
-pub const KEEPALIVE_MS: u64 = 10_000;
+/// A connection from which nothing was read for so long is asked for a ping: none whose host sends its heartbeats.
+pub const KEEPALIVE_MS: u64 = 20_000;
 /// A connection whose ping is not answered for so long is over.
 pub const KEEPALIVE_TIMEOUT_MS: u64 = 10_000;
 /// Bytes of one message of a host: a full batch of log lines, or a hello.
@@ -121,7 +122,7 @@ impl LinkSettings {
             replica,
             secret_key,
             token_seconds: 900,
-            heartbeat_ms: 5_000,
+            heartbeat_ms: 10_000,
             meter_ms: 60_000,
             log_period_ms: 200,
             log_batch_lines: 1_000,
@@ -192,14 +193,14 @@ impl Link {
         }))
     }
 
-    /// Serves hosts until `stop` is ready; then they are told to dial again. Without an identity there is no TLS.
+    /// Serves hosts until `stop` is ready; then they are told to dial again. With `tls` that is spoken, and nothing else.
     ///
     /// # Errors
-    /// The identity cannot be used, or the listener failed.
+    /// The listener failed.
     pub async fn serve(
         self,
         listener: TcpListener,
-        identity: Option<Identity>,
+        tls: Option<Arc<ServerConfig>>,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), LinkError> {
         let failed = |source| LinkError::Serve { source };
@@ -207,10 +208,6 @@ impl Link {
             .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MS)))
             .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_TIMEOUT_MS)))
             .max_concurrent_streams(STREAMS_MAX);
-        if let Some(identity) = identity {
-            let tls = ServerTlsConfig::new().identity(identity);
-            server = server.tls_config(tls).map_err(failed)?;
-        }
         let (mut health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<LinkServer<Self>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -233,7 +230,7 @@ impl Link {
             .add_service(service)
             .add_service(health_service)
             .add_service(reflection)
-            .serve_with_incoming_shutdown(incoming(listener, CONNECTIONS_MAX), stop)
+            .serve_with_incoming_shutdown(incoming(listener, tls, CONNECTIONS_MAX), stop)
             .await
             .map_err(failed)
     }

@@ -1,4 +1,4 @@
-//! Connections whose client does not begin: accepted in numbers, and given up when their first bytes do not come.
+//! Connections whose client does not begin: given up when their first bytes do not come.
 //!
 //! Which version of HTTP is spoken is known after so many bytes as HTTP/2's preface has. Until then hyper waits without a
 //! limit: a client that connects and says nothing, or half of a preface, would hold its connection for ever. The limits of
@@ -6,16 +6,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
-use tonic::transport::server::Connected;
 
 /// How long the first bytes may take.
 pub(crate) const BEGIN_MS_MAX: u64 = 10_000;
@@ -44,30 +40,6 @@ impl<S> Prompt<S> {
             _permit: permit,
         }
     }
-}
-
-/// Connections of a listener, at most so many at once; the others wait to be accepted.
-pub(crate) fn incoming(
-    listener: TcpListener,
-    connections_max: usize,
-) -> impl Stream<Item = io::Result<Prompt<TcpStream>>> {
-    let permits = Arc::new(Semaphore::new(connections_max));
-    futures::stream::unfold((listener, permits), |(listener, permits)| async move {
-        loop {
-            let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
-            let accepted = listener.accept().await;
-            match accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream)) {
-                Ok(stream) => {
-                    let prompt = Prompt::new(stream, Some(permit));
-                    return Some((Ok(prompt), (listener, permits)));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a host's connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
-                }
-            }
-        }
-    })
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prompt<S> {
@@ -123,12 +95,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prompt<S> {
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
-}
-
-impl Connected for Prompt<TcpStream> {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
 }
 
 #[cfg(test)]

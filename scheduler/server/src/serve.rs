@@ -26,7 +26,6 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tonic::transport::Identity;
 use uuid::Uuid;
 
 pub use admin::first_token;
@@ -55,7 +54,7 @@ pub struct Scheduler {
     rest_listener: TcpListener,
     rest_tls: Option<Arc<rustls::ServerConfig>>,
     link_listener: TcpListener,
-    link_identity: Option<Identity>,
+    link_tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -125,8 +124,8 @@ impl Scheduler {
         };
         let api = Api::new(service.clone(), logs.clone(), rest, Arc::clone(&metrics));
         Ok(Self {
-            rest_tls: tls::server_config(&settings.rest.listener)?,
-            link_identity: tls::identity(&settings.link)?,
+            rest_tls: tls::rest_config(&settings.rest.listener)?,
+            link_tls: tls::link_config(&settings.link)?,
             rest_listener: bind(&settings.rest.listener.listen).await?,
             link_listener: bind(&settings.link.listen).await?,
             router: router(api),
@@ -183,7 +182,7 @@ impl Scheduler {
         let rest = tokio::spawn(rest);
         let link = self
             .link
-            .serve(self.link_listener, self.link_identity, when(stopped));
+            .serve(self.link_listener, self.link_tls, when(stopped));
         let mut link = std::pin::pin!(link);
         let served = tokio::select! {
             () = stop => None,

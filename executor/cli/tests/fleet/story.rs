@@ -14,8 +14,8 @@ const LINES: usize = 250;
 /// A cut that is far shorter than any lease.
 const SHORT_CUT_MS: u64 = 4_000;
 /// The lease of the run that is given away: the shortest that is taken.
-const STOP_AFTER_MS: u64 = 15_000;
-const LOST_AFTER_MS: u64 = 45_000;
+const STOP_AFTER_MS: u64 = 20_000;
+const LOST_AFTER_MS: u64 = 50_000;
 /// A run is given away within this time after its lease, on a busy machine.
 const GIVEN_AWAY_MS_MAX: u64 = 60_000;
 

@@ -1,7 +1,10 @@
 //! TLS on both ports: who is let in, who is told what, and how new certificates come.
 
+use std::io::{ErrorKind, Read as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -135,4 +138,61 @@ fn files_that_are_no_certificate_and_key_are_named_at_the_start() {
     refused("server.key");
     std::fs::write(key, own_key).unwrap();
     refused("600 is wanted");
+}
+
+/// How long a client may take to begin, and what a busy machine adds.
+const BEGIN: std::ops::Range<Duration> = Duration::from_secs(8)..Duration::from_secs(25);
+
+#[test]
+fn clients_that_do_not_begin_are_given_up_before_and_after_the_handshake() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    let authority = Authority::new(dir, "ours");
+    let pair = Pair::new(dir);
+    authority.sign(&pair);
+    let place = Place::new(dir, "one", "", &pair.settings());
+    let serving = place.serve();
+    let begin = Instant::now();
+    let mut clients = Vec::new();
+    for address in [serving.api.to_string(), serving.link.to_string()] {
+        let mut silent = TcpStream::connect(&address).unwrap();
+        silent.set_read_timeout(Some(BEGIN.end)).unwrap();
+        clients.push(std::thread::spawn(move || {
+            let read = silent.read(&mut [0; 64]);
+            let over = match &read {
+                Ok(bytes) => *bytes == 0,
+                Err(error) => error.kind() == ErrorKind::ConnectionReset,
+            };
+            let how = format!("{address}, no handshake: {read:?}");
+            (over, begin.elapsed(), how)
+        }));
+    }
+    for address in [serving.api.to_string(), serving.link.to_string()] {
+        let mut encrypted = Command::new("openssl")
+            .args(["s_client", "-quiet", "-verify_return_error", "-alpn", "h2"])
+            .args(["-CAfile", &authority.file(), "-connect", &address])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        clients.push(std::thread::spawn(move || {
+            while begin.elapsed() < BEGIN.end {
+                if let Some(status) = encrypted.try_wait().unwrap() {
+                    let how = format!("{address}, encrypted: {status}");
+                    return (true, begin.elapsed(), how);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            encrypted.kill().unwrap();
+            encrypted.wait().unwrap();
+            let how = format!("{address}, encrypted: still there");
+            (false, begin.elapsed(), how)
+        }));
+    }
+    for client in clients {
+        let (over, after, how) = client.join().unwrap();
+        assert!(over && BEGIN.contains(&after), "{how} after {after:?}");
+    }
+    assert!(serving.stop().success());
 }

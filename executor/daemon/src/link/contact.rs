@@ -1,19 +1,21 @@
 //! Since when there is no scheduler, and what must end for it.
 //!
 //! ```text
-//!  session ── last word of the scheduler ──► Contact ──► link-contact.json, while a run needs it
-//!                                              │ silent for so long
-//!                                              ▼
-//!                        runs with on_lost = requeue: fenced.json, then the kill
+//!  hello, heartbeat ── sent at t ──► scheduler stores it ── answers ──► Contact = t ──► link-contact.json
+//!                                                                          │ so long ago    while a run needs it
+//!                                                                          ▼
+//!                                              runs with on_lost = requeue: fenced.json, then the kill
 //! ```
 //!
-//! The clock is CLOCK_BOOTTIME: it goes on while the host sleeps. A connection proves the scheduler's presence only as far
-//! as keepalive does, so that much is counted as silence already. After a restart of the executor the time goes on from
-//! what the one before it wrote down, or from the run's acceptance: a session there was then.
+//! The clock is CLOCK_BOOTTIME: it goes on while the host sleeps. Only what the scheduler has **stored** counts, and from
+//! when it was **sent**: whoever gives the host's runs away counts from then or later, however long an answer took, whatever
+//! stands between, and whether the connection still seems open. After a restart of the executor the time goes on from what
+//! the one before it wrote down, or from the run's acceptance: a session there was then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use davit_rundir::Stamp;
@@ -21,24 +23,93 @@ use davit_types::RunKey;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::dial::KEEPALIVE_WINDOW_MS;
 use crate::runs::{Runs, offload, sentence};
 
 /// How often silence is looked at, and presence written down, milliseconds.
 const LOOK_PERIOD_MS: u64 = 500;
+/// Heartbeats that wait for their answer; of more the oldest are forgotten.
+const UNANSWERED_MAX: usize = 64;
 /// The file, in the state directory.
 const CONTACT_FILE: &str = "link-contact.json";
 const NS_PER_MS: u64 = 1_000_000;
 
-/// The last time the scheduler was there, as far as this host can prove. Cheap to clone.
+/// The last time the scheduler was there, as far as this host can prove: nanoseconds of CLOCK_BOOTTIME; 0: not in this boot,
+/// as far as is known. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Contact(Arc<Mutex<Last>>);
+pub(super) struct Contact(Arc<AtomicU64>);
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Last {
-    connected: bool,
-    /// CLOCK_BOOTTIME; 0: not in this boot, as far as is known.
-    boot_ns: u64,
+impl Contact {
+    /// It has stored what was sent then.
+    fn proven(&self, sent_ns: u64) {
+        self.0.fetch_max(sent_ns, Ordering::Relaxed);
+    }
+
+    /// The last time it was there.
+    fn last(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a session sent and hears the answers of.
+#[derive(Debug)]
+pub(super) struct Heartbeats {
+    contact: Contact,
+    /// Before the hello was sent.
+    began_ns: u64,
+    sent: Mutex<Sent>,
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    /// Of the latest heartbeat.
+    number: u64,
+    /// Those without an answer: number, and when it was made.
+    unanswered: VecDeque<(u64, u64)>,
+}
+
+impl Heartbeats {
+    /// For a session whose hello is sent from now on.
+    pub(super) fn new(contact: Contact) -> Self {
+        Self {
+            contact,
+            began_ns: Stamp::now().boot_ns,
+            sent: Mutex::default(),
+        }
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hello was stored.
+    pub(super) fn welcomed(&self) {
+        self.contact.proven(self.began_ns);
+    }
+
+    /// The number of a heartbeat that is sent from now on.
+    pub(super) fn next(&self) -> u64 {
+        let mut sent = self.sent();
+        sent.number += 1;
+        let number = sent.number;
+        if sent.unanswered.len() == UNANSWERED_MAX {
+            sent.unanswered.pop_front();
+        }
+        sent.unanswered.push_back((number, Stamp::now().boot_ns));
+        number
+    }
+
+    /// This one was stored, and whatever came before it.
+    pub(super) fn answered(&self, number: u64) {
+        let mut sent = self.sent();
+        while let Some((its, sent_ns)) = sent.unanswered.front().copied()
+            && its <= number
+        {
+            sent.unanswered.pop_front();
+            if its == number {
+                self.contact.proven(sent_ns);
+            }
+        }
+    }
 }
 
 /// What is written down. Not durable: a power cut that loses it ends the boot it is about.
@@ -46,49 +117,6 @@ struct Last {
 struct Record {
     boot_id: String,
     boot_ns: u64,
-}
-
-impl Contact {
-    fn change(&self, change: impl FnOnce(&mut Last)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// The scheduler said something.
-    pub(super) fn heard(&self) {
-        let boot_ns = Stamp::now().boot_ns;
-        self.change(|last| {
-            *last = Last {
-                connected: true,
-                boot_ns,
-            };
-        });
-    }
-
-    /// The session is over.
-    pub(super) fn lost(&self) {
-        let boot_ns = proven(Stamp::now().boot_ns);
-        self.change(|last| {
-            if last.connected {
-                last.boot_ns = last.boot_ns.max(boot_ns);
-            }
-            last.connected = false;
-        });
-    }
-
-    /// The last time it was there.
-    fn last(&self, now_ns: u64) -> u64 {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.connected {
-            last.boot_ns.max(proven(now_ns))
-        } else {
-            last.boot_ns
-        }
-    }
-}
-
-/// A connection that is open at `now_ns` proves that the other end was there then.
-const fn proven(now_ns: u64) -> u64 {
-    now_ns.saturating_sub(KEEPALIVE_WINDOW_MS * NS_PER_MS)
 }
 
 /// How long a run has been without a scheduler at `now_ns`, if that is too long, milliseconds.
@@ -103,7 +131,7 @@ pub(super) async fn keep(runs: Runs, contact: Contact) {
     let boot_id = runs.host().boot_id.clone();
     let (at, boot) = (path.clone(), boot_id.clone());
     let before_ns = offload(move || read(&at, &boot)).await;
-    contact.change(|last| last.boot_ns = last.boot_ns.max(before_ns));
+    contact.proven(before_ns);
     let mut fences: HashMap<RunKey, JoinHandle<()>> = HashMap::new();
     let mut period = tokio::time::interval(Duration::from_millis(LOOK_PERIOD_MS));
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -115,7 +143,7 @@ pub(super) async fn keep(runs: Runs, contact: Contact) {
             continue;
         }
         let now_ns = Stamp::now().boot_ns;
-        let boot_ns = contact.last(now_ns);
+        let boot_ns = contact.last();
         for (key, stop_after_ms, accepted_ns) in bound {
             let overdue_ms = overdue_ms(stop_after_ms, accepted_ns, boot_ns, now_ns);
             if let Some(silent_ms) = overdue_ms.filter(|_| !fences.contains_key(&key)) {
@@ -189,21 +217,43 @@ mod tests {
     }
 
     #[test]
-    fn an_open_connection_is_proof_up_to_its_keepalive() {
+    fn only_what_was_answered_is_proof_and_from_when_it_was_sent() {
         let contact = Contact::default();
-        let now_ns = Stamp::now().boot_ns;
-        assert_eq!(contact.last(now_ns), 0);
-        contact.heard();
-        let heard = contact.last(now_ns);
-        assert!(heard >= now_ns);
-        let later = now_ns + 60 * SECOND_NS;
-        assert_eq!(contact.last(later), later - KEEPALIVE_WINDOW_MS * NS_PER_MS);
-        contact.lost();
-        let lost = contact.last(later);
-        assert!(lost >= heard && lost < later - SECOND_NS, "{lost} {heard}");
-        // Losing what was lost already proves nothing.
-        contact.lost();
-        assert_eq!(contact.last(later), lost);
+        let before_ns = Stamp::now().boot_ns;
+        let heartbeats = Heartbeats::new(contact.clone());
+        assert_eq!(contact.last(), 0, "a hello that is not answered");
+        heartbeats.welcomed();
+        let welcomed = contact.last();
+        assert!(welcomed >= before_ns && welcomed <= Stamp::now().boot_ns);
+        let (first, second, third) = (heartbeats.next(), heartbeats.next(), heartbeats.next());
+        assert_eq!((first, second, third), (1, 2, 3));
+        let all_sent_ns = Stamp::now().boot_ns;
+        assert_eq!(contact.last(), welcomed, "sent, not answered");
+        for never_sent in [0, 9] {
+            Heartbeats::new(contact.clone()).answered(never_sent);
+            assert_eq!(contact.last(), welcomed);
+        }
+        // An answer for the second one proves nothing of the third.
+        heartbeats.answered(second);
+        let proven = contact.last();
+        assert!(proven > welcomed && proven < all_sent_ns);
+        // An earlier answer that comes late takes nothing back.
+        heartbeats.answered(first);
+        assert_eq!(contact.last(), proven);
+        heartbeats.answered(third);
+        assert!(contact.last() > proven && contact.last() <= all_sent_ns);
+    }
+
+    #[test]
+    fn heartbeats_without_answers_are_bounded() {
+        let heartbeats = Heartbeats::new(Contact::default());
+        let first = heartbeats.next();
+        for _ in 0..UNANSWERED_MAX {
+            heartbeats.next();
+        }
+        assert_eq!(heartbeats.sent().unanswered.len(), UNANSWERED_MAX);
+        heartbeats.answered(first);
+        assert_eq!(heartbeats.contact.last(), 0, "it was forgotten");
     }
 
     #[test]

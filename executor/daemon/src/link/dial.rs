@@ -15,12 +15,17 @@ use crate::settings::LinkSettings;
 const CONNECT_MS_MAX: u64 = 10_000;
 /// Longest wait for the answer to a call that is no session, milliseconds.
 const CALL_MS_MAX: u64 = 20_000;
-/// The connection is asked for a sign of life this often, milliseconds,
-const KEEPALIVE_PERIOD_MS: u64 = 5_000;
-/// and given up when none comes for so long.
-const KEEPALIVE_TIMEOUT_MS: u64 = 5_000;
-/// A connection that is open had its other end this long ago at most, milliseconds.
-pub(super) const KEEPALIVE_WINDOW_MS: u64 = KEEPALIVE_PERIOD_MS + KEEPALIVE_TIMEOUT_MS;
+/// The kernel asks the scheduler's kernel for a sign of life after so long without a packet, milliseconds,
+const TCP_IDLE_MS: u64 = 5_000;
+/// again so long after each that is not answered,
+const TCP_AGAIN_MS: u64 = 1_000;
+/// and gives the connection up after so many: a network that is cut is noticed in ten seconds, without waking anybody.
+const TCP_PROBES: u32 = 5;
+/// The scheduler itself is asked for a sign of life when nothing was read for so long, milliseconds: longer than it takes to
+/// answer the heartbeats it asks for,
+const PING_AFTER_MS: u64 = 15_000;
+/// and given up when none comes for so long: it hangs.
+const PING_MS_MAX: u64 = 5_000;
 
 /// Why there is no session, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +102,11 @@ pub(super) async fn connect(
     let mut endpoint = Endpoint::from_shared(server.to_owned())
         .map_err(unreachable)?
         .connect_timeout(milliseconds(CONNECT_MS_MAX))
-        .http2_keep_alive_interval(milliseconds(KEEPALIVE_PERIOD_MS))
-        .keep_alive_timeout(milliseconds(KEEPALIVE_TIMEOUT_MS))
+        .tcp_keepalive(Some(milliseconds(TCP_IDLE_MS)))
+        .tcp_keepalive_interval(Some(milliseconds(TCP_AGAIN_MS)))
+        .tcp_keepalive_retries(Some(TCP_PROBES))
+        .http2_keep_alive_interval(milliseconds(PING_AFTER_MS))
+        .keep_alive_timeout(milliseconds(PING_MS_MAX))
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     if server.starts_with("https:") {

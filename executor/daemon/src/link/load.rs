@@ -34,8 +34,8 @@ pub(super) fn capacity(host: &Host) -> link::Capacity {
     }
 }
 
-/// How busy the host is.
-pub(super) async fn heartbeat(runs: &Runs) -> link::Heartbeat {
+/// How busy the host is, for its heartbeat of this number.
+pub(super) async fn heartbeat(runs: &Runs, number: u64) -> link::Heartbeat {
     let host = std::sync::Arc::clone(runs.host());
     let images = host.images.list().await.unwrap_or_default();
     let live_runs = runs
@@ -54,6 +54,7 @@ pub(super) async fn heartbeat(runs: &Runs) -> link::Heartbeat {
             io_some_avg10_centi: some("io"),
             memory_available_bytes: memory().available_bytes,
             disk_available_bytes: disk(&host).available_bytes,
+            number,
         }
     })
     .await

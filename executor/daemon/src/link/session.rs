@@ -5,6 +5,7 @@
 //!                                                          ├─► outgoing (bounded) ─► the stream
 //!  heartbeat, renewed token, warm-up, declined, lost ──────┘
 //!  the stream ─► route: acknowledgements and wants are states of their attempts, so that reading never waits
+//!             └─► answered heartbeats ─► contact
 //! ```
 
 mod attempts;
@@ -25,7 +26,7 @@ use tonic::{Request, Streaming};
 
 use self::attempts::Attempts;
 use self::warmth::Warmth;
-use super::contact::Contact;
+use super::contact::{Contact, Heartbeats};
 use super::dial::{self, LinkError};
 use super::identity::Identity;
 use super::ship::Pace;
@@ -90,7 +91,6 @@ impl Session<'_> {
         if let Err(why) = self.talk(&mut over).await {
             over.why = why;
         }
-        self.contact.lost();
         over
     }
 
@@ -99,6 +99,7 @@ impl Session<'_> {
         let mut client = dial::connect(&self.identity.server, settings).await?;
         let (token, lasts) = dial::authenticate(&mut client, self.identity).await?;
         let (out, outgoing) = mpsc::channel(OUTGOING_MAX);
+        let heartbeats = Heartbeats::new(self.contact.clone());
         // Nobody else sends yet: there is room.
         drop(out.send(words::host(Ours::Hello(self.hello().await))).await);
         let mut request = Request::new(ReceiverStream::new(outgoing));
@@ -122,16 +123,22 @@ impl Session<'_> {
             Theirs::Goodbye(goodbye) => return Err(farewell(goodbye, over)),
             _ => return Err(protocol("its first message is no Welcome")),
         };
-        self.contact.heard();
+        heartbeats.welcomed();
         self.status.connected(welcome.epoch);
         over.was_welcome = true;
         let terms = terms(&welcome);
         let mut attempts = Attempts::new(self.runs, terms, out.clone());
         attempts.reconcile(welcome.places).await;
         let renewing = renew(client, self.identity, lasts, out.clone());
-        let beating = beat(self.runs, terms.heartbeat, out.clone());
+        let beating = beat(self.runs, terms.heartbeat, &heartbeats, out.clone());
+        let mut ears = Ears {
+            attempts: &mut attempts,
+            warmth: Warmth::new(self.runs, out),
+            heartbeats: &heartbeats,
+            over,
+        };
         tokio::select! {
-            ended = self.listen(incoming, &mut attempts, Warmth::new(self.runs, out), over) => ended,
+            ended = ears.listen(incoming) => ended,
             () = renewing => Err(deaf()),
             () = beating => Err(deaf()),
         }
@@ -146,27 +153,36 @@ impl Session<'_> {
             labels: host.settings.link.label_pairs().into_iter().collect(),
             capacity: Some(load::capacity(host)),
             held: held.into_iter().map(words::key_word).collect(),
-            state: Some(load::heartbeat(self.runs).await),
+            state: Some(load::heartbeat(self.runs, 0).await),
         }
     }
+}
 
-    async fn listen(
-        &self,
-        mut incoming: Streaming<SchedulerMessage>,
-        attempts: &mut Attempts,
-        mut warmth: Warmth,
-        over: &mut Over,
-    ) -> Result<(), LinkError> {
+/// Who hears what the scheduler says.
+struct Ears<'a> {
+    attempts: &'a mut Attempts,
+    warmth: Warmth,
+    heartbeats: &'a Heartbeats,
+    over: &'a mut Over,
+}
+
+impl Ears<'_> {
+    /// Hears until it is over.
+    async fn listen(&mut self, mut incoming: Streaming<SchedulerMessage>) -> Result<(), LinkError> {
         loop {
             let message = tokio::select! {
                 message = next(&mut incoming) => message?,
-                () = attempts.finished() => continue,
-                () = warmth.finished() => continue,
+                () = self.attempts.finished() => continue,
+                () = self.warmth.finished() => continue,
             };
-            self.contact.heard();
+            let attempts = &mut *self.attempts;
             let understood = match message {
                 Theirs::Welcome(_) => return Err(protocol("it welcomes twice")),
-                Theirs::Goodbye(goodbye) => return Err(farewell(goodbye, over)),
+                Theirs::Goodbye(goodbye) => return Err(farewell(goodbye, self.over)),
+                Theirs::HeartbeatAck(ack) => {
+                    self.heartbeats.answered(ack.number);
+                    Ok(())
+                }
                 Theirs::Assign(assign) => words::assigned(assign).map(|run| attempts.begin(run)),
                 Theirs::Want(want) => words::want(want).map(|(key, want)| attempts.want(key, want)),
                 Theirs::ReportAck(ack) => attempts.reports_stored(ack),
@@ -174,7 +190,7 @@ impl Session<'_> {
                     words::key(ack.key.as_ref()).map(|key| attempts.log_stored(key, ack.last_id))
                 }
                 Theirs::Warm(warm) => {
-                    warmth.warm(warm);
+                    self.warmth.warm(warm);
                     Ok(())
                 }
                 Theirs::Forget(forget) => {
@@ -241,12 +257,18 @@ fn terms(welcome: &link::Welcome) -> Terms {
 }
 
 /// Says that the host is alive; returns when nobody listens.
-async fn beat(runs: &Runs, period: Duration, out: mpsc::Sender<HostMessage>) {
+async fn beat(
+    runs: &Runs,
+    period: Duration,
+    heartbeats: &Heartbeats,
+    out: mpsc::Sender<HostMessage>,
+) {
     let mut period = tokio::time::interval_at(Instant::now() + period, period);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         period.tick().await;
-        let beat = words::host(Ours::Heartbeat(load::heartbeat(runs).await));
+        let number = heartbeats.next();
+        let beat = words::host(Ours::Heartbeat(load::heartbeat(runs, number).await));
         if out.send(beat).await.is_err() {
             return;
         }

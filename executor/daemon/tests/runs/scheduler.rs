@@ -164,8 +164,11 @@ impl Scheduler {
                 Theirs::Report(report) => state.report(report),
                 Theirs::Log(batch) => state.log(batch),
                 Theirs::Heartbeat(beat) => {
+                    let ack = link::HeartbeatAck {
+                        number: beat.number,
+                    };
                     state.heartbeats.push(beat);
-                    (None, None)
+                    (Some(Ours::HeartbeatAck(ack)), None)
                 }
                 Theirs::Warmed(warmed) => {
                     state.warmed.push(warmed);

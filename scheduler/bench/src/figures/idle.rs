@@ -45,7 +45,7 @@ pub(super) async fn measure(round: &Round<'_>) -> anyhow::Result<Vec<Row>> {
             Target::AtLeast(hosts as f64),
             sessions as f64,
             "hosts",
-            "a heartbeat each 5 s, stored",
+            "a heartbeat each 10 s, stored and answered",
         ),
         Row::new(
             "idle host: memory",

@@ -82,7 +82,7 @@ async fn followed(round: &Round<'_>) -> anyhow::Result<Vec<Row>> {
     followers.begun().await?;
     wait_until(&mut world, "logs", |counts| counts.ended >= FOLLOWED).await?;
     let cpu = world.cpu();
-    let late = followers.lateness().await?;
+    let (beginning, late) = followers.lateness().await?;
     ensure!(
         late.count > 0,
         "all lines were written before their followers were there: a greater --scale gives them time"
@@ -95,10 +95,12 @@ async fn followed(round: &Round<'_>) -> anyhow::Result<Vec<Row>> {
     world.close(&expected).await?;
     let detail = format!(
         "{} followers of {FOLLOWED} logs, {LINES_PER_SECOND} lines/s each, {} lines read; p50 {:.0} ms with the batch \
-         period; {}",
+         period; lines written until a second after all streams had begun are not among them, they were later: p99 {:.0} \
+         ms; {}",
         FOLLOWED * FOLLOWERS_EACH,
         late.count,
         late.p50_ms,
+        beginning.p99_ms,
         cpu_text(cpu, late.count)
     );
     let beyond = (late.p99_ms - BATCH_MS).max(0.0);

@@ -13,31 +13,23 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use davit_rpc::link::host_message::Message as Said;
-use davit_rpc::link::link_client::LinkClient;
-use davit_rpc::link::report::Event;
 use davit_rpc::link::scheduler_message::Message;
 use davit_rpc::link::*;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 use uuid::Uuid;
 
 use super::talk::{Batching, Talk};
 use super::tally::Tally;
-use super::{Behaviour, PROOF, WALL_MS};
-use crate::clock::unix_ms;
+use super::words::{HELD_STEP, LAST_STEP, client, count, report, said};
+use super::{Behaviour, PROOF};
 
-/// Steps of a run that ends.
-const LAST_STEP: u32 = 3;
-/// Steps of a run that is kept.
-const HELD_STEP: u32 = 2;
 /// As the executor dials: half of this to all of it, doubling,
 const REDIAL_FIRST_MS: u64 = 1_000;
 /// up to this.
 const REDIAL_LONGEST_MS: u64 = 30_000;
-const CONNECT_MS_MAX: u64 = 10_000;
 /// Messages that wait for the connection.
 const OUTGOING_MAX: usize = 1_024;
 
@@ -74,6 +66,13 @@ struct Line {
     heartbeat: Duration,
     batching: Batching,
     talked: mpsc::Sender<(AttemptKey, u64)>,
+}
+
+impl Line {
+    /// A closed line is noticed where it is read.
+    async fn report(&self, key: &AttemptKey, step: u32, lines: u64) {
+        drop(self.to.send(report(key, step, lines)).await);
+    }
 }
 
 impl Host {
@@ -185,6 +184,18 @@ impl Host {
         }
     }
 
+    /// No two are the same, as with real hosts.
+    fn heartbeat(&mut self, number: u64) -> Heartbeat {
+        Heartbeat {
+            live_runs: count(self.held.len()),
+            cpu_some_avg10_centi: Some((self.next_random() % 10_000) as u32),
+            memory_available_bytes: self.next_random() >> 28,
+            disk_available_bytes: self.next_random() >> 24,
+            number,
+            ..Heartbeat::default()
+        }
+    }
+
     async fn talk(&mut self, mut line: Line, mut talks_over: TalksOver, welcome: Welcome) {
         for place in welcome.places {
             let (Some(key), Some(standing)) = (place.key, place.standing) else {
@@ -205,6 +216,7 @@ impl Host {
             .heartbeat
             .mul_f64((self.next_random() % 1_000) as f64 / 1_000.0);
         let mut beats = interval_at(tokio::time::Instant::now() + first, line.heartbeat);
+        let mut number = 0;
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -218,11 +230,11 @@ impl Host {
                     Ok(None) | Err(_) => return,
                 },
                 over = talks_over.recv() => if let Some((key, lines)) = over {
-                    report(&line, &key, LAST_STEP, lines).await;
+                    line.report(&key, LAST_STEP, lines).await;
                 },
                 _ = beats.tick() => {
-                    let beat = Heartbeat { live_runs: count(self.held.len()), ..Heartbeat::default() };
-                    drop(line.to.send(said(Said::Heartbeat(beat))).await);
+                    number += 1;
+                    drop(line.to.send(said(Said::Heartbeat(self.heartbeat(number)))).await);
                 }
             }
         }
@@ -314,7 +326,7 @@ impl Host {
             Behaviour::Hold | Behaviour::Flood | Behaviour::Talk => HELD_STEP,
         };
         for step in stored + 1..=last {
-            report(line, key, step, 0).await;
+            line.report(key, step, 0).await;
         }
         if matches!(self.behaviour, Behaviour::Flood | Behaviour::Talk) && !held.talks {
             held.talks = true;
@@ -340,60 +352,4 @@ impl Host {
             });
         }
     }
-}
-
-async fn client(address: SocketAddr) -> anyhow::Result<LinkClient<Channel>> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
-        .tcp_nodelay(true);
-    Ok(LinkClient::new(endpoint.connect().await?))
-}
-
-fn said(message: Said) -> HostMessage {
-    HostMessage {
-        message: Some(message),
-    }
-}
-
-fn count(runs: usize) -> u32 {
-    u32::try_from(runs).unwrap_or(u32::MAX)
-}
-
-/// A closed line is noticed where it is read.
-async fn report(line: &Line, key: &AttemptKey, step: u32, lines: u64) {
-    let (event, segments) = match step {
-        1 => (Event::Accepted(Accepted {}), vec![]),
-        HELD_STEP => {
-            let started = Started {
-                image_digest: "sha256:00".to_owned(),
-                phases: None,
-            };
-            (Event::Started(started), vec![])
-        }
-        _ => ended(lines),
-    };
-    let report = Report {
-        key: Some(key.clone()),
-        step,
-        at_unix_ms: unix_ms(),
-        segments,
-        event: Some(event),
-    };
-    drop(line.to.send(said(Said::Report(report))).await);
-}
-
-fn ended(lines: u64) -> (Event, Vec<Segment>) {
-    let segment = Segment {
-        end_ms: WALL_MS,
-        ..Segment::default()
-    };
-    let end = Ended {
-        end_reason: "exited".to_owned(),
-        exit_code: Some(0),
-        message: String::new(),
-        usage_json: "{}".to_owned(),
-        wall_ms: WALL_MS,
-        log_last_id: lines,
-    };
-    (Event::Ended(end), vec![segment])
 }

@@ -27,6 +27,9 @@ use crate::store::{Host, HostState, Loss, Sender, Session, StoreError};
 /// Silent hosts whose runs are looked at in one survey; the others have their turn in the next.
 const SILENT_LOOKS_MAX: usize = 64;
 
+/// Of so many surveys one looks at all hosts.
+const WHOLE_SURVEY_EVERY: u32 = 5;
+
 /// A host as the engine was told of it.
 pub(super) struct Known {
     pub(super) epoch: u64,
@@ -127,25 +130,52 @@ impl Keeper {
         true
     }
 
-    /// All hosts as the store has them: operators' states, other replicas' hosts, silent ones.
+    /// Hosts as the store has them: operators' states, other replicas' hosts, silent ones. Of those that are simply online
+    /// at this replica there are many, and little to be found out: they are looked at once in [`WHOLE_SURVEY_EVERY`].
     pub(super) async fn survey_hosts(&mut self) -> Result<(), StoreError> {
+        let is_whole = self.surveys.is_multiple_of(WHOLE_SURVEY_EVERY);
+        self.surveys = self.surveys.wrapping_add(1);
         let mut after = None;
         let mut silent = Vec::new();
+        let mut seen = HashSet::new();
         loop {
-            let page = self.store.hosts(after, PAGE_ROWS_MAX).await?;
+            let page = match is_whole {
+                true => self.store.hosts(after, PAGE_ROWS_MAX).await?,
+                false => {
+                    let replica = self.settings.replica;
+                    let apart = self.store.hosts_apart(replica, after, PAGE_ROWS_MAX);
+                    apart.await?
+                }
+            };
             let whole = page.len() == PAGE_ROWS_MAX;
             after = page.last().map(|host| host.host);
             for host in page {
                 silent.extend(self.look_at(&host));
+                seen.insert(host.host);
             }
             if !whole {
                 break;
             }
         }
+        self.undrain(&seen);
         for (host, session) in silent.into_iter().take(SILENT_LOOKS_MAX) {
             self.judge_silent(host, &session).await?;
         }
         Ok(())
+    }
+
+    /// Hosts connected here that are given no runs are online again when they are not `seen` apart from the others.
+    fn undrain(&mut self, seen: &HashSet<Uuid>) {
+        let draining = self
+            .hosts
+            .iter()
+            .filter(|(host, known)| known.spec.state == Standing::Draining && !seen.contains(host));
+        let back: Vec<Sender> = draining
+            .filter_map(|(host, _)| Some(self.sessions.of(*host)?.from()))
+            .collect();
+        for from in back {
+            self.stand(from, Standing::Online);
+        }
     }
 
     /// One host's row; if it is silent, its session.

@@ -82,6 +82,8 @@ pub(super) struct Keeper {
     /// When claims were last looked at, whether to give them back.
     looked: Instant,
     pub(super) silences: Silences,
+    /// How many there were.
+    pub(super) surveys: u32,
     pub(super) warming: HashMap<Uuid, Warming>,
 }
 
@@ -125,6 +127,7 @@ impl Keeper {
             recover: false,
             looked: Instant::now(),
             silences: Silences::default(),
+            surveys: 0,
             warming: HashMap::new(),
         }
     }

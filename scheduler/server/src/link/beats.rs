@@ -1,17 +1,19 @@
-//! Heartbeats on their way into the store: gathered for a while, then one statement for all of them.
+//! Heartbeats on their way into the store: gathered for a while, then one statement for all of them, then answered.
 //!
-//! Invariants: a host counts as heard no earlier than it was, so that storing late makes a lease longer, never shorter; where
-//! heartbeats cannot be stored for as long as a host may be silent, all sessions end. Otherwise hosts would believe
-//! themselves connected while other replicas take them for lost, and give their runs away.
+//! Invariants: nothing is answered before it is stored; a host counts as heard no earlier than it was, so that storing late
+//! makes a lease longer, never shorter; where heartbeats cannot be stored for as long as a host may be silent, all sessions
+//! end. Otherwise hosts would stay with a replica that can do nothing for them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_rpc::link as proto;
+use davit_rpc::link::scheduler_message::Message;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
-use super::sessions::Sessions;
-use crate::store::Store;
+use super::sessions::{Peer, Sessions};
 use crate::store::limits::BATCH_ITEMS_MAX;
+use crate::store::{Beat, Store, Verdict};
 
 /// Heartbeats are stored this often, milliseconds.
 pub(super) const BEAT_PERIOD_MS: u64 = 1_000;
@@ -30,21 +32,22 @@ pub(super) async fn run(store: Arc<dyn Store>, sessions: Sessions, lost_ms: u64)
             stored = Instant::now();
         }
         for batch in beats.chunks(BATCH_ITEMS_MAX) {
-            let done = timeout_at(stored + longest, store.beat(batch.to_vec())).await;
+            let rows = batch.iter().map(|(peer, heartbeat)| Beat {
+                from: peer.from(),
+                body: heartbeat.body.clone(),
+            });
+            let done = timeout_at(stored + longest, store.beat(rows.collect())).await;
             match done {
                 Ok(Ok(verdicts)) => {
                     stored = Instant::now();
-                    for (beat, verdict) in batch.iter().zip(verdicts) {
-                        let peer = sessions.at(beat.from);
-                        if let (Err(refusal), Some(peer)) = (verdict, peer) {
-                            peer.close(&refusal.to_string());
-                        }
+                    for ((peer, heartbeat), verdict) in batch.iter().zip(verdicts) {
+                        answer(peer, heartbeat.number, verdict);
                     }
                 }
                 Ok(Err(error)) if stored.elapsed() < longest => {
                     tracing::warn!(%error, cause = %error.failure, "heartbeats were not stored");
-                    for beat in batch {
-                        sessions.keep(beat);
+                    for (peer, heartbeat) in batch {
+                        peer.keep(heartbeat.clone());
                     }
                 }
                 Ok(Err(_)) | Err(_) => {
@@ -55,5 +58,14 @@ pub(super) async fn run(store: Arc<dyn Store>, sessions: Sessions, lost_ms: u64)
                 }
             }
         }
+    }
+}
+
+fn answer(peer: &Peer, number: u64, verdict: Verdict) {
+    match verdict {
+        Ok(_) => {
+            peer.send(Message::HeartbeatAck(proto::HeartbeatAck { number }));
+        }
+        Err(refusal) => peer.close(&refusal.to_string()),
     }
 }

@@ -8,7 +8,7 @@
 //!             └─ Renew, Warmed
 //! ```
 //!
-//! It ends when the connection breaks, nothing is heard for three heartbeats, the access token is over, a later
+//! It ends when the connection breaks, nothing is heard for two heartbeats, the access token is over, a later
 //! session begins, the host does not read, or it says something that cannot be read.
 //!
 //! Invariants: a host that is not heard of is not connected, whoever is to blame: its runs may be given away, so it must
@@ -36,7 +36,7 @@ use super::error::LinkError;
 use super::facts::HostBeat;
 use super::places::{Answer, answer};
 use super::reports::{Reported, Reports, let_go, place};
-use super::sessions::{Peer, Sessions};
+use super::sessions::{Heartbeat, Peer, Sessions};
 use super::words;
 use crate::clock::unix_ms;
 use crate::dispatch::retries::decided;
@@ -52,7 +52,7 @@ pub(super) const LOG_RECEIPTS_MAX: usize = 64;
 /// Ends of one host whose logs are not stored yet.
 pub(super) const ENDS_MAX: usize = 256;
 /// Heartbeats that may be missed.
-pub(super) const MISSED_BEATS_MAX: u32 = 3;
+pub(super) const MISSED_BEATS_MAX: u32 = 2;
 
 /// Why a session ends whose host is not read from for too long: nobody would know that it lives.
 const TOO_SLOW: &str = "the store is too slow to hear it";
@@ -150,7 +150,10 @@ impl Session {
             Some(Said::Log(batch)) => self.log(batch, pending).await,
             Some(Said::Heartbeat(state)) => {
                 let images = self.beat.hear(&state)?;
-                self.peer.heard(self.beat.text());
+                self.peer.heard(Heartbeat {
+                    number: state.number,
+                    body: self.beat.text(),
+                });
                 if images != self.images {
                     self.images.clone_from(&images);
                     let from = self.peer.from();

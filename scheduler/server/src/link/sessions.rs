@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::error::LinkError;
 use crate::service::planned::PlannedRun;
 use crate::starts::Awaited;
-use crate::store::{Beat, Sender};
+use crate::store::Sender;
 
 /// Hosts connected to one replica.
 pub(super) const SESSIONS_MAX: usize = 20_000;
@@ -43,7 +43,16 @@ struct Inner {
     /// Its live attempts.
     given: Mutex<BTreeMap<RunKey, Given>>,
     /// Its latest heartbeat, until it is stored.
-    beat: Mutex<Option<String>>,
+    beat: Mutex<Option<Heartbeat>>,
+}
+
+/// A heartbeat as it is kept until it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Heartbeat {
+    /// What it is answered by.
+    pub(super) number: u64,
+    /// As it is stored.
+    pub(super) body: String,
 }
 
 /// What is remembered of a host's attempt.
@@ -145,16 +154,17 @@ impl Peer {
     }
 
     /// Keeps a heartbeat for the next time they are stored.
-    pub(super) fn heard(&self, body: String) {
-        *held(&self.0.beat) = Some(body);
+    pub(super) fn heard(&self, heartbeat: Heartbeat) {
+        *held(&self.0.beat) = Some(heartbeat);
     }
 
-    fn take_beat(&self) -> Option<Beat> {
-        let body = held(&self.0.beat).take()?;
-        Some(Beat {
-            from: self.0.from,
-            body,
-        })
+    /// Keeps a heartbeat that was not stored, unless a later one came.
+    pub(super) fn keep(&self, heartbeat: Heartbeat) {
+        held(&self.0.beat).get_or_insert(heartbeat);
+    }
+
+    fn take_beat(&self) -> Option<Heartbeat> {
+        held(&self.0.beat).take()
     }
 }
 
@@ -228,17 +238,13 @@ impl Sessions {
         }
     }
 
-    /// Keeps a heartbeat that was not stored, unless a later one came.
-    pub(super) fn keep(&self, beat: &Beat) {
-        if let Some(peer) = self.at(beat.from) {
-            held(&peer.0.beat).get_or_insert_with(|| beat.body.clone());
-        }
-    }
-
-    /// Heartbeats that came since they were stored last.
-    pub(super) fn take_beats(&self) -> Vec<Beat> {
-        let all: Vec<Peer> = held(&self.0).values().cloned().collect();
-        all.iter().filter_map(Peer::take_beat).collect()
+    /// Heartbeats that came since they were stored last, and whose they are.
+    pub(super) fn take_beats(&self) -> Vec<(Peer, Heartbeat)> {
+        let all = held(&self.0);
+        let beats = all.values();
+        beats
+            .filter_map(|peer| Some((peer.clone(), peer.take_beat()?)))
+            .collect()
     }
 }
 
@@ -300,11 +306,23 @@ mod tests {
         let sessions = Sessions::new();
         let (peer, _queue) = peer(1, 3);
         assert!(sessions.enter(&peer).is_ok());
-        peer.heard("first".to_owned());
-        peer.heard("second".to_owned());
-        let beats = sessions.take_beats();
-        assert_eq!(beats.len(), 1);
-        assert_eq!((beats[0].body.as_str(), beats[0].from.epoch), ("second", 3));
-        assert_eq!(sessions.take_beats().len(), 0);
+        let beat = |number| Heartbeat {
+            number,
+            body: format!("heartbeat {number}"),
+        };
+        peer.heard(beat(1));
+        peer.heard(beat(2));
+        let taken = || {
+            let beats = sessions.take_beats().into_iter();
+            beats.map(|(_, beat)| beat).collect::<Vec<_>>()
+        };
+        assert_eq!(taken(), [beat(2)]);
+        assert_eq!(taken(), []);
+        // One that was not stored is tried again, but not in place of a later one.
+        peer.keep(beat(2));
+        assert_eq!(taken(), [beat(2)]);
+        peer.heard(beat(3));
+        peer.keep(beat(2));
+        assert_eq!(taken(), [beat(3)]);
     }
 }

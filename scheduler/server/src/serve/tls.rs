@@ -7,7 +7,6 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tonic::transport::Identity;
 
 use super::{ServeError, place};
 use crate::settings::ListenSettings;
@@ -37,17 +36,23 @@ fn files(listener: &ListenSettings) -> Result<Option<Files<'_>>, ServeError> {
     }))
 }
 
-/// For the link.
-pub(super) fn identity(listener: &ListenSettings) -> Result<Option<Identity>, ServeError> {
-    // What is wrong with the files is told now, and by name.
-    server_config(listener)?;
-    let found = files(listener)?;
-    Ok(found.map(|files| Identity::from_pem(files.chain, files.key)))
+/// For the link: HTTP/2.
+pub(super) fn link_config(
+    listener: &ListenSettings,
+) -> Result<Option<Arc<ServerConfig>>, ServeError> {
+    server_config(listener, &[b"h2"])
 }
 
 /// For the API: HTTP/2 and HTTP/1.1.
-pub(super) fn server_config(
+pub(super) fn rest_config(
     listener: &ListenSettings,
+) -> Result<Option<Arc<ServerConfig>>, ServeError> {
+    server_config(listener, &[b"h2", b"http/1.1"])
+}
+
+fn server_config(
+    listener: &ListenSettings,
+    protocols: &[&[u8]],
 ) -> Result<Option<Arc<ServerConfig>>, ServeError> {
     let Some(Files {
         certificate: path,
@@ -77,6 +82,6 @@ pub(super) fn server_config(
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(failed)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(Some(Arc::new(config)))
 }

@@ -23,9 +23,9 @@ pub const DISK_BYTES_DEFAULT: u64 = 10 << 30;
 pub const LOST_AFTER_MS_DEFAULT: u64 = 300_000;
 /// How long a host without a connection goes on with a run that will be given away.
 pub const STOP_AFTER_MS_DEFAULT: u64 = 120_000;
-/// The shortest such time. An open connection proves to a host that the scheduler is there only as far as keepalive does,
-/// ten seconds: with less, and some for dialling again, runs would end on good connections.
-pub const STOP_AFTER_MS_MIN: u64 = 15_000;
+/// The shortest such time. On a good connection a host's last answered heartbeat is eleven seconds old at most, ten between
+/// two and one in which they are gathered: with less, and some for dialling again, runs would end without need.
+pub const STOP_AFTER_MS_MIN: u64 = 20_000;
 /// How long any of the two may be: a day.
 pub const LOST_AFTER_MS_MAX: u64 = 86_400_000;
 /// By how much `lost_after_ms` exceeds `stop_after_ms` at least: the longest grace of a kill, and what two clocks may

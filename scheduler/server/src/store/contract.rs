@@ -116,6 +116,13 @@ pub trait HostStore {
     async fn held(&self, host: Uuid) -> Stored<Vec<HeldRun>>;
     /// Hosts by id, after one.
     async fn hosts(&self, after: Option<Uuid>, limit: usize) -> Stored<Vec<Host>>;
+    /// The same of those that ever connected, but for those that are online and whose connection this replica ends: few, where it is the only one.
+    async fn hosts_apart(
+        &self,
+        replica: Uuid,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Stored<Vec<Host>>;
     /// A replica is alive.
     async fn replica_beat(&self, replica: Uuid) -> Stored<()>;
     /// Clears up after replicas that were silent for so long.

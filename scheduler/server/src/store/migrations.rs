@@ -22,6 +22,10 @@ pub(super) const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0002.sqlite.sql"),
         postgres: include_str!("migrations/0002.postgres.sql"),
     },
+    Migration {
+        sqlite: include_str!("migrations/0003.sqlite.sql"),
+        postgres: include_str!("migrations/0003.postgres.sql"),
+    },
 ];
 
 /// The version this program brings.

@@ -70,7 +70,7 @@ impl Clock {
 async fn submit(world: &World, replica: &Replica) -> String {
     let mut body = run();
     body["on_lost"] = json!({
-        "policy": "requeue", "lost_after_ms": LOST_AFTER_MS, "stop_after_ms": 15_000,
+        "policy": "requeue", "lost_after_ms": LOST_AFTER_MS, "stop_after_ms": 20_000,
     });
     let request = world.http.post(format!("http://{}/v1/runs", replica.rest));
     let request = request.bearer_auth(&world.token);

@@ -1,7 +1,10 @@
 //! Hosts that are cut off: shorter than their lease, longer, and in another boot.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use davit_rpc::link::scheduler_message::Message;
 use davit_rpc::link::*;
 use davit_scheduler::service::planned::LostPolicy;
 use davit_scheduler::store::{ActiveState, PostgresSettings, StoreSettings, Tls};
@@ -30,6 +33,41 @@ async fn running(
     let run = world.submit(&plan).await;
     let key = line.start().await;
     (host, line, run, key)
+}
+
+fn heartbeat(number: u64) -> host_message::Message {
+    host_message::Message::Heartbeat(Heartbeat {
+        number,
+        memory_available_bytes: number,
+        ..Heartbeat::default()
+    })
+}
+
+async fn answered(line: &mut Line) -> u64 {
+    let pick = |message| match message {
+        Message::HeartbeatAck(ack) => Some(ack.number),
+        _ => None,
+    };
+    line.until("an answer to a heartbeat", pick).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_is_answered_when_it_is_stored() {
+    let world = World::sqlite().await;
+    let replica = world.replica(Tweak::default()).await;
+    let host = Host::join(&world, &replica, "host-1", 1).await;
+    let mut line = host.connect(&replica, vec![]).await;
+    for number in [1, 2] {
+        assert!(line.say(heartbeat(number)).await);
+        assert_eq!(answered(&mut line).await, number);
+        let stored = world.store.hosts(None, 1).await.unwrap();
+        let beat = &stored[0].session.as_ref().unwrap().beat;
+        let told = format!("\"memory_available_bytes\":{number},");
+        assert!(beat.contains(&told), "{beat}");
+    }
+    // Of two that came before they were stored the later one answers for both.
+    assert!(line.say(heartbeat(3)).await && line.say(heartbeat(4)).await);
+    while answered(&mut line).await < 4 {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,11 +197,17 @@ async fn hosts_are_cut_off_while_nobody_can_store_that_they_live() {
     let host = Host::join(&world, &replica, "host-1", 1).await;
     let mut line = host.connect(&replica, vec![]).await;
     let to = line.to.clone();
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
     let beats = tokio::spawn(async move {
-        let beat = || HostMessage {
-            message: Some(host_message::Message::Heartbeat(Heartbeat::default())),
-        };
-        while to.send(beat()).await.is_ok() {
+        loop {
+            let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+            let beat = HostMessage {
+                message: Some(heartbeat(number)),
+            };
+            if to.send(beat).await.is_err() {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
@@ -174,7 +218,24 @@ async fn hosts_are_cut_off_while_nobody_can_store_that_they_live() {
     tokio::time::sleep(Duration::from_millis(6_000)).await;
     assert_eq!(replica.sessions.count(), 1, "it is heard all the time");
     cluster.down("immediate");
-    let reason = line.goodbye().await;
+    // What was sent before may have been stored; nothing of what comes now can be.
+    let before = sent.load(Ordering::SeqCst);
+    let answered = AtomicU64::new(0);
+    let reason = line
+        .until("a goodbye", |message| match message {
+            Message::HeartbeatAck(ack) => {
+                answered.fetch_max(ack.number, Ordering::SeqCst);
+                None
+            }
+            Message::Goodbye(goodbye) => Some(goodbye.reason),
+            _ => None,
+        })
+        .await;
+    let (answered, sent) = (answered.into_inner(), sent.load(Ordering::SeqCst));
+    assert!(
+        answered > 30 && answered <= before && sent > before + 10,
+        "{answered} {before} {sent}"
+    );
     assert!(reason.contains("store"), "{reason}");
     beats.abort();
     cluster.up();

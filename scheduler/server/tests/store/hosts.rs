@@ -11,6 +11,7 @@ cases![
     beats_of_old_sessions_are_refused,
     a_removed_host_may_not_say_hello,
     hosts_are_listed_with_their_sessions,
+    hosts_that_are_simply_online_here_are_not_listed_apart,
     a_host_is_found_with_what_it_should_have,
     a_dead_replicas_claims_return_and_its_assigned_runs_stay,
     a_drain_is_due_by_the_stores_clock_while_there_are_runs,
@@ -125,6 +126,54 @@ async fn hosts_are_listed_with_their_sessions(world: World) {
     let session = last.session.unwrap();
     assert_eq!((session.epoch, session.replica), (1, Some(world.replica)));
     assert!(session.heard_ms > 0);
+}
+
+async fn hosts_that_are_simply_online_here_are_not_listed_apart(world: World) {
+    let mut hosts = Vec::new();
+    for _ in 0..4 {
+        hosts.push(world.host().await.sender.host);
+    }
+    hosts.sort_unstable();
+    let apart = async |replica: Uuid| {
+        let mut found = Vec::new();
+        // A page each.
+        while let Some(host) = {
+            let page = world.store.hosts_apart(replica, found.last().copied(), 1);
+            page.await.unwrap().pop()
+        } {
+            found.push(host.host);
+        }
+        found
+    };
+    let elsewhere = Uuid::now_v7();
+    assert_eq!(apart(world.replica).await.len(), 0);
+    assert_eq!(apart(elsewhere).await, hosts);
+    let actor = || "operator".to_owned();
+    let draining = HostState::Draining;
+    let drained = world.store.set_host_state(hosts[2], draining, actor(), 1);
+    assert!(drained.await.unwrap());
+    let hello = Hello {
+        host: hosts[1],
+        replica: elsewhere,
+        boot_id: "boot 1".to_owned(),
+        beat: "{}".to_owned(),
+    };
+    world.store.hello(hello).await.unwrap().unwrap();
+    assert_eq!(apart(world.replica).await, hosts[1..=2]);
+    assert_eq!(apart(elsewhere).await, [hosts[0], hosts[2], hosts[3]]);
+    let online = world
+        .store
+        .set_host_state(hosts[2], HostState::Online, actor(), 1);
+    assert!(online.await.unwrap());
+    assert_eq!(apart(world.replica).await, [hosts[1]]);
+    // Nobody's, once their replica is swept.
+    world.store.replica_beat(elsewhere).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    world.store.replica_beat(world.replica).await.unwrap();
+    let swept = world.store.sweep_replicas(10).await.unwrap();
+    assert_eq!(swept.replicas, [elsewhere]);
+    assert_eq!(apart(elsewhere).await, hosts);
+    assert_eq!(apart(world.replica).await, [hosts[1]]);
 }
 
 async fn a_host_is_found_with_what_it_should_have(world: World) {

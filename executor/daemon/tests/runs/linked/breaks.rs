@@ -130,7 +130,7 @@ async fn a_run_that_may_be_given_away_ends_with_its_hosts_connection() {
     let mut assign = assignment(&bound, "echo up; sleep 600");
     assign.on_lost = Some(link::OnLost {
         policy: "requeue".into(),
-        stop_after_ms: 14_000,
+        stop_after_ms: 4_000,
     });
     scheduler.assign(assign);
     scheduler.assign(assignment(&free, "sleep 600"));
@@ -180,5 +180,44 @@ async fn a_run_that_may_be_given_away_ends_with_its_hosts_connection() {
     scheduler.want(stop);
     scheduler.until(&free, over).await;
     settled(&executor, &free).await;
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn an_open_connection_keeps_no_run_whose_heartbeats_are_not_answered() {
+    let (scheduler, executor) = linked().await;
+    let bound = key(1);
+    let mut assign = assignment(&bound, "echo up; sleep 600");
+    assign.on_lost = Some(link::OnLost {
+        policy: "requeue".into(),
+        stop_after_ms: 3_000,
+    });
+    scheduler.assign(assign);
+    scheduler
+        .until(&bound, |stored| stored.state == "running")
+        .await;
+    // Answered heartbeats keep it, for longer than it may go without.
+    tokio::time::sleep(Duration::from_millis(4_500)).await;
+    assert!(!run_dir(&executor, &bound).join("fenced.json").exists());
+    let sessions = scheduler.state().hellos.len();
+    scheduler.state().mood = Mood::Deaf;
+    let mark = run_dir(&executor, &bound).join("end.json");
+    let begin = Instant::now();
+    while !mark.exists() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{}",
+            executor.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(run_dir(&executor, &bound).join("fenced.json").exists());
+    assert_eq!(scheduler.state().hellos.len(), sessions, "it was connected");
+    // What was said to the deaf is said again in the next session.
+    scheduler.cut(Mood::Well);
+    let ended = scheduler.until(&bound, over).await.ended.unwrap();
+    assert_eq!(ended.end_reason, "executor_lost");
+    settled(&executor, &bound).await;
     executor.finish().await;
 }

@@ -90,7 +90,7 @@ pub(in crate::rest) struct OnLostView {
     /// Silence after which a run is given up, milliseconds.
     #[serde(default = "lost_after_ms")]
     lost_after_ms: u64,
-    /// Time after which the host itself ends it (`requeue`), milliseconds: 15000 at least.
+    /// Time after which the host itself ends it (`requeue`), milliseconds: 20000 at least.
     #[serde(default = "stop_after_ms")]
     stop_after_ms: u64,
 }

@@ -92,6 +92,23 @@ impl<D: Driver> HostStore for Database<D> {
         ))
     }
 
+    async fn hosts_apart(
+        &self,
+        replica: Uuid,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Stored<Vec<Host>> {
+        let key = keys(after.iter());
+        fits_page("hosts_apart", &key, limit)?;
+        run!(
+            self.read,
+            "hosts_apart",
+            key,
+            [replica, after, limit],
+            |tx| hosts::list_apart(tx, *replica, *after, *limit)
+        )
+    }
+
     async fn replica_beat(&self, replica: Uuid) -> Stored<()> {
         let key = replica.to_string();
         run!(self.write, "replica_beat", key, [replica], |tx| {

@@ -1,6 +1,6 @@
 //! Hosts: joining, saying hello, beating, being listed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 use uuid::Uuid;
@@ -157,32 +157,42 @@ static BEAT: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         &[Kind::Uuid, Kind::Int, Kind::Int, Kind::Text],
         "UPDATE host_sessions SET heard_ms = $3, beat = $4 WHERE host = $1 AND epoch = $2 \
-         RETURNING host",
+         RETURNING host, epoch",
         "UPDATE host_sessions s SET heard_ms = u.heard_ms, beat = u.beat FROM ( \
            SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[]) \
            AS v(host, epoch, heard_ms, beat) ORDER BY host) AS u \
-         WHERE s.host = u.host AND s.epoch = u.epoch RETURNING s.host",
+         WHERE s.host = u.host AND s.epoch = u.epoch RETURNING s.host, s.epoch",
     )
 });
 
 /// Hosts are alive; one verdict each.
 pub(crate) async fn beat(tx: &mut dyn Tx, batch: &[Beat]) -> Result<Vec<Verdict>, Failure> {
     let now_ms = tx.now_ms().await?;
-    let hosts = load::hosts(tx, batch.iter().map(|beat| beat.from.host)).await?;
     let beats = batch
         .iter()
         .map(|beat| values![beat.from.host, beat.from.epoch, now_ms, &beat.body]);
-    let beats = beats.collect();
-    tx.bulk(&BEAT, beats).await?;
+    let found = tx.bulk(&BEAT, beats.collect()).await?;
+    let alive: Result<HashSet<(Uuid, u64)>, Failure> = found
+        .into_iter()
+        .map(|row| {
+            let mut c = row.columns();
+            Ok((c.uuid()?, c.u64()?))
+        })
+        .collect();
+    let alive = alive?;
+    let is_alive = |beat: &Beat| alive.contains(&(beat.from.host, beat.from.epoch));
+    // Few, if any: why are they not?
+    let refused = batch.iter().filter(|beat| !is_alive(beat));
+    let hosts = load::hosts(tx, refused.map(|beat| beat.from.host)).await?;
     let verdict = |beat: &Beat| match hosts.get(&beat.from.host) {
+        _ if is_alive(beat) => Ok(Done::Applied),
         None => Err(Refusal::NoSession {
             host: beat.from.host,
         }),
-        Some(host) if host.speaker.epoch != beat.from.epoch => Err(Refusal::StaleEpoch {
+        Some(host) => Err(Refusal::StaleEpoch {
             given: beat.from.epoch,
             current: host.speaker.epoch,
         }),
-        Some(_) => Ok(Done::Applied),
     };
     Ok(batch.iter().map(verdict).collect())
 }
@@ -308,6 +318,29 @@ const LIST: Sql = Sql::both(
      FROM hosts h LEFT JOIN host_sessions s ON s.host = h.host \
      WHERE h.host > $1 ORDER BY h.host LIMIT $2",
 );
+
+const LIST_APART: Sql = Sql::both(
+    "SELECT h.host, h.name, h.region, h.state, h.body, h.drain_deadline_ms, h.drain_stops, \
+     s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat \
+     FROM hosts h JOIN host_sessions s ON s.host = h.host WHERE h.host > $1 AND h.host IN ( \
+       SELECT host FROM hosts WHERE state <> 0 \
+       UNION SELECT host FROM host_sessions WHERE replica IS NULL \
+       UNION SELECT host FROM host_sessions WHERE replica < $2 \
+       UNION SELECT host FROM host_sessions WHERE replica > $2 \
+     ) ORDER BY h.host LIMIT $3",
+);
+
+/// Hosts by id, after one, that ever connected, but for those online at this replica.
+pub(crate) async fn list_apart(
+    tx: &mut dyn Tx,
+    replica: Uuid,
+    after: Option<Uuid>,
+    limit: usize,
+) -> Result<Vec<Host>, Failure> {
+    let after = after.unwrap_or(Uuid::nil());
+    let found = tx.query(LIST_APART, values![after, replica, limit]).await?;
+    found.into_iter().map(host).collect()
+}
 
 /// Columns of a host without its session.
 const HOST_COLUMNS: usize = 7;
