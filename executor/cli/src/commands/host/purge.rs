@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use davit_executor::settings::{DEFAULT_FILE, Settings};
 use davit_rpc::local::{Empty, ImageRef, ListRequest, ReapRequest, Run, RunRef};
 use tokio::sync::watch;
+use tonic::Code;
 
 use super::{UNIT_FILE, service};
 use crate::args::PurgeArgs;
@@ -176,7 +177,14 @@ async fn empty(client: &Client, force: bool) -> Result<(), CliError> {
     let images = client.images().list(Empty {}).await?.into_inner().images;
     for image in images {
         let image = ImageRef { image: image.name };
-        client.images().remove(image).await?;
+        while let Err(refused) = client.images().remove(image.clone()).await {
+            // An ended run holds its image until its root file system is removed.
+            let is_held = refused.code() == Code::FailedPrecondition;
+            if !is_held || begun.elapsed() > Duration::from_millis(EMPTY_MS_MAX) {
+                return Err(refused.into());
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        }
     }
     Ok(())
 }
