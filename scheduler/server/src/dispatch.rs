@@ -75,7 +75,7 @@ pub struct DispatchSettings {
     pub replica: Uuid,
     /// Work is looked for this often without a hint, milliseconds.
     pub poll_ms: u64,
-    /// All hosts are looked at this often, milliseconds.
+    /// Hosts that are not simply online here are looked at this often, all of them one time in five, milliseconds.
     pub survey_ms: u64,
     /// A host's runs are looked at after so long a silence, milliseconds.
     pub silent_after_ms: u64,

@@ -77,7 +77,6 @@ use session::{MISSED_BEATS_MAX, REPORTS_MAX, Session};
 pub use access::AUDIENCE;
 pub use error::LinkError;
 pub use facts::{HostBeat, HostBody, HostCapacity};
-pub use incoming::HANDSHAKE_MS_MAX;
 pub(crate) use outfit::{OutfitError, credentials, outfit, owners, sealed};
 pub use sessions::Sessions;
 pub(crate) use words::want;

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
+/// How long a TLS handshake may take.
+pub(crate) const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// How long the first bytes may take.
 pub(crate) const BEGIN_MS_MAX: u64 = 10_000;
 /// Bytes of HTTP/2's preface (RFC 9113, 3.4).

@@ -133,13 +133,13 @@ impl Keeper {
     /// Hosts as the store has them: operators' states, other replicas' hosts, silent ones. Of those that are simply online
     /// at this replica there are many, and little to be found out: they are looked at once in [`WHOLE_SURVEY_EVERY`].
     pub(super) async fn survey_hosts(&mut self) -> Result<(), StoreError> {
-        let is_whole = self.surveys.is_multiple_of(WHOLE_SURVEY_EVERY);
+        let looks_at_all = self.surveys.is_multiple_of(WHOLE_SURVEY_EVERY);
         self.surveys = self.surveys.wrapping_add(1);
         let mut after = None;
         let mut silent = Vec::new();
         let mut seen = HashSet::new();
         loop {
-            let page = match is_whole {
+            let page = match looks_at_all {
                 true => self.store.hosts(after, PAGE_ROWS_MAX).await?,
                 false => {
                     let replica = self.settings.replica;
@@ -147,13 +147,13 @@ impl Keeper {
                     apart.await?
                 }
             };
-            let whole = page.len() == PAGE_ROWS_MAX;
+            let is_last = page.len() < PAGE_ROWS_MAX;
             after = page.last().map(|host| host.host);
             for host in page {
                 silent.extend(self.look_at(&host));
                 seen.insert(host.host);
             }
-            if !whole {
+            if is_last {
                 break;
             }
         }

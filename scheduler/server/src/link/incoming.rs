@@ -7,33 +7,26 @@
 //! Invariant: a permit is held from before a connection is accepted to its end, so that those in the handshake count too.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
-use crate::prompt::{ACCEPT_PAUSE_MS, Prompt};
+use crate::prompt::{ACCEPT_PAUSE_MS, HANDSHAKE_MS_MAX, Prompt};
 
-/// How long a TLS handshake may take.
-pub const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// Connections that wait for the server to take them.
 const READY_MAX: usize = 64;
 
-/// A connection that HTTP/2 is spoken on.
-pub(super) enum Wire {
-    Plain(TcpStream),
-    Encrypted(Box<TlsStream<TcpStream>>),
-}
+/// A connection that HTTP/2 is spoken on: plain, or encrypted.
+pub(super) type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 type Ready = mpsc::Sender<io::Result<Prompt<Wire>>>;
 
@@ -71,7 +64,7 @@ async fn accept(
                     handshakes.spawn(handshake(acceptor, stream, permit, ready.clone()));
                 }
                 None => {
-                    let prompt = Prompt::new(Wire::Plain(stream), Some(permit));
+                    let prompt = Prompt::new(Either::Left(stream), Some(permit));
                     if ready.send(Ok(prompt)).await.is_err() {
                         return;
                     }
@@ -94,7 +87,7 @@ async fn handshake(
     let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
     let problem = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            let prompt = Prompt::new(Wire::Encrypted(Box::new(stream)), Some(permit));
+            let prompt = Prompt::new(Either::Right(Box::new(stream)), Some(permit));
             drop(ready.send(Ok(prompt)).await);
             return;
         }
@@ -102,64 +95,6 @@ async fn handshake(
         Err(_) => format!("it took more than {HANDSHAKE_MS_MAX} ms"),
     };
     tracing::debug!(problem, "a host's TLS handshake failed");
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Encrypted(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Encrypted(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-            Self::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Encrypted(stream) => stream.is_write_vectored(),
-        }
-    }
 }
 
 impl Connected for Prompt<Wire> {

@@ -24,11 +24,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::CONNECTIONS_MAX;
-use crate::prompt::{ACCEPT_PAUSE_MS, Prompt};
+use crate::prompt::{ACCEPT_PAUSE_MS, HANDSHAKE_MS_MAX, Prompt};
 use patient::Patient;
 
-/// How long a TLS handshake may take.
-const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// How long a request's head may take.
 const HEAD_MS_MAX: u64 = 10_000;
 /// How long a write may not get on.

@@ -116,7 +116,8 @@ pub trait HostStore {
     async fn held(&self, host: Uuid) -> Stored<Vec<HeldRun>>;
     /// Hosts by id, after one.
     async fn hosts(&self, after: Option<Uuid>, limit: usize) -> Stored<Vec<Host>>;
-    /// The same of those that ever connected, but for those that are online and whose connection this replica ends: few, where it is the only one.
+    /// The same of those that ever connected, but for those that are online and whose connection this replica ends: few,
+    /// where it is the only one.
     async fn hosts_apart(
         &self,
         replica: Uuid,

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::{assignment, key, linked, over, run_dir, settled};
 use crate::scheduler::Mood;
-use crate::support::refusal;
+use crate::support::{Executor, refusal};
 
 #[tokio::test]
 #[ignore = "needs a real host: scripts/test runs it"]
@@ -122,17 +122,33 @@ async fn secrets_are_given_again_to_an_executor_that_did_not_hear_them() {
     executor.finish().await;
 }
 
+/// A run that its host ends when it has had no scheduler for so long.
+fn bound_for(key: &link::AttemptKey, stop_after_ms: u64) -> link::Assign {
+    link::Assign {
+        on_lost: Some(link::OnLost {
+            policy: "requeue".into(),
+            stop_after_ms,
+        }),
+        ..assignment(key, "echo up; sleep 600")
+    }
+}
+
+async fn fenced_within(executor: &Executor, key: &link::AttemptKey, longest: Duration) {
+    let mark = run_dir(executor, key).join("end.json");
+    let begin = Instant::now();
+    while !mark.exists() {
+        assert!(begin.elapsed() < longest, "{}", executor.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(run_dir(executor, key).join("fenced.json").exists());
+}
+
 #[tokio::test]
 #[ignore = "needs a real host: scripts/test runs it"]
 async fn a_run_that_may_be_given_away_ends_with_its_hosts_connection() {
     let (scheduler, mut executor) = linked().await;
     let (bound, free) = (key(1), key(1));
-    let mut assign = assignment(&bound, "echo up; sleep 600");
-    assign.on_lost = Some(link::OnLost {
-        policy: "requeue".into(),
-        stop_after_ms: 4_000,
-    });
-    scheduler.assign(assign);
+    scheduler.assign(bound_for(&bound, 8_000));
     scheduler.assign(assignment(&free, "sleep 600"));
     for key in [&bound, &free] {
         scheduler
@@ -141,19 +157,10 @@ async fn a_run_that_may_be_given_away_ends_with_its_hosts_connection() {
     }
     scheduler.cut(Mood::Away);
     // The time goes on over a restart.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(5_000)).await;
     executor.kill_and_restart().await;
-    let mark = run_dir(&executor, &bound).join("end.json");
-    let begin = Instant::now();
-    while !mark.exists() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "{}",
-            executor.log()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(run_dir(&executor, &bound).join("fenced.json").exists());
+    // Anew it would take longer.
+    fenced_within(&executor, &bound, Duration::from_secs(6)).await;
     assert!(!run_dir(&executor, &free).join("fenced.json").exists());
     let reference = RunRef {
         run: bound.run_id.clone(),
@@ -188,12 +195,7 @@ async fn a_run_that_may_be_given_away_ends_with_its_hosts_connection() {
 async fn an_open_connection_keeps_no_run_whose_heartbeats_are_not_answered() {
     let (scheduler, executor) = linked().await;
     let bound = key(1);
-    let mut assign = assignment(&bound, "echo up; sleep 600");
-    assign.on_lost = Some(link::OnLost {
-        policy: "requeue".into(),
-        stop_after_ms: 3_000,
-    });
-    scheduler.assign(assign);
+    scheduler.assign(bound_for(&bound, 3_000));
     scheduler
         .until(&bound, |stored| stored.state == "running")
         .await;
@@ -202,17 +204,7 @@ async fn an_open_connection_keeps_no_run_whose_heartbeats_are_not_answered() {
     assert!(!run_dir(&executor, &bound).join("fenced.json").exists());
     let sessions = scheduler.state().hellos.len();
     scheduler.state().mood = Mood::Deaf;
-    let mark = run_dir(&executor, &bound).join("end.json");
-    let begin = Instant::now();
-    while !mark.exists() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "{}",
-            executor.log()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(run_dir(&executor, &bound).join("fenced.json").exists());
+    fenced_within(&executor, &bound, Duration::from_secs(20)).await;
     assert_eq!(scheduler.state().hellos.len(), sessions, "it was connected");
     // What was said to the deaf is said again in the next session.
     scheduler.cut(Mood::Well);

@@ -300,11 +300,20 @@ pub(crate) async fn drains_due(tx: &mut dyn Tx, limit: usize) -> Result<Vec<Uuid
     found.into_iter().map(|row| row.columns().uuid()).collect()
 }
 
-const FIND: Sql = Sql::both(
-    "SELECT h.host, h.name, h.region, h.state, h.body, h.drain_deadline_ms, h.drain_stops, \
-     s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat \
-     FROM hosts h LEFT JOIN host_sessions s ON s.host = h.host WHERE h.host = $1",
-);
+/// Hosts and their sessions, joined and chosen so.
+macro_rules! hosts {
+    ($join:literal, $which:literal) => {
+        Sql::both(concat!(
+            "SELECT h.host, h.name, h.region, h.state, h.body, h.drain_deadline_ms, h.drain_stops, \
+             s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat FROM hosts h ",
+            $join,
+            " host_sessions s ON s.host = h.host WHERE ",
+            $which
+        ))
+    };
+}
+
+const FIND: Sql = hosts!("LEFT JOIN", "h.host = $1");
 
 /// One host.
 pub(crate) async fn find(tx: &mut dyn Tx, id: Uuid) -> Result<Option<Host>, Failure> {
@@ -312,22 +321,16 @@ pub(crate) async fn find(tx: &mut dyn Tx, id: Uuid) -> Result<Option<Host>, Fail
     found.into_iter().next().map(host).transpose()
 }
 
-const LIST: Sql = Sql::both(
-    "SELECT h.host, h.name, h.region, h.state, h.body, h.drain_deadline_ms, h.drain_stops, \
-     s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat \
-     FROM hosts h LEFT JOIN host_sessions s ON s.host = h.host \
-     WHERE h.host > $1 ORDER BY h.host LIMIT $2",
-);
+const LIST: Sql = hosts!("LEFT JOIN", "h.host > $1 ORDER BY h.host LIMIT $2");
 
-const LIST_APART: Sql = Sql::both(
-    "SELECT h.host, h.name, h.region, h.state, h.body, h.drain_deadline_ms, h.drain_stops, \
-     s.epoch, s.replica, s.boot_id, s.heard_ms, s.beat \
-     FROM hosts h JOIN host_sessions s ON s.host = h.host WHERE h.host > $1 AND h.host IN ( \
+const LIST_APART: Sql = hosts!(
+    "JOIN",
+    "h.host > $1 AND h.host IN ( \
        SELECT host FROM hosts WHERE state <> 0 \
        UNION SELECT host FROM host_sessions WHERE replica IS NULL \
        UNION SELECT host FROM host_sessions WHERE replica < $2 \
        UNION SELECT host FROM host_sessions WHERE replica > $2 \
-     ) ORDER BY h.host LIMIT $3",
+     ) ORDER BY h.host LIMIT $3"
 );
 
 /// Hosts by id, after one, that ever connected, but for those online at this replica.
