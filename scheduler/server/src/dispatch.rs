@@ -9,7 +9,7 @@
 //!  ends: whose spend cap is reached, which drain is due; their runs are stopped
 //!
 //!  pure: shares (how much to claim), demand (a run in placement's words), verdicts (what follows from a refusal,
-//!        when a claim is given back), losses (when a silent host's run is lost), retries (whether it is tried again)
+//!        when a claim is given back), pace (how often to look at the queue), losses (when a silent host's run is lost), retries (whether it is tried again)
 //! ```
 //!
 //! No leader: each replica places on the hosts whose sessions it ends, and claims what it may place there. Its death
@@ -31,11 +31,14 @@ mod explained;
 mod fleet;
 mod keeper;
 mod losses;
+mod pace;
 mod pulse;
 mod queue;
 #[cfg(test)]
 mod recovery;
 pub(crate) mod retries;
+#[cfg(test)]
+mod rounds;
 #[cfg(test)]
 pub(crate) mod rows;
 mod shares;
@@ -43,6 +46,8 @@ mod silence;
 pub(crate) mod told;
 mod verdicts;
 mod warm;
+#[cfg(test)]
+mod world;
 
 use std::sync::Arc;
 
@@ -127,8 +132,8 @@ impl Dispatch {
         tasks.spawn(pulse::run(Arc::clone(&store), settings.clone()));
         let (tell_spent, spent) = watch::channel(ends::Spent::default());
         tasks.spawn(ends::run(Arc::clone(&store), settings.clone(), tell_spent));
-        let keeper = Keeper::new(settings, store, keys, sessions, spent);
-        tasks.spawn(keeper.run(heard));
+        let keeper = Keeper::new(settings, store, keys, sessions, heard, spent);
+        tasks.spawn(keeper.run());
         Self {
             news: Teller(news),
             _tasks: Arc::new(tasks),

@@ -13,6 +13,7 @@ use davit_placement::{Assignment as Decision, HostState as Standing};
 use davit_rpc::link::{self as proto, scheduler_message::Message};
 
 use super::keeper::{Keeper, Placed, Waiting};
+use super::retries::RetryRules;
 use super::verdicts::{After, after};
 use crate::clock::unix_ms;
 use crate::link::{OutfitError, outfit, owners, sealed};
@@ -128,7 +129,7 @@ impl Keeper {
             return;
         };
         let awaited = Awaited::new(&run.row, Some(assigned_ms));
-        peer.give(run.key, run.plan, awaited);
+        peer.give(run.key, RetryRules::of(&run.plan), awaited);
         peer.send(Message::Assign(message));
     }
 

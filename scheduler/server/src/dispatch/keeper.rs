@@ -7,6 +7,8 @@
 //!  survey, seldom ────► all hosts, losses, claims compared ──────────┘
 //! ```
 //!
+//! Those who tell wait for room, and hosts with them: what is told is heard before each claim, all of it.
+//!
 //! Invariants: every claimed run is in `waiting`, in `unsettled` or given back; what the engine holds as live is assigned
 //! in the store, or in `unsettled`; a store that fails leaves all of it to the next round.
 
@@ -23,9 +25,10 @@ use uuid::Uuid;
 use super::DispatchSettings;
 use super::ends::Spent;
 use super::fleet::Known;
+use super::pace::Pace;
 use super::shares::{WINDOW_RUNS_MIN, next_window};
 use super::silence::Silences;
-use super::told::Told;
+use super::told::{NEWS_MAX, Told};
 use super::warm::Warming;
 use crate::link::Sessions;
 use crate::secrets::Keyring;
@@ -33,8 +36,6 @@ use crate::service::planned::PlannedRun;
 use crate::store::limits::BATCH_ITEMS_MAX;
 use crate::store::{ActiveRun, Sender, Store, StoreError};
 
-/// News heard before the next round.
-const NEWS_PER_ROUND_MAX: usize = 1_024;
 /// Claims of one round: then news are heard again.
 const CLAIMS_PER_ROUND_MAX: usize = 4;
 /// Pause after the store failed.
@@ -44,7 +45,7 @@ const STORE_PAUSE_MS: u64 = 100;
 pub(super) struct Waiting {
     pub(super) key: RunKey,
     pub(super) row: ActiveRun,
-    pub(super) plan: Arc<PlannedRun>,
+    pub(super) plan: Box<PlannedRun>,
     pub(super) excluded: Vec<HostName>,
     pub(super) since: Instant,
 }
@@ -61,6 +62,7 @@ pub(super) struct Keeper {
     pub(super) store: Arc<dyn Store>,
     pub(super) keys: Arc<Keyring>,
     pub(super) sessions: Sessions,
+    news: mpsc::Receiver<Told>,
     pub(super) engine: Engine,
     pub(super) began: Instant,
     pub(super) hosts: HashMap<Uuid, Known>,
@@ -69,6 +71,11 @@ pub(super) struct Keeper {
     pub(super) waiting: HashMap<RunId, Waiting>,
     pub(super) unsettled: Vec<Placed>,
     pub(super) window: usize,
+    pace: Pace,
+    /// Nothing is claimed before then.
+    pub(super) claims_due: Instant,
+    /// There may be something to claim then.
+    pub(super) owes_claim: bool,
     /// Tenants that are not claimed for before then.
     pub(super) held_off: HashMap<Tenant, Instant>,
     /// Tenants that nothing is claimed for: they spent what they may.
@@ -101,6 +108,7 @@ impl Keeper {
         store: Arc<dyn Store>,
         keys: Arc<Keyring>,
         sessions: Sessions,
+        news: mpsc::Receiver<Told>,
         spent: watch::Receiver<Spent>,
     ) -> Self {
         let rules = Rules {
@@ -112,6 +120,7 @@ impl Keeper {
             store,
             keys,
             sessions,
+            news,
             engine: Engine::new(rules),
             began: Instant::now(),
             hosts: HashMap::new(),
@@ -120,6 +129,9 @@ impl Keeper {
             waiting: HashMap::new(),
             unsettled: Vec::new(),
             window: WINDOW_RUNS_MIN,
+            pace: Pace::default(),
+            claims_due: Instant::now(),
+            owes_claim: false,
             held_off: HashMap::new(),
             spent,
             turns: HashMap::new(),
@@ -133,7 +145,7 @@ impl Keeper {
     }
 
     /// Runs until nobody can tell it anything any more.
-    pub(super) async fn run(mut self, mut news: mpsc::Receiver<Told>) {
+    pub(super) async fn run(mut self) {
         self.announce().await;
         let mut hints = self.store.hints();
         let mut hinted = true;
@@ -144,23 +156,24 @@ impl Keeper {
         };
         let mut polls = tick(self.settings.poll_ms);
         let mut surveys = tick(self.settings.survey_ms);
-        let mut heard = Vec::new();
         loop {
             let cause = tokio::select! {
-                count = news.recv_many(&mut heard, NEWS_PER_ROUND_MAX) => match count {
-                    0 => return,
-                    _ => Cause::News,
+                told = self.news.recv() => match told {
+                    Some(told) => {
+                        self.hear(told);
+                        Cause::News
+                    }
+                    None => return,
                 },
                 hint = hints.changed(), if hinted => {
                     hinted = hint.is_ok();
                     Cause::Work
                 }
                 _ = polls.tick() => Cause::Work,
+                () = tokio::time::sleep_until(self.claims_due.into()), if self.owes_claim => Cause::Work,
                 _ = surveys.tick() => Cause::Survey,
             };
-            for told in heard.drain(..) {
-                self.hear(told);
-            }
+            self.hear_all();
             let done = match cause {
                 Cause::News => self.place().await,
                 Cause::Work => self.round().await,
@@ -184,6 +197,16 @@ impl Keeper {
     /// The engine's clock.
     pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Hears what was told until now.
+    fn hear_all(&mut self) {
+        for _ in 0..NEWS_MAX {
+            let Ok(told) = self.news.try_recv() else {
+                return;
+            };
+            self.hear(told);
+        }
     }
 
     fn hear(&mut self, told: Told) {
@@ -246,22 +269,35 @@ impl Keeper {
     }
 
     /// Everything that a hint or the poll may be about.
-    async fn round(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn round(&mut self) -> Result<(), StoreError> {
         self.recover().await?;
-        for _ in 0..CLAIMS_PER_ROUND_MAX {
-            let more = self.claim().await?;
-            self.place().await?;
-            if !more {
-                break;
-            }
+        self.owes_claim = Instant::now() < self.claims_due;
+        if !self.owes_claim {
+            self.claim_some().await?;
         }
-        self.window = next_window(self.window, self.waiting.len());
         if self.looked.elapsed() >= Duration::from_millis(self.settings.poll_ms) {
             self.looked = Instant::now();
             self.give_back_spent().await?;
             self.give_back().await?;
         }
         self.tell_orders().await
+    }
+
+    async fn claim_some(&mut self) -> Result<(), StoreError> {
+        for _ in 0..CLAIMS_PER_ROUND_MAX {
+            let begin = Instant::now();
+            let more = self.claim().await?;
+            let pause = self.pace.looked(begin.elapsed());
+            self.hear_all();
+            self.place().await?;
+            self.hear_all();
+            if !more {
+                self.claims_due = Instant::now() + pause;
+                break;
+            }
+        }
+        self.window = next_window(self.window, self.waiting.len());
+        Ok(())
     }
 
     /// Places what waits, and stores where.

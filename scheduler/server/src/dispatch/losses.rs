@@ -12,7 +12,7 @@
 use davit_placement::fence::{Fence, Known, Lost, OnLost};
 use davit_types::{EndReason, RunKey};
 
-use super::retries::retry;
+use super::retries::{RetryRules, retry};
 use crate::service::planned::{LostPolicy, PlannedRun};
 use crate::store::{FencedBy, Loss};
 
@@ -57,7 +57,7 @@ pub(crate) fn judge(
             return Judged::Later { after_ms };
         }
         Lost::Fail => None,
-        Lost::GiveAway => retry(plan, attempt, lost, None, now_ms),
+        Lost::GiveAway => retry(&RetryRules::of(plan), attempt, lost, None, now_ms),
     };
     Judged::Lose(Box::new(Loss {
         key,

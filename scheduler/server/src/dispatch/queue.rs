@@ -102,9 +102,9 @@ impl Keeper {
             if self.waiting.contains_key(&row.run) || unsettled.contains(&row.run) {
                 continue;
             }
-            let plan: Result<PlannedRun, _> = serde_json::from_str(&spec);
+            let plan: Result<Box<PlannedRun>, _> = serde_json::from_str(&spec);
             let plan = match plan {
-                Ok(plan) => Arc::new(plan),
+                Ok(plan) => plan,
                 Err(error) => {
                     self.reject(row.run, &error.to_string()).await?;
                     continue;

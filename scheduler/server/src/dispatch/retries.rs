@@ -8,20 +8,36 @@
 
 use davit_types::EndReason;
 
-use crate::service::planned::{ATTEMPTS_MAX, BACKOFF_MS_MAX, LostPolicy, PlannedRun};
+use crate::service::planned::{ATTEMPTS_MAX, BACKOFF_MS_MAX, LostPolicy, PlannedRun, RetryPolicy};
 use crate::store::{AttemptEnd, AttemptUpdate, Event, Retry};
+
+/// What of a plan decides on retries. Kept for every live attempt, of which there may be millions.
+#[derive(Clone, Debug)]
+pub(crate) struct RetryRules {
+    policy: RetryPolicy,
+    /// Its host ends it when it is cut off, and then it is tried elsewhere.
+    is_given_away: bool,
+}
+
+impl RetryRules {
+    pub(crate) fn of(plan: &PlannedRun) -> Self {
+        Self {
+            policy: plan.retry.clone(),
+            is_given_away: plan.on_lost.policy == LostPolicy::Requeue,
+        }
+    }
+}
 
 /// The retry of an attempt that ended so, if there is to be one; its pause begins at `at_ms`.
 pub(crate) fn retry(
-    plan: &PlannedRun,
+    rules: &RetryRules,
     attempt: u32,
     reason: EndReason,
     exit_code: Option<u8>,
     at_ms: u64,
 ) -> Option<Retry> {
-    let policy = &plan.retry;
-    let given_away =
-        reason == EndReason::ExecutorLost && plan.on_lost.policy == LostPolicy::Requeue;
+    let policy = &rules.policy;
+    let given_away = reason == EndReason::ExecutorLost && rules.is_given_away;
     let wanted = match reason {
         EndReason::StartFailed | EndReason::ImagePullFailed | EndReason::ExecutorLost => {
             policy.on_infrastructure
@@ -57,15 +73,15 @@ pub(crate) fn retry(
 /// no host's clock says how long.
 pub(crate) fn decided(
     mut update: AttemptUpdate,
-    plan: Option<&PlannedRun>,
+    rules: Option<&RetryRules>,
     now_ms: u64,
 ) -> AttemptUpdate {
     update.at_ms = update.at_ms.min(now_ms);
     let attempt = update.key.attempt.number();
     match &mut update.event {
         Event::Ended(end) => {
-            let decide = |plan| retry(plan, attempt, end.reason, end.exit_code, now_ms);
-            end.retry = plan.and_then(decide);
+            let decide = |rules| retry(rules, attempt, end.reason, end.exit_code, now_ms);
+            end.retry = rules.and_then(decide);
         }
         Event::Declined { .. } if attempt < ATTEMPTS_MAX => update.at_ms = now_ms,
         Event::Declined { message } => {
@@ -97,7 +113,6 @@ pub(crate) const fn is_hosts_fault(event: &Event) -> bool {
 mod tests {
     use super::*;
     use crate::dispatch::rows::plan;
-    use crate::service::planned::RetryPolicy;
     use crate::store::Sender;
     use davit_types::{Attempt, RunId, RunKey};
     use proptest::prelude::*;
@@ -117,7 +132,13 @@ mod tests {
         let mut plan = plan();
         plan.retry = policy(90);
         let pause = |attempt| {
-            let retry = retry(&plan, attempt, EndReason::StartFailed, None, 1_000);
+            let retry = retry(
+                &RetryRules::of(&plan),
+                attempt,
+                EndReason::StartFailed,
+                None,
+                1_000,
+            );
             retry.map(|retry| retry.not_before_ms - 1_000)
         };
         assert_eq!(pause(1), Some(100));
@@ -130,7 +151,7 @@ mod tests {
     fn a_job_that_failed_is_tried_again_only_for_its_listed_codes() {
         let mut plan = plan();
         plan.retry = policy(3);
-        let again = |reason, code| retry(&plan, 1, reason, code, 0).is_some();
+        let again = |reason, code| retry(&RetryRules::of(&plan), 1, reason, code, 0).is_some();
         assert!(again(EndReason::Exited, Some(75)));
         assert!(!again(EndReason::Exited, Some(1)));
         assert!(!again(EndReason::OomKilled, Some(75)));
@@ -141,10 +162,16 @@ mod tests {
     #[test]
     fn what_is_to_be_given_away_needs_no_other_policy() {
         let mut plan = plan();
-        assert_eq!(retry(&plan, 1, EndReason::ExecutorLost, None, 0), None);
+        assert_eq!(
+            retry(&RetryRules::of(&plan), 1, EndReason::ExecutorLost, None, 0),
+            None
+        );
         plan.on_lost.policy = LostPolicy::Requeue;
-        assert!(retry(&plan, 1, EndReason::ExecutorLost, None, 0).is_some());
-        assert_eq!(retry(&plan, 1, EndReason::StartFailed, None, 0), None);
+        assert!(retry(&RetryRules::of(&plan), 1, EndReason::ExecutorLost, None, 0).is_some());
+        assert_eq!(
+            retry(&RetryRules::of(&plan), 1, EndReason::StartFailed, None, 0),
+            None
+        );
     }
 
     fn said(attempt: u32, at_ms: u64, event: Event) -> AttemptUpdate {
@@ -178,7 +205,11 @@ mod tests {
             log_last_id: 0,
             retry: None,
         };
-        let update = decided(said(1, u64::MAX, Event::Ended(end)), Some(&plan), 5_000);
+        let update = decided(
+            said(1, u64::MAX, Event::Ended(end)),
+            Some(&RetryRules::of(&plan)),
+            5_000,
+        );
         let Event::Ended(end) = update.event else {
             panic!("{update:?}")
         };
@@ -205,7 +236,7 @@ mod tests {
             if requeue {
                 plan.on_lost.policy = LostPolicy::Requeue;
             }
-            let again = retry(&plan, attempt, EndReason::ALL[at], Some(75), 5);
+            let again = retry(&RetryRules::of(&plan), attempt, EndReason::ALL[at], Some(75), 5);
             prop_assert!(again.is_none() || attempt < ATTEMPTS_MAX);
             prop_assert!(again.is_none_or(|again| (5..=5 + BACKOFF_MS_MAX).contains(&again.not_before_ms)));
         }

@@ -2,8 +2,6 @@
 //!
 //! Invariant: telling waits for room and is never dropped; the keeper never waits for those who tell.
 
-use std::sync::Arc;
-
 use davit_placement::{Amounts, Explanation, HostName, ImageRef, Region, Run};
 use davit_types::{RunId, RunKey};
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +19,7 @@ pub(super) const NEWS_MAX: usize = 8_192;
 pub(crate) struct Adopted {
     pub(crate) key: RunKey,
     pub(crate) row: ActiveRun,
-    pub(crate) plan: Arc<PlannedRun>,
+    pub(crate) plan: Box<PlannedRun>,
 }
 
 /// A host that connected.

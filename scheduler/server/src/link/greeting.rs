@@ -9,7 +9,6 @@
 //! is in it, so an `Assign` that got lost with its connection is told again here.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use davit_placement::ImageRef;
 use davit_rpc::link as proto;
@@ -26,7 +25,7 @@ use super::sessions::{Outgoing, Peer};
 use super::words::held;
 use super::{LinkSettings, Shared};
 use crate::clock::unix_ms;
-use crate::dispatch::retries::retry;
+use crate::dispatch::retries::{RetryRules, retry};
 use crate::dispatch::told::{Adopted, HostUp, Told};
 use crate::service::planned::PlannedRun;
 use crate::starts::Awaited;
@@ -137,9 +136,9 @@ impl Shared {
         let Some(key) = run.key() else {
             return;
         };
-        let plan: Result<PlannedRun, _> = serde_json::from_str(&run.spec);
+        let plan: Result<Box<PlannedRun>, _> = serde_json::from_str(&run.spec);
         let plan = match plan {
-            Ok(plan) => Arc::new(plan),
+            Ok(plan) => plan,
             Err(error) => {
                 tracing::error!(%key, %error, "a stored plan cannot be read");
                 sorted.places.push(live(key, &run.row, None));
@@ -157,7 +156,7 @@ impl Shared {
             _ => None,
         };
         let awaited = Awaited::new(&run.row, run.row.assigned_ms);
-        peer.give(key, Arc::clone(&plan), awaited);
+        peer.give(key, RetryRules::of(&plan), awaited);
         let assign = assign.and_then(|assign| sorted.fit(assign));
         sorted.places.push(live(key, &run.row, assign));
         let row = run.row;
@@ -197,7 +196,13 @@ fn boot_loss(key: RunKey, plan: &PlannedRun) -> Loss {
     Loss {
         key,
         fenced_by: FencedBy::Boot,
-        retry: retry(plan, key.attempt.number(), lost, None, at_ms),
+        retry: retry(
+            &RetryRules::of(plan),
+            key.attempt.number(),
+            lost,
+            None,
+            at_ms,
+        ),
         message: "its host was started anew and has no record of it".to_owned(),
         actor: "davit".to_owned(),
         at_ms,

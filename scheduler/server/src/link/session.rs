@@ -182,8 +182,8 @@ impl Session {
     async fn report(&self, report: proto::Report, pending: &mut Pending) -> Result<(), LinkError> {
         let phases = words::phases(&report);
         let update = words::report(report, self.peer.from())?;
-        let plan = self.peer.plan_of(update.key);
-        let update = decided(update, plan.as_deref(), unix_ms());
+        let rules = self.peer.retry_rules(update.key);
+        let update = decided(update, rules.as_ref(), unix_ms());
         if matches!(update.event, Event::Ended(_)) {
             let (logs, key) = (self.logs.clone(), update.key);
             pending.ends.push(Box::pin(async move {

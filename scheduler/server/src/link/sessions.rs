@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::error::LinkError;
-use crate::service::planned::PlannedRun;
+use crate::dispatch::retries::RetryRules;
 use crate::starts::Awaited;
 use crate::store::Sender;
 
@@ -59,7 +59,7 @@ pub(super) struct Heartbeat {
 #[derive(Debug)]
 struct Given {
     /// An end is judged by it.
-    plan: Arc<PlannedRun>,
+    retry_rules: RetryRules,
     /// A start is measured from it.
     awaited: Awaited,
 }
@@ -132,14 +132,18 @@ impl Peer {
     }
 
     /// Remembers how an attempt's end is to be judged, and since when its start is awaited.
-    pub(crate) fn give(&self, key: RunKey, plan: Arc<PlannedRun>, awaited: Awaited) {
-        held(&self.0.given).insert(key, Given { plan, awaited });
+    pub(crate) fn give(&self, key: RunKey, retry_rules: RetryRules, awaited: Awaited) {
+        let given = Given {
+            retry_rules,
+            awaited,
+        };
+        held(&self.0.given).insert(key, given);
     }
 
     /// How an attempt's end is to be judged.
-    pub(super) fn plan_of(&self, key: RunKey) -> Option<Arc<PlannedRun>> {
+    pub(super) fn retry_rules(&self, key: RunKey) -> Option<RetryRules> {
         let given = held(&self.0.given);
-        given.get(&key).map(|given| Arc::clone(&given.plan))
+        given.get(&key).map(|given| given.retry_rules.clone())
     }
 
     /// Since when an attempt's start is awaited.

@@ -26,6 +26,10 @@ pub(super) const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0003.sqlite.sql"),
         postgres: include_str!("migrations/0003.postgres.sql"),
     },
+    Migration {
+        sqlite: include_str!("migrations/0004.sqlite.sql"),
+        postgres: include_str!("migrations/0004.postgres.sql"),
+    },
 ];
 
 /// The version this program brings.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  CASES ──► sqlite_conforms     a file each          faults of SQLite: kill -9, full disk
-//!       └──► postgres_conforms   a database each      faults of PostgreSQL: crash under load, slow writers
+//!       └──► postgres_conforms   a database each      faults of PostgreSQL: crash under load, slow writers, ways to rows
 //! ```
 
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ mod ledger;
 mod logs;
 mod orders;
 mod people;
+mod plans_postgres;
 mod queue;
 mod reports;
 mod retention;

@@ -100,7 +100,7 @@ pub(crate) async fn hosted(
 const OPEN: Sql = Sql::both(
     "SELECT a.run, a.attempt, a.host, a.desired, a.desired_revision FROM active_runs a \
      JOIN host_sessions s ON s.host = a.host \
-     WHERE a.heeded_revision < a.desired_revision AND s.replica = $1 AND a.run > $2 \
+     WHERE a.unheeded AND s.replica = $1 AND a.run > $2 \
      ORDER BY a.run LIMIT $3",
 );
 
