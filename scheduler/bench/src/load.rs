@@ -134,8 +134,11 @@ impl Load {
         Ok(id.with_context(|| format!("an id in {answer}"))?.to_owned())
     }
 
-    /// Many runs in one request.
-    async fn batch(&self, job: Job, runs: usize) -> anyhow::Result<()> {
+    /// One run, or many in one request.
+    async fn some(&self, job: Job, runs: usize) -> anyhow::Result<()> {
+        if runs == 1 {
+            return self.one(job, None).await.map(drop);
+        }
         let all: Vec<Value> = (0..runs).map(|_| job.body(None)).collect();
         let body = json!({ "runs": all }).to_string();
         self.send("/v1/runs/batch", body).await.map(drop)
@@ -167,11 +170,7 @@ impl Load {
                     let had = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
                     match had.unwrap_or(0).min(batch) {
                         0 => return anyhow::Ok(()),
-                        1 if batch == 1 => {
-                            let body = job.body(None).to_string();
-                            load.send("/v1/runs", body).await.map(drop)?;
-                        }
-                        runs => load.batch(job, runs).await?,
+                        runs => load.some(job, runs).await?,
                     }
                 }
             });
@@ -179,25 +178,29 @@ impl Load {
         finish(tasks).await
     }
 
-    /// So many a second, whatever becomes of those before; how many there were.
-    pub(crate) async fn at_rate(&self, per_second: u64, seconds: u64) -> anyhow::Result<usize> {
-        let mut ticks = tokio::time::interval(Duration::from_nanos(1_000_000_000 / per_second));
+    /// So many runs a second, so many of them in a request, whatever becomes of those before; how many there were.
+    pub(crate) async fn at_rate(
+        &self,
+        per_second: u64,
+        batch: usize,
+        seconds: u64,
+    ) -> anyhow::Result<usize> {
+        let requests_per_second = per_second / batch as u64;
+        let period = Duration::from_nanos(1_000_000_000 / requests_per_second);
+        let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut tasks = JoinSet::new();
-        let runs = per_second * seconds;
-        for _ in 0..runs {
+        let requests = requests_per_second * seconds;
+        for _ in 0..requests {
             ticks.tick().await;
             let load = self.clone();
-            tasks.spawn(async move {
-                let body = Job::default().body(None).to_string();
-                load.send("/v1/runs", body).await.map(drop)
-            });
+            tasks.spawn(async move { load.some(Job::default(), batch).await });
             while let Some(done) = tasks.try_join_next() {
                 done??;
             }
         }
         finish(tasks).await?;
-        usize::try_from(runs).context("a number of runs")
+        Ok(usize::try_from(requests).context("a number of requests")? * batch)
     }
 
     /// One run on each of these hosts, all at once.

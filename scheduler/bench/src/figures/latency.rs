@@ -21,7 +21,7 @@ pub(super) async fn measure(round: &Round<'_>) -> anyhow::Result<Vec<Row>> {
     let seconds = round.scaled(20, 3) as u64;
     for (rate, p50_ms, p99_ms) in [(100, Some(3.0), 15.0), (1_000, None, 50.0)] {
         world.clear().await?;
-        let more = load.at_rate(rate, seconds).await?;
+        let more = load.at_rate(rate, 1, seconds).await?;
         runs += more;
         wait_until(&mut world, "end of the runs", |counts| counts.ended >= runs).await?;
         let latency = world.seen().await?.latency;

@@ -9,6 +9,8 @@ use crate::world::{Plan, World};
 
 const HOSTS: usize = 200;
 const RUNS_PER_SECOND: u64 = 500;
+/// Runs in a request: one each would be most of the database's work, with or without the transaction.
+const BATCH: usize = 25;
 const SECONDS_FULL: u64 = 600;
 const WARM_UP_SECONDS: u64 = 5;
 /// What is compared: the beginning, without the transaction, and the end of its time.
@@ -27,14 +29,20 @@ pub(super) async fn measure(round: &Round<'_>) -> anyhow::Result<Vec<Row>> {
     };
     let mut world = World::begin(&plan).await?;
     let load = Load::new(&world)?;
-    let mut runs = load.at_rate(RUNS_PER_SECOND, WARM_UP_SECONDS).await?;
+    let mut runs = load
+        .at_rate(RUNS_PER_SECOND, BATCH, WARM_UP_SECONDS)
+        .await?;
     let before = window(&mut world, &load, &mut runs).await?;
     let held = match &world.cluster {
         Some(cluster) => cluster.old_transaction()?,
         None => anyhow::bail!("there is no cluster"),
     };
     runs += load
-        .at_rate(RUNS_PER_SECOND, held_seconds.saturating_sub(WINDOW_SECONDS))
+        .at_rate(
+            RUNS_PER_SECOND,
+            BATCH,
+            held_seconds.saturating_sub(WINDOW_SECONDS),
+        )
         .await?;
     let with = window(&mut world, &load, &mut runs).await?;
     if let Some(cluster) = &world.cluster {
@@ -49,7 +57,7 @@ pub(super) async fn measure(round: &Round<'_>) -> anyhow::Result<Vec<Row>> {
     world.close(&expected).await?;
     let loss = (1.0 - with.rate / before.rate) * 100.0;
     let detail = format!(
-        "held {held_seconds} s at {RUNS_PER_SECOND} runs/s offered; before {:.0}/s, p99 {:.0} ms, {}; at its end {:.0}/s, \
+        "held {held_seconds} s at {RUNS_PER_SECOND} runs/s offered, {BATCH} a request; before {:.0}/s, p99 {:.0} ms, {}; at its end {:.0}/s, \
          p99 {:.0} ms, {}",
         before.rate, before.p99_ms, before.cpu, with.rate, with.p99_ms, with.cpu
     );
@@ -72,7 +80,7 @@ struct Window {
 async fn window(world: &mut World, load: &Load, runs: &mut usize) -> anyhow::Result<Window> {
     world.clear().await?;
     let begin_ns = crate::clock::now_ns();
-    *runs += load.at_rate(RUNS_PER_SECOND, WINDOW_SECONDS).await?;
+    *runs += load.at_rate(RUNS_PER_SECOND, BATCH, WINDOW_SECONDS).await?;
     let all = *runs;
     wait_until(world, "end of the window", |counts| counts.ended >= all).await?;
     let seen = world.seen().await?;
