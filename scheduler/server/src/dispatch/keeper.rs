@@ -287,12 +287,14 @@ impl Keeper {
         for _ in 0..CLAIMS_PER_ROUND_MAX {
             let begin = Instant::now();
             let more = self.claim().await?;
-            let pause = self.pace.looked(begin.elapsed());
+            let took = begin.elapsed();
             self.hear_all();
             self.place().await?;
             self.hear_all();
+            // A round ends before the queue does; the next one is due at once.
+            self.owes_claim = more;
             if !more {
-                self.claims_due = Instant::now() + pause;
+                self.claims_due = Instant::now() + self.pace.looked(took);
                 break;
             }
         }

@@ -107,6 +107,7 @@ fn is_no_space() -> bool {
 mod tests {
     use rusqlite::StatementStatus;
 
+    use super::super::super::ops::orders::OPEN;
     use super::*;
 
     #[test]
@@ -120,5 +121,23 @@ mod tests {
             assert!(!found);
         }
         assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
+
+    #[test]
+    fn orders_are_found_without_looking_at_the_runs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let connection = for_writing(&dir.path().join("store")).expect("a database");
+        let words = format!("EXPLAIN QUERY PLAN {}", OPEN.sqlite);
+        let mut statement = connection.prepare(&words).expect("a statement");
+        let steps = statement.query_map([[0; 16].as_slice(); 3], |row| row.get::<_, String>(3));
+        let steps: Result<Vec<_>, _> = steps.expect("a plan").collect();
+        let steps = steps.expect("a plan");
+        assert!(
+            steps
+                .first()
+                .is_some_and(|step| step.contains("active_orders"))
+                && !steps.iter().any(|step| step.contains("active_by_host")),
+            "{steps:?}"
+        );
     }
 }
