@@ -228,8 +228,13 @@ async fn what_a_killed_containerd_did_not_record_is_in_nobodys_way() {
         let numbers = numbers.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
         let last: u64 = numbers.max().unwrap();
         // As many as a crash leaves. More would be in the way of containerd's own sweep, too: what it found to be nobody's
-        // it removes a moment later, also if it became a snapshot's meanwhile. One that exists by now is a slot's.
-        std::fs::create_dir_all(snapshots.join((last + 1).to_string()).join("fs")).unwrap();
+        // it removes a moment later, also if it became a snapshot's meanwhile. Whole from the first, like containerd's own,
+        // or it would be swept while it is made. One that exists by now is a slot's.
+        let left = snapshots.with_file_name("left");
+        std::fs::create_dir_all(left.join("fs")).unwrap();
+        if std::fs::rename(&left, snapshots.join((last + 1).to_string())).is_err() {
+            std::fs::remove_dir_all(&left).unwrap();
+        }
         let run = executor.sh(&format!("exit {code}")).await;
         let ended = executor.wait(&run).await;
         assert_eq!(ended.exit_code, Some(code), "{ended:?}");
