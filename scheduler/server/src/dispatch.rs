@@ -9,7 +9,8 @@
 //!  ends: whose spend cap is reached, which drain is due; their runs are stopped
 //!
 //!  pure: shares (how much to claim), demand (a run in placement's words), verdicts (what follows from a refusal,
-//!        when a claim is given back), pace (how often to look at the queue), losses (when a silent host's run is lost), retries (whether it is tried again)
+//!        when a claim is given back), pace (how often to look at the queue), losses (when a silent host's run is lost),
+//!        retries (whether it is tried again)
 //! ```
 //!
 //! No leader: each replica places on the hosts whose sessions it ends, and claims what it may place there. Its death

@@ -57,8 +57,8 @@ pub(super) async fn measure(round: &Round<'_>) -> anyhow::Result<Vec<Row>> {
     world.close(&expected).await?;
     let loss = (1.0 - with.rate / before.rate) * 100.0;
     let detail = format!(
-        "held {held_seconds} s at {RUNS_PER_SECOND} runs/s offered, {BATCH} a request; before {:.0}/s, p99 {:.0} ms, {}; at its end {:.0}/s, \
-         p99 {:.0} ms, {}",
+        "held {held_seconds} s at {RUNS_PER_SECOND} runs/s offered, {BATCH} a request; before {:.0}/s, p99 {:.0} ms, {}; \
+         at its end {:.0}/s, p99 {:.0} ms, {}",
         before.rate, before.p99_ms, before.cpu, with.rate, with.p99_ms, with.cpu
     );
     let what = "PostgreSQL with an old transaction: fewer ends a second";

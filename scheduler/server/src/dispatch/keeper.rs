@@ -37,7 +37,7 @@ use crate::store::limits::BATCH_ITEMS_MAX;
 use crate::store::{ActiveRun, Sender, Store, StoreError};
 
 /// Claims of one round: then news are heard again.
-const CLAIMS_PER_ROUND_MAX: usize = 4;
+pub(super) const CLAIMS_PER_ROUND_MAX: usize = 4;
 /// Pause after the store failed.
 const STORE_PAUSE_MS: u64 = 100;
 

@@ -24,7 +24,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A look took so long; how long the queue is left alone now, unless there is more to claim.
+    /// A look that left nothing to claim took so long; how long the queue is left alone now.
     pub(super) fn looked(&mut self, took: Duration) -> Duration {
         self.usual = (self.usual * (LOOKS - 1) + took) / LOOKS;
         let beyond = self.usual.saturating_sub(Duration::from_millis(FREE_MS));

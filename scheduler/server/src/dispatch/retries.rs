@@ -118,6 +118,17 @@ mod tests {
     use proptest::prelude::*;
     use uuid::Uuid;
 
+    const NOW_MS: u64 = 1_000;
+
+    fn again(
+        plan: &PlannedRun,
+        attempt: u32,
+        reason: EndReason,
+        exit_code: Option<u8>,
+    ) -> Option<Retry> {
+        retry(&RetryRules::of(plan), attempt, reason, exit_code, NOW_MS)
+    }
+
     fn policy(attempts_max: u32) -> RetryPolicy {
         RetryPolicy {
             attempts_max,
@@ -132,14 +143,8 @@ mod tests {
         let mut plan = plan();
         plan.retry = policy(90);
         let pause = |attempt| {
-            let retry = retry(
-                &RetryRules::of(&plan),
-                attempt,
-                EndReason::StartFailed,
-                None,
-                1_000,
-            );
-            retry.map(|retry| retry.not_before_ms - 1_000)
+            let again = again(&plan, attempt, EndReason::StartFailed, None);
+            again.map(|retry| retry.not_before_ms - NOW_MS)
         };
         assert_eq!(pause(1), Some(100));
         assert_eq!(pause(3), Some(400));
@@ -151,7 +156,7 @@ mod tests {
     fn a_job_that_failed_is_tried_again_only_for_its_listed_codes() {
         let mut plan = plan();
         plan.retry = policy(3);
-        let again = |reason, code| retry(&RetryRules::of(&plan), 1, reason, code, 0).is_some();
+        let again = |reason, code| again(&plan, 1, reason, code).is_some();
         assert!(again(EndReason::Exited, Some(75)));
         assert!(!again(EndReason::Exited, Some(1)));
         assert!(!again(EndReason::OomKilled, Some(75)));
@@ -162,16 +167,10 @@ mod tests {
     #[test]
     fn what_is_to_be_given_away_needs_no_other_policy() {
         let mut plan = plan();
-        assert_eq!(
-            retry(&RetryRules::of(&plan), 1, EndReason::ExecutorLost, None, 0),
-            None
-        );
+        assert_eq!(again(&plan, 1, EndReason::ExecutorLost, None), None);
         plan.on_lost.policy = LostPolicy::Requeue;
-        assert!(retry(&RetryRules::of(&plan), 1, EndReason::ExecutorLost, None, 0).is_some());
-        assert_eq!(
-            retry(&RetryRules::of(&plan), 1, EndReason::StartFailed, None, 0),
-            None
-        );
+        assert!(again(&plan, 1, EndReason::ExecutorLost, None).is_some());
+        assert_eq!(again(&plan, 1, EndReason::StartFailed, None), None);
     }
 
     fn said(attempt: u32, at_ms: u64, event: Event) -> AttemptUpdate {
@@ -236,9 +235,9 @@ mod tests {
             if requeue {
                 plan.on_lost.policy = LostPolicy::Requeue;
             }
-            let again = retry(&RetryRules::of(&plan), attempt, EndReason::ALL[at], Some(75), 5);
+            let again = again(&plan, attempt, EndReason::ALL[at], Some(75));
             prop_assert!(again.is_none() || attempt < ATTEMPTS_MAX);
-            prop_assert!(again.is_none_or(|again| (5..=5 + BACKOFF_MS_MAX).contains(&again.not_before_ms)));
+            prop_assert!(again.is_none_or(|again| (NOW_MS..=NOW_MS + BACKOFF_MS_MAX).contains(&again.not_before_ms)));
         }
     }
 }

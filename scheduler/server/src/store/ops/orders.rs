@@ -109,7 +109,7 @@ macro_rules! open {
 
 /// Orders that their hosts have not heeded: asked for in every round of dispatch, and there are few.
 pub(crate) const OPEN: Sql = Sql {
-    // By itself SQLite reads all live runs: they come in the wanted order.
+    // By itself SQLite goes from host to host, and through all live runs of each.
     sqlite: open!("active_runs a INDEXED BY active_orders CROSS JOIN host_sessions s"),
     postgres: open!("active_runs a JOIN host_sessions s"),
 };
