@@ -19,6 +19,8 @@ pub(crate) const TESTS: &[Test] = tests![
 
 /// How long a paused run is watched for signs of life.
 const WATCH: Duration = Duration::from_secs(2);
+/// A run is ended so long after its deadline at most.
+const LATE_MS_MAX: u64 = 1_000;
 
 /// Bytes of a run's log on disk.
 fn log_bytes(run: &Run) -> anyhow::Result<u64> {
@@ -86,7 +88,8 @@ fn paused_time_does_not_count_to_the_timeout(host: &mut Host) -> TestResult {
     let exit = run.record("exit")?;
     expect_killed_at_deadline(&exit)?;
     ensure!(ran_ms(&exit)? >= 8_990, "the pause prolongs the run: {exit}");
-    ensure!(record.number("/usage/billable_ms")? < 5_400, "only running time is billed: {record}");
+    let billable_ms = record.number("/usage/billable_ms")?;
+    ensure!(billable_ms < 5_000 + LATE_MS_MAX, "only running time is billed: {record}");
 
     // A pause has a maximum of its own, and a frozen job does not escape it.
     let options = ["--timeout", "60s", "--max-pause", "2s"];
@@ -96,7 +99,10 @@ fn paused_time_does_not_count_to_the_timeout(host: &mut Host) -> TestResult {
     let record = kept.wait_ended(host, 124)?;
     record.expect("/end_reason", "timed_out")?;
     let paused_ms = record.number("/usage/paused_ms")?;
-    ensure!((1_990..2_300).contains(&paused_ms), "it was paused for {paused_ms} ms");
+    ensure!(
+        (1_990..2_000 + LATE_MS_MAX).contains(&paused_ms),
+        "it was paused for {paused_ms} ms"
+    );
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Removing by force what a failed test left, so that the next one starts clean.
 //!
-//! Best effort: what cannot be removed shows up in the next test's baseline, and is printed.
+//! Best effort: what cannot be removed is printed; if containerd has it, the next test fails of it too.
 
 use std::fs;
 use std::path::Path;

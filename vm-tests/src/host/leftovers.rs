@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use super::{CGROUP_PARENT, CGROUP_ROOT, Containerd, NAMESPACE, STATE_ROOT, files};
 
@@ -25,8 +26,8 @@ const NETWORK_NAMESPACES: &str = "/run/netns";
 pub(super) struct Leftovers(BTreeSet<String>);
 
 impl Leftovers {
-    /// All there is now.
-    pub(super) fn find(containerd: &Containerd) -> anyhow::Result<Self> {
+    /// What the kernel knows of: told at once.
+    pub(super) fn on_host() -> anyhow::Result<Self> {
         let mut found = BTreeSet::new();
         found.extend(
             shims()?
@@ -43,17 +44,30 @@ impl Leftovers {
                 .map(|path| format!("cgroup {}", path.display())),
         );
         found.extend(network_namespaces().map(|name| format!("network namespace {name}")));
-        for (kind, arguments) in [
-            ("container", &["containers", "list", "--quiet"][..]),
-            ("task", &["tasks", "list", "--quiet"][..]),
-            ("lease", &["leases", "list", "--quiet"][..]),
-        ] {
-            let listed = containerd.ctr(arguments)?.success()?.text();
-            found.extend(listed.lines().map(|id| format!("{kind} {id}")));
-        }
-        let snapshots = containerd.ctr(["snapshots", "list"])?.success()?.text();
-        found.extend(uncommitted(&snapshots).map(|key| format!("snapshot {key}")));
         Ok(Self(found))
+    }
+
+    /// What containerd has recorded in the tests' namespace. Asked side by side: each `ctr` takes a good part of a
+    /// second where instructions are emulated.
+    pub(super) fn in_containerd(containerd: &Containerd) -> anyhow::Result<Self> {
+        let ask = |arguments: &[&str]| anyhow::Ok(containerd.ctr(arguments)?.success()?.text());
+        thread::scope(|scope| {
+            let quiet = ["container", "task", "lease"].map(|kind| {
+                let objects = format!("{kind}s");
+                let asked = scope.spawn(move || ask(&[&objects, "list", "--quiet"]));
+                (kind, asked)
+            });
+            let snapshots = ask(&["snapshots", "list"])?;
+            let keys = uncommitted(&snapshots).map(|key| format!("snapshot {key}"));
+            let mut found: BTreeSet<String> = keys.collect();
+            for (kind, asked) in quiet {
+                let ids = asked
+                    .join()
+                    .map_err(|_| anyhow!("the thread that asks for {kind}s panicked"))??;
+                found.extend(ids.lines().map(|id| format!("{kind} {id}")));
+            }
+            Ok(Self(found))
+        })
     }
 
     /// What is in this set and was not in the other.

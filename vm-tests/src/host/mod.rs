@@ -3,7 +3,7 @@
 //! ```text
 //!  Host ── executor: Option<Executor>   davit executor serve, settings and log in `directory`
 //!       ├─ containerd: Containerd       systemd's, or a plain process with a pid file
-//!       └─ baseline: Leftovers          what was there before the test
+//!       └─ baseline: Leftovers          what the kernel had before the test; containerd is to have nothing
 //! ```
 //!
 //! Invariants: everything davit makes in a test lies in [`NAMESPACE`], below [`CGROUP_PARENT`] or in
@@ -85,20 +85,24 @@ impl Host {
         }
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
-        let mut host = Self::again(test)?;
-        host.baseline = Leftovers::find(&host.containerd)?;
+        let mut host = Self::of(test)?;
+        host.baseline = Leftovers::on_host()?;
         Ok(host)
     }
 
     /// The host of a test that was begun in another boot, its directory as it is. Nothing that is left of
     /// that boot is excused.
     pub(crate) fn again(test: &str) -> anyhow::Result<Self> {
-        let containerd = Containerd::of_this_host()?;
-        containerd.wait_until_ready()?;
+        let host = Self::of(test)?;
+        host.containerd.wait_until_ready()?;
+        Ok(host)
+    }
+
+    fn of(test: &str) -> anyhow::Result<Self> {
         Ok(Self {
             directory: directory_of(test),
             binaries: binaries()?,
-            containerd,
+            containerd: Containerd::of_this_host()?,
             executor: None,
             last_settings: None,
             baseline: Leftovers::default(),
@@ -219,9 +223,9 @@ impl Host {
         if self.executor.is_some() {
             self.expect_left("nothing is left of the test's runs", Leftovers::of_runs)?;
             self.stop_executor()?;
-        } else if !self.left()?.is_empty()
-            && let Some(settings) = self.last_settings.take()
-        {
+        } else if self.left(|left| left)?.is_empty() {
+            return Ok(());
+        } else if let Some(settings) = self.last_settings.take() {
             // It was killed: the next one finds what waited for runs, and ends it.
             self.start_executor(&settings)?;
             self.stop_executor()?;
@@ -229,8 +233,13 @@ impl Host {
         self.expect_left("nothing is left of the test", |left| left)
     }
 
-    fn left(&self) -> anyhow::Result<Leftovers> {
-        Ok(Leftovers::find(&self.containerd)?.without(&self.baseline))
+    /// What of the test is there that counts. containerd, slow to ask, is asked once the kernel has nothing left.
+    fn left(&self, counts: impl Fn(Leftovers) -> Leftovers) -> anyhow::Result<Leftovers> {
+        let on_host = counts(Leftovers::on_host()?.without(&self.baseline));
+        if !on_host.is_empty() {
+            return Ok(on_host);
+        }
+        Ok(counts(Leftovers::in_containerd(&self.containerd)?))
     }
 
     fn expect_left(
@@ -240,7 +249,7 @@ impl Host {
     ) -> anyhow::Result<()> {
         let limit = Duration::from_secs(CLEAN_UP_SECONDS_MAX);
         wait_for(what, limit, || {
-            let left = counts(self.left()?);
+            let left = self.left(&counts)?;
             if left.is_empty() {
                 Ok(())
             } else {
