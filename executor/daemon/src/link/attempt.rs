@@ -22,10 +22,11 @@ use super::heed::{self, Want};
 use super::place::{Place, Stage};
 use super::reports::{self, Facts, Meter};
 use super::ship::{Pace, Shipper};
+use super::window::{Share, Window};
 use super::words;
 use crate::runs::{Run, Runs, View, sentence};
 
-/// Reports sent and not acknowledged.
+/// Reports of one attempt, sent and not acknowledged.
 const REPORTS_UNACKED_MAX: u32 = 16;
 /// Pause after the scheduler refused a report: what it says to those that followed is heard with it, milliseconds.
 const REFUSED_PAUSE_MS: u64 = 1_000;
@@ -57,6 +58,7 @@ pub(super) struct Begin {
     pub(super) log_last_id: u64,
     pub(super) meter_ms: u64,
     pub(super) pace: Pace,
+    pub(super) window: Window,
     pub(super) out: mpsc::Sender<HostMessage>,
     pub(super) heard: watch::Receiver<Heard>,
     pub(super) wanted: watch::Receiver<Option<Want>>,
@@ -75,6 +77,9 @@ struct Attempt {
     done: watch::Receiver<u32>,
     facts: Option<Facts>,
     refusals: u32,
+    share: Share,
+    /// A report is due, and the session has no room for it.
+    is_held_up: bool,
 }
 
 /// Tells the scheduler everything of the attempt; returns once its end is stored there, durably so here.
@@ -96,6 +101,8 @@ pub(super) async fn tell(begin: Begin) -> Result<(), Gone> {
         done,
         facts: None,
         refusals: 0,
+        share: begin.window.share(),
+        is_held_up: false,
         begin,
     };
     attempt.drive().await?;
@@ -169,6 +176,7 @@ impl Attempt {
     /// Sends what is due.
     async fn say(&mut self) -> Result<(), Gone> {
         let meter = self.meter();
+        self.is_held_up = false;
         while let Some(facts) = &self.facts
             && self
                 .place
@@ -177,9 +185,15 @@ impl Attempt {
                 < REPORTS_UNACKED_MAX
             && let Some(report) = reports::next(&self.place, facts, meter)
         {
+            if !self.share.has_room() {
+                self.is_held_up = true;
+                break;
+            }
+            self.share.sent(report.step);
             self.place = self.place.after(&report);
             self.send(words::report(self.key, report)).await?;
         }
+        self.share.spare();
         while let Some(batch) = self.shipper.take_due() {
             self.send(words::log(self.key, batch)).await?;
         }
@@ -222,6 +236,7 @@ impl Attempt {
             heard = self.begin.heard.changed() => heard.map_err(|_| Gone)?,
             Ok(()) = self.done.changed() => self.facts = None,
             () = self.shipper.turn() => {}
+            () = self.share.room(), if self.is_held_up => {}
             () = metered => self.facts = None,
         }
         Ok(())
@@ -241,12 +256,14 @@ impl Attempt {
     /// Takes in what was heard; after a refusal everything is worked out anew.
     async fn listen(&mut self) {
         let heard = *self.begin.heard.borrow_and_update();
+        self.share.answered(heard.step);
         if heard.refusals == self.refusals {
             return self.shipper.stored(heard.log_last_id);
         }
         tokio::time::sleep(Duration::from_millis(REFUSED_PAUSE_MS)).await;
         let heard = *self.begin.heard.borrow_and_update();
         self.refusals = heard.refusals;
+        self.share.all_answered();
         if let Some((place, log_last_id)) = heard.refused {
             self.place = place;
             self.shipper = shipper(&self.begin, log_last_id);

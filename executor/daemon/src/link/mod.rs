@@ -6,6 +6,7 @@
 //!                       ├─ reconcile (pure): places × attempts held ─► go on, begin, end, tell lost
 //!                       ├─ attempt, one task each
 //!                       │    ├─ reports (pure): place × run directory ─► the next report
+//!                       │    ├─ window: how many reports go without an answer
 //!                       │    ├─ ship: log segments ─► batches
 //!                       │    └─ heed: what is wanted ─► the run's handle
 //!                       └─ contact ─► runs that may not go on without a scheduler are ended
@@ -37,6 +38,7 @@ mod reports;
 mod session;
 mod ship;
 mod status;
+mod window;
 mod words;
 
 use std::time::Duration;

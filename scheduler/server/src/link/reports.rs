@@ -17,6 +17,7 @@ use std::time::Duration;
 use davit_rpc::link as proto;
 use davit_rpc::link::scheduler_message::Message;
 use davit_types::RunKey;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -42,6 +43,9 @@ pub(super) const STORE_RETRY_MS_MAX: u64 = 30_000;
 const RETRY_PAUSE_MS: u64 = 20;
 /// The longest pause.
 const RETRY_PAUSE_MS_MAX: u64 = 1_000;
+
+/// What a session is told when the lanes are gone.
+const GOING_AWAY: &str = "the scheduler goes away";
 
 /// A report, and whom to answer.
 pub(super) struct Reported {
@@ -77,14 +81,30 @@ impl Reports {
         Self(lanes.collect())
     }
 
+    /// Puts it into the run's lane, if there is room; else gives it back.
+    pub(super) fn try_put(&self, reported: Reported) -> Result<(), Box<Reported>> {
+        match self.lane(&reported).try_send(reported) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(reported)) => Err(Box::new(reported)),
+            Err(TrySendError::Closed(reported)) => {
+                reported.peer.close(GOING_AWAY);
+                Ok(())
+            }
+        }
+    }
+
     /// Waits for room in the run's lane.
     pub(super) async fn put(&self, reported: Reported) {
+        let peer = reported.peer.clone();
+        if self.lane(&reported).send(reported).await.is_err() {
+            peer.close(GOING_AWAY);
+        }
+    }
+
+    fn lane(&self, reported: &Reported) -> &mpsc::Sender<Reported> {
         let id = reported.update.key.run.as_uuid().as_u128();
         let lane = usize::try_from(id % LANES as u128).unwrap_or(0);
-        let peer = reported.peer.clone();
-        if self.0[lane].send(reported).await.is_err() {
-            peer.close("the scheduler goes away");
-        }
+        &self.0[lane]
     }
 }
 

@@ -12,9 +12,11 @@
 //! session begins, the host does not read, or it says something that cannot be read.
 //!
 //! Invariants: a host that is not heard of is not connected, whoever is to blame: its runs may be given away, so it must
-//! begin to count; reports of an attempt are put in the order in which they came; no host has more than
-//! [`REPORTS_MAX`] reports and [`LOG_RECEIPTS_MAX`] log batches under way: beyond that it is not read from.
+//! begin to count; reports of an attempt are put in the order in which they came; reports that wait for their lane hold up
+//! no heartbeat behind them; no host has more than [`REPORTS_MAX`] reports and [`LOG_RECEIPTS_MAX`] log batches under way:
+//! beyond that it is not read from. davit's own hosts send fewer without an answer.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,15 +44,12 @@ use crate::clock::unix_ms;
 use crate::dispatch::retries::decided;
 use crate::dispatch::told::{Teller, Told};
 use crate::logs::{LogError, Logs};
-use crate::starts::Phases;
-use crate::store::{AttemptUpdate, Event, Refusal, Store};
+use crate::store::{Event, Refusal, Store};
 
 /// Reports of one host that are not stored yet.
 pub(super) const REPORTS_MAX: usize = 256;
 /// Log batches of one host that are not stored yet.
 pub(super) const LOG_RECEIPTS_MAX: usize = 64;
-/// Ends of one host whose logs are not stored yet.
-pub(super) const ENDS_MAX: usize = 256;
 /// Heartbeats that may be missed.
 pub(super) const MISSED_BEATS_MAX: u32 = 2;
 
@@ -79,7 +78,19 @@ pub(super) struct Session {
 #[derive(Default)]
 struct Pending {
     receipts: FuturesUnordered<BoxFuture<'static, (RunKey, Result<u64, LogError>)>>,
-    ends: FuturesUnordered<BoxFuture<'static, AttemptUpdate>>,
+    ends: FuturesUnordered<BoxFuture<'static, Reported>>,
+    /// Behind the one that is being put.
+    reports: VecDeque<Reported>,
+    putting: Option<BoxFuture<'static, ()>>,
+}
+
+/// Returns once the report that is being put has room in its lane; never, where there is none.
+async fn put(putting: &mut Option<BoxFuture<'static, ()>>) {
+    match putting {
+        Some(room) => room.await,
+        None => std::future::pending().await,
+    }
+    *putting = None;
 }
 
 impl Session {
@@ -102,7 +113,9 @@ impl Session {
         tokio::pin!(closed);
         let mut heard = Instant::now();
         loop {
-            let full = pending.receipts.len() >= LOG_RECEIPTS_MAX || pending.ends.len() >= ENDS_MAX;
+            self.put_waiting(&mut pending);
+            let has_room = self.permits.available_permits() > 0;
+            let full = pending.receipts.len() >= LOG_RECEIPTS_MAX || !has_room;
             let said = tokio::select! {
                 biased;
                 reason = &mut closed => return reason,
@@ -111,13 +124,12 @@ impl Session {
                     self.log_stored(key, stored).await;
                     continue;
                 }
-                Some(update) = pending.ends.next(), if !pending.ends.is_empty() => {
-                    tokio::select! {
-                        () = self.put(update, Phases::default()) => continue,
-                        reason = &mut closed => return reason,
-                        () = sleep_until(heard + silence) => return TOO_SLOW.to_owned(),
-                    }
+                Some(reported) = pending.ends.next(), if !pending.ends.is_empty() => {
+                    pending.reports.push_back(reported);
+                    continue;
                 }
+                () = put(&mut pending.putting) => continue,
+                Ok(_) = self.permits.acquire(), if !has_room => continue,
                 () = sleep_until(heard + silence), if full => return TOO_SLOW.to_owned(),
                 said = timeout_at(heard + silence, incoming.message()), if !full => said,
             };
@@ -146,7 +158,7 @@ impl Session {
         pending: &mut Pending,
     ) -> Result<(), LinkError> {
         match message.message {
-            Some(Said::Report(report)) => self.report(report, pending).await,
+            Some(Said::Report(report)) => self.report(report, pending),
             Some(Said::Log(batch)) => self.log(batch, pending).await,
             Some(Said::Heartbeat(state)) => {
                 let images = self.beat.hear(&state)?;
@@ -179,38 +191,51 @@ impl Session {
         }
     }
 
-    async fn report(&self, report: proto::Report, pending: &mut Pending) -> Result<(), LinkError> {
+    fn report(&self, report: proto::Report, pending: &mut Pending) -> Result<(), LinkError> {
+        // There is room: it was looked for before the host was read from.
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| LinkError::TooMuch {
+            what: "reports under way",
+            given: REPORTS_MAX + 1,
+            max: REPORTS_MAX,
+        })?;
         let phases = words::phases(&report);
         let update = words::report(report, self.peer.from())?;
         let rules = self.peer.retry_rules(update.key);
         let update = decided(update, rules.as_ref(), unix_ms());
-        if matches!(update.event, Event::Ended(_)) {
-            let (logs, key) = (self.logs.clone(), update.key);
-            pending.ends.push(Box::pin(async move {
-                // What was not stored is missing when the end is: the host is told where to go on.
-                if let Err(error) = logs.flush(key).await {
-                    tracing::warn!(%key, %error, "a log was not stored before its end");
-                }
-                update
-            }));
-            return Ok(());
-        }
-        self.put(update, phases).await;
-        Ok(())
-    }
-
-    async fn put(&self, update: AttemptUpdate, phases: Phases) {
-        let Ok(_permit) = Arc::clone(&self.permits).acquire_owned().await else {
-            return;
-        };
-        let peer = self.peer.clone();
+        let key = update.key;
+        let is_end = matches!(update.event, Event::Ended(_));
         let reported = Reported {
             update,
             phases,
-            peer,
-            _permit,
+            peer: self.peer.clone(),
+            _permit: permit,
         };
-        self.reports.put(reported).await;
+        if !is_end {
+            pending.reports.push_back(reported);
+            return Ok(());
+        }
+        let logs = self.logs.clone();
+        pending.ends.push(Box::pin(async move {
+            // What was not stored is missing when the end is: the host is told where to go on.
+            if let Err(error) = logs.flush(key).await {
+                tracing::warn!(%key, %error, "a log was not stored before its end");
+            }
+            reported
+        }));
+        Ok(())
+    }
+
+    /// Puts what waits into its lanes, in order, until one of them has no room: that one is waited for beside reading.
+    fn put_waiting(&self, pending: &mut Pending) {
+        while pending.putting.is_none()
+            && let Some(reported) = pending.reports.pop_front()
+        {
+            if let Err(reported) = self.reports.try_put(reported) {
+                let reports = self.reports.clone();
+                pending.putting = Some(Box::pin(async move { reports.put(*reported).await }));
+            }
+        }
     }
 
     async fn log(&self, batch: proto::LogBatch, pending: &mut Pending) -> Result<(), LinkError> {

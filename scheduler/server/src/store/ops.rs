@@ -6,7 +6,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod catalog;
-mod changes;
+pub(crate) mod changes;
 pub(crate) mod claim;
 pub(crate) mod hosts;
 pub(crate) mod ledger;

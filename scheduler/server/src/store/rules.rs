@@ -23,7 +23,7 @@ mod claim;
 mod ledger;
 mod order;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub(crate) use attempt::{Finished, Outcome, Speaker, apply, index_log, lose};
 pub(crate) use claim::{Caps, HostRow, assign, reject, unclaim, within_caps};

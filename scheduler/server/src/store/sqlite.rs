@@ -2,8 +2,7 @@
 //!
 //! ```text
 //!  write ──► queue (bounded) ──► writer thread:  BEGIN IMMEDIATE
-//!                                                  job 1               (rolled back alone if it fails)
-//!                                                  savepoint: job 2 …  as many as wait
+//!                                                  job 1, job 2 …  as many as wait; if one fails, each alone
 //!                                                COMMIT  ── one fsync, if any of them asks for it ──► answers of all
 //!  read  ──► one of the readers, on a blocking thread; sees the last commit (WAL)
 //! ```

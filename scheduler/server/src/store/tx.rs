@@ -266,6 +266,8 @@ impl Columns {
     pub(crate) fn bytes(&mut self) -> Result<Vec<u8>, Failure> {
         match self.next() {
             Value::Bytes(bytes) => Ok(bytes),
+            // SQLite has no type for these.
+            Value::Uuid(id) => Ok(id.as_bytes().to_vec()),
             other => Err(self.wrong("bytes", &other)),
         }
     }
@@ -280,11 +282,7 @@ impl Columns {
         match self.next() {
             Value::Null => Ok(None),
             Value::Uuid(id) => Ok(Some(id)),
-            // SQLite has no type for them.
-            Value::Bytes(bytes) => match Uuid::from_slice(&bytes) {
-                Ok(id) => Ok(Some(id)),
-                Err(_) => Err(self.corrupt("a UUID", "other bytes")),
-            },
+            Value::Bytes(_) => Err(self.corrupt("a UUID", "other bytes")),
             other => Err(self.wrong("a UUID", &other)),
         }
     }

@@ -17,6 +17,7 @@ mod access;
 #[path = "../store/cluster.rs"]
 mod cluster;
 mod ends;
+mod flood;
 mod host;
 mod life;
 mod losses;

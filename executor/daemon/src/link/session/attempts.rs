@@ -12,6 +12,7 @@ use super::super::attempt::{self, Begin, Heard};
 use super::super::heed::Want;
 use super::super::place::{Ended, Event, Place, Report};
 use super::super::reconcile::{Decision, decide};
+use super::super::window::Window;
 use super::super::words::{self, LivePlace, Placed, WordError};
 use super::Terms;
 use crate::runs::{Assigned, Run, RunError, Runs, sentence};
@@ -41,6 +42,7 @@ pub(super) struct Attempts {
 struct Teller {
     runs: Runs,
     terms: Terms,
+    window: Window,
     out: mpsc::Sender<HostMessage>,
 }
 
@@ -50,6 +52,7 @@ impl Attempts {
             teller: Teller {
                 runs: runs.clone(),
                 terms,
+                window: Window::new(),
                 out,
             },
             lines: HashMap::new(),
@@ -252,8 +255,9 @@ impl Attempts {
             key,
             (place.step, log_last_id),
             None,
-            move |_ears| async move {
-                teller.say(key, place.step + 1, Event::Ended(ended)).await;
+            move |ears| async move {
+                let event = Event::Ended(ended);
+                teller.say(key, place.step + 1, event, ears).await;
             },
         );
     }
@@ -272,7 +276,7 @@ impl Teller {
                 let message = sentence(&error);
                 tracing::warn!(%key, problem = message, "declined a run");
                 // Should it not arrive, the next session asks again.
-                self.say(key, 1, Event::Declined { message }).await;
+                self.say(key, 1, Event::Declined { message }, ears).await;
             }
         }
     }
@@ -285,6 +289,7 @@ impl Teller {
             log_last_id,
             meter_ms: self.terms.meter_ms,
             pace: self.terms.pace,
+            window: self.window,
             out: self.out,
             heard: ears.heard,
             wanted: ears.wanted,
@@ -293,13 +298,21 @@ impl Teller {
         drop(told.await);
     }
 
-    async fn say(&self, key: RunKey, step: u32, event: Event) {
+    /// Says one thing of an attempt, and waits for its answer.
+    async fn say(&self, key: RunKey, step: u32, event: Event, mut ears: Ears) {
+        let mut share = self.window.share();
+        share.room().await;
+        share.sent(step);
         let report = Report {
             step,
             at_unix_ms: Stamp::now().unix_ns / 1_000_000,
             segment: None,
             event,
         };
-        drop(self.out.send(words::report(key, report)).await);
+        if self.out.send(words::report(key, report)).await.is_ok() {
+            let is_answered = |heard: &Heard| heard.step >= step || heard.refusals > 0;
+            // Where the session ends first, the next one goes on.
+            drop(ears.heard.wait_for(is_answered).await);
+        }
     }
 }

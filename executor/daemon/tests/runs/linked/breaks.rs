@@ -8,7 +8,7 @@ use davit_rpc::local::RunRef;
 use tonic::Code;
 
 use super::{assignment, key, linked, over, run_dir, settled};
-use crate::scheduler::Mood;
+use crate::scheduler::{Mood, State};
 use crate::support::{Executor, refusal};
 
 #[tokio::test]
@@ -211,5 +211,42 @@ async fn an_open_connection_keeps_no_run_whose_heartbeats_are_not_answered() {
     let ended = scheduler.until(&bound, over).await.ended.unwrap();
     assert_eq!(ended.end_reason, "executor_lost");
     settled(&executor, &bound).await;
+    executor.finish().await;
+}
+
+/// Reports of all attempts that a host sends without an answer.
+const UNANSWERED_MAX: u32 = 128;
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn reports_without_an_answer_are_few_over_all_attempts() {
+    let (scheduler, executor) = linked().await;
+    scheduler.state().mood = Mood::Mute;
+    // Each alone would send sixteen: an acceptance, a start, and how far it is metered.
+    let keys: Vec<_> = (0..10).map(|_| key(1)).collect();
+    for key in &keys {
+        scheduler.assign(assignment(key, "sleep 15"));
+    }
+    let told = |state: &State| {
+        state
+            .attempts
+            .values()
+            .map(|stored| stored.step)
+            .sum::<u32>()
+    };
+    scheduler
+        .wait(|state| (told(state) >= UNANSWERED_MAX).then_some(()))
+        .await;
+    let heartbeats = scheduler.state().heartbeats.len();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(told(&scheduler.state()), UNANSWERED_MAX);
+    assert!(scheduler.state().heartbeats.len() > heartbeats + 5);
+
+    scheduler.cut(Mood::Well);
+    for key in &keys {
+        scheduler.until(key, over).await;
+        settled(&executor, key).await;
+    }
+    assert!(told(&scheduler.state()) > UNANSWERED_MAX);
     executor.finish().await;
 }

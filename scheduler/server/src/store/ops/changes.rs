@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use davit_types::{RunId, Tenant};
+use uuid::Uuid;
 
 use super::super::error::Failure;
 use super::super::model::{ActiveRun, AttemptRow, AuditEntry, EndedRun, LedgerRow, LogChunk};
@@ -13,7 +14,7 @@ use super::rows;
 
 #[derive(Default)]
 pub(super) struct Changes {
-    active: BTreeMap<RunId, ActiveRun>,
+    active: BTreeMap<RunId, Kept>,
     ended: BTreeMap<RunId, EndedRun>,
     attempts: Vec<AttemptRow>,
     segments: Vec<LedgerRow>,
@@ -22,10 +23,23 @@ pub(super) struct Changes {
     audit: Vec<AuditEntry>,
 }
 
+/// A live run as it is to be stored.
+struct Kept {
+    row: ActiveRun,
+    /// Whether it has another host than before the batch. Most changes leave it where it is, and then it is not written:
+    /// SQLite would take the run out of the index of hosts and put it back, a page of its own for every run.
+    is_moved: bool,
+}
+
 impl Changes {
-    /// The row is so now.
-    pub(super) fn keep(&mut self, row: &ActiveRun) {
-        self.active.insert(row.run, row.clone());
+    /// The row is so now; before, it had this host.
+    pub(super) fn keep(&mut self, row: &ActiveRun, host_before: Option<Uuid>) {
+        let was_moved = self.active.get(&row.run).is_some_and(|kept| kept.is_moved);
+        let kept = Kept {
+            row: row.clone(),
+            is_moved: was_moved || row.host != host_before,
+        };
+        self.active.insert(row.run, kept);
     }
 
     /// The run is over.
@@ -35,25 +49,35 @@ impl Changes {
     }
 
     /// What a rule said of a message; the row has been changed by it. Whether the run is over.
-    pub(super) fn take(&mut self, row: &ActiveRun, outcome: Outcome) -> bool {
+    pub(super) fn take(
+        &mut self,
+        row: &ActiveRun,
+        host_before: Option<Uuid>,
+        outcome: Outcome,
+    ) -> bool {
         self.segments.extend(outcome.segments);
         self.charge(&row.tenant, outcome.charge);
         match outcome.finished {
-            Some(finished) => self.finish(row, finished),
+            Some(finished) => self.finish(row, host_before, finished),
             None => {
-                self.keep(row);
+                self.keep(row, host_before);
                 false
             }
         }
     }
 
     /// An attempt is over; whether the run is, too.
-    pub(super) fn finish(&mut self, row: &ActiveRun, finished: Finished) -> bool {
+    pub(super) fn finish(
+        &mut self,
+        row: &ActiveRun,
+        host_before: Option<Uuid>,
+        finished: Finished,
+    ) -> bool {
         self.attempts.push(finished.attempt);
         let over = finished.run.is_some();
         match finished.run {
             Some(end) => self.end(end),
-            None => self.keep(row),
+            None => self.keep(row, host_before),
         }
         over
     }
@@ -83,8 +107,14 @@ impl Changes {
             .charges
             .iter()
             .map(|(tenant, charge)| values![tenant, shard, charge.active_ms, charge.cost_micros]);
+        let (moved, in_place): (Vec<_>, Vec<_>) =
+            self.active.values().partition(|kept| kept.is_moved);
         tx.write_all(vec![
-            (&UPDATE_ACTIVE, self.active.values().map(hot).collect()),
+            (&MOVE_ACTIVE, all(moved, |kept| rows::hot(&kept.row))),
+            (
+                &UPDATE_ACTIVE,
+                all(in_place, |kept| hot_but_host(&kept.row)),
+            ),
             (&DELETE_ACTIVE, over),
             (&INSERT_ENDED, all(self.ended.values(), rows::from_ended)),
             (&INSERT_ATTEMPTS, all(&self.attempts, rows::from_attempt)),
@@ -105,15 +135,23 @@ fn all<'a, T: 'a>(
     rows.into_iter().map(values).collect()
 }
 
-/// The key and the columns that change.
-fn hot(row: &ActiveRun) -> Vec<Value> {
-    let mut values = rows::from_active(row);
-    values.drain(1..rows::ACTIVE_FIXED);
+fn hot_but_host(row: &ActiveRun) -> Vec<Value> {
+    let mut values = rows::hot(row);
+    values.remove(rows::ACTIVE_HOST - rows::ACTIVE_FIXED + 1);
     values
 }
 
-static UPDATE_ACTIVE: LazyLock<Bulk> = LazyLock::new(|| {
+/// For runs whose host is another now.
+pub(crate) static MOVE_ACTIVE: LazyLock<Bulk> = LazyLock::new(|| {
     let mut columns = rows::ACTIVE.to_vec();
+    columns.drain(1..rows::ACTIVE_FIXED);
+    Bulk::update("active_runs", &columns)
+});
+
+/// For the others.
+pub(crate) static UPDATE_ACTIVE: LazyLock<Bulk> = LazyLock::new(|| {
+    let mut columns = rows::ACTIVE.to_vec();
+    columns.remove(rows::ACTIVE_HOST);
     columns.drain(1..rows::ACTIVE_FIXED);
     Bulk::update("active_runs", &columns)
 });
@@ -152,3 +190,25 @@ static ADD_TOTALS: LazyLock<Bulk> = LazyLock::new(|| {
                   cost_micros = tenant_totals.cost_micros + excluded.cost_micros";
     Bulk::insert("tenant_totals", &columns, suffix)
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::rules::tests::assigned;
+
+    #[test]
+    fn a_run_that_moved_and_then_stayed_has_moved() {
+        let mut changes = Changes::default();
+        let mut run = assigned();
+        changes.keep(&run, None);
+        run.log_last_id = 3;
+        changes.keep(&run, run.host);
+        let kept = &changes.active[&run.run];
+        assert!(kept.is_moved);
+        assert_eq!(kept.row.log_last_id, 3);
+
+        let mut changes = Changes::default();
+        changes.keep(&run, run.host);
+        assert!(!changes.active[&run.run].is_moved);
+    }
+}

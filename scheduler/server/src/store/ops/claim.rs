@@ -109,7 +109,7 @@ pub(crate) async fn claim(tx: &mut dyn Tx, claim: &Claim) -> Result<Vec<ClaimedR
     for row in &mut claimed {
         row.state = ActiveState::Claimed;
         row.replica = Some(claim.replica);
-        changes.keep(row);
+        changes.keep(row, row.host);
     }
     changes.write(tx).await?;
     with_specs(tx, claimed).await
@@ -168,8 +168,9 @@ pub(crate) async fn unclaim(
     let mut changes = Changes::default();
     let mut count = 0;
     for row in active.values_mut() {
+        let host_before = row.host;
         if rules::unclaim(row, replica) {
-            changes.keep(row);
+            changes.keep(row, host_before);
             count += 1;
         }
     }
@@ -188,11 +189,12 @@ pub(crate) async fn assign(tx: &mut dyn Tx, batch: &[Assignment]) -> Result<Vec<
                 run: assignment.run,
             }),
             Some(row) => {
+                let host_before = row.host;
                 rules::assign(row, hosts.get(&assignment.to.host), assignment).map(|changed| {
                     if !changed {
                         return Done::Duplicate;
                     }
-                    changes.keep(row);
+                    changes.keep(row, host_before);
                     changes.audit(assigned(row, assignment));
                     Done::Applied
                 })

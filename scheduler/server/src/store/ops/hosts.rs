@@ -183,15 +183,15 @@ pub(crate) async fn beat(tx: &mut dyn Tx, batch: &[Beat]) -> Result<Vec<Verdict>
     let is_alive = |beat: &Beat| alive.contains(&(beat.from.host, beat.from.epoch));
     // Few, if any: why are they not?
     let refused = batch.iter().filter(|beat| !is_alive(beat));
-    let hosts = load::hosts(tx, refused.map(|beat| beat.from.host)).await?;
-    let verdict = |beat: &Beat| match hosts.get(&beat.from.host) {
+    let speakers = load::speakers(tx, refused.map(|beat| beat.from.host)).await?;
+    let verdict = |beat: &Beat| match speakers.get(&beat.from.host) {
         _ if is_alive(beat) => Ok(Done::Applied),
         None => Err(Refusal::NoSession {
             host: beat.from.host,
         }),
-        Some(host) => Err(Refusal::StaleEpoch {
+        Some(speaker) => Err(Refusal::StaleEpoch {
             given: beat.from.epoch,
-            current: host.speaker.epoch,
+            current: speaker.epoch,
         }),
     };
     Ok(batch.iter().map(verdict).collect())

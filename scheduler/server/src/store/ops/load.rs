@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::error::Failure;
 use super::super::model::{ActiveRun, HostState};
 use super::super::rules::{HostRow, Speaker};
-use super::super::tx::{Bulk, Kind, Tx, values};
+use super::super::tx::{Bulk, Columns, Kind, Tx, values};
 use super::rows;
 
 static ACTIVE_BY_RUN: LazyLock<Bulk> = LazyLock::new(|| {
@@ -48,7 +48,39 @@ static HOSTS: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
-/// The sessions of these hosts, held against a new hello.
+static SPEAKERS: LazyLock<Bulk> = LazyLock::new(|| {
+    let select = "SELECT host, epoch, boot_id, heard_ms FROM host_sessions WHERE host";
+    Bulk::new(
+        &[Kind::Uuid],
+        &format!("{select} = $1"),
+        &format!("{select} = ANY($1::uuid[]) ORDER BY host FOR KEY SHARE"),
+    )
+});
+
+/// Who speaks for these hosts, held against a new hello.
+pub(super) async fn speakers(
+    tx: &mut dyn Tx,
+    hosts: impl Iterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, Speaker>, Failure> {
+    let hosts: BTreeSet<Uuid> = hosts.collect();
+    let keys = hosts.into_iter().map(|host| values![host]).collect();
+    let mut found = HashMap::new();
+    for row in tx.bulk(&SPEAKERS, keys).await? {
+        let mut c = row.columns();
+        found.insert(c.uuid()?, speaker(&mut c)?);
+    }
+    Ok(found)
+}
+
+fn speaker(c: &mut Columns) -> Result<Speaker, Failure> {
+    Ok(Speaker {
+        epoch: c.u64()?,
+        boot_id: c.text()?,
+        heard_ms: c.u64()?,
+    })
+}
+
+/// The same, and how the hosts stand.
 pub(super) async fn hosts(
     tx: &mut dyn Tx,
     hosts: impl Iterator<Item = Uuid>,
@@ -62,11 +94,7 @@ pub(super) async fn hosts(
         let row = HostRow {
             state: rows::at(&HostState::ALL, &mut c)?,
             replica: c.opt_uuid()?,
-            speaker: Speaker {
-                epoch: c.u64()?,
-                boot_id: c.text()?,
-                heard_ms: c.u64()?,
-            },
+            speaker: speaker(&mut c)?,
         };
         found.insert(host, row);
     }

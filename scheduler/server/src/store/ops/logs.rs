@@ -16,26 +16,24 @@ pub(crate) async fn index_logs(
     tx: &mut dyn Tx,
     batch: &[(Sender, LogChunk)],
 ) -> Result<Vec<Verdict>, Failure> {
-    let hosts = load::hosts(tx, batch.iter().map(|(from, _)| from.host)).await?;
+    let speakers = load::speakers(tx, batch.iter().map(|(from, _)| from.host)).await?;
     let mut active = load::active(tx, batch.iter().map(|(_, chunk)| chunk.key.run)).await?;
     let past = past_of(tx, &active, batch.iter().map(|(_, chunk)| chunk.key)).await?;
     let mut changes = Changes::default();
     let mut verdicts = Vec::with_capacity(batch.len());
     for (from, chunk) in batch {
-        let host = hosts.get(&from.host);
+        let speaker = speakers.get(&from.host);
         let verdict = match active.get_mut(&chunk.key.run) {
-            Some(row) => {
-                match rules::index_log(row, host.map(|host| &host.speaker), *from, chunk) {
-                    Ok(false) => Ok(Done::Duplicate),
-                    Ok(true) => {
-                        changes.keep(row);
-                        changes.index(chunk);
-                        Ok(Done::Applied)
-                    }
-                    Err(refusal) => already_over(&past, chunk.key, refusal),
+            Some(row) => match rules::index_log(row, speaker, *from, chunk) {
+                Ok(false) => Ok(Done::Duplicate),
+                Ok(true) => {
+                    changes.keep(row, row.host);
+                    changes.index(chunk);
+                    Ok(Done::Applied)
                 }
-            }
-            None => unknown(&past, host, chunk.key, *from),
+                Err(refusal) => already_over(&past, chunk.key, refusal),
+            },
+            None => unknown(&past, speaker, chunk.key, *from),
         };
         verdicts.push(verdict);
     }

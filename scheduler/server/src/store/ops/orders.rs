@@ -32,7 +32,7 @@ pub(crate) async fn order(
             Some(row) => Ok(match rules::order(row, order) {
                 Decision::Unchanged => Ordered::Unchanged,
                 Decision::Wanted => {
-                    changes.keep(row);
+                    changes.keep(row, row.host);
                     changes.audit(ordered(row, order));
                     Ordered::Wanted
                 }

@@ -100,9 +100,10 @@ async fn give_back(
     let mut active = load::active(tx, runs.into_iter()).await?;
     let mut changes = Changes::default();
     for row in active.values_mut() {
+        let host_before = row.host;
         let owner: Option<Uuid> = row.replica.filter(|r| swept.replicas.contains(r));
         if owner.is_some_and(|owner| rules::unclaim(row, owner)) {
-            changes.keep(row);
+            changes.keep(row, host_before);
             swept.runs.push(row.run);
         }
     }

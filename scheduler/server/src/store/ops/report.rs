@@ -9,7 +9,7 @@ use super::super::limits::STEP_BACK_MS_MIN;
 use super::super::model::{
     ActiveRun, AttemptUpdate, AuditEntry, Done, Event, Loss, Refusal, Sender, Verdict,
 };
-use super::super::rules::{self, HostRow};
+use super::super::rules::{self, Speaker};
 use super::super::tx::Tx;
 use super::changes::Changes;
 use super::hosts::heard_now;
@@ -19,34 +19,37 @@ pub(crate) async fn report(
     tx: &mut dyn Tx,
     batch: &[AttemptUpdate],
 ) -> Result<Vec<Verdict>, Failure> {
-    let hosts = load::hosts(tx, batch.iter().map(|u| u.from.host)).await?;
+    let speakers = load::speakers(tx, batch.iter().map(|u| u.from.host)).await?;
     let mut active = load::active(tx, batch.iter().map(|u| u.key.run)).await?;
     let past = past_of(tx, &active, batch.iter().map(|u| u.key)).await?;
     let mut over = Past::default();
     let mut changes = Changes::default();
     let mut verdicts = Vec::with_capacity(batch.len());
     for update in batch {
-        let speaker = hosts.get(&update.from.host).map(|host| &host.speaker);
+        let speaker = speakers.get(&update.from.host);
         let verdict = match active.get_mut(&update.key.run) {
-            Some(row) => match rules::apply(row, speaker, update) {
-                Ok(None) => Ok(Done::Duplicate),
-                Ok(Some(outcome)) => {
-                    if let Some(action) = outcome.action {
-                        changes.audit(happened(row, update, action));
+            Some(row) => {
+                let host_before = row.host;
+                match rules::apply(row, speaker, update) {
+                    Ok(None) => Ok(Done::Duplicate),
+                    Ok(Some(outcome)) => {
+                        if let Some(action) = outcome.action {
+                            changes.audit(happened(row, update, action));
+                        }
+                        if outcome.finished.is_some() {
+                            over.attempts
+                                .insert((row.run, update.key.attempt.number()), true);
+                        }
+                        if changes.take(row, host_before, outcome) {
+                            active.remove(&update.key.run);
+                        }
+                        Ok(Done::Applied)
                     }
-                    if outcome.finished.is_some() {
-                        over.attempts
-                            .insert((row.run, update.key.attempt.number()), true);
-                    }
-                    if changes.take(row, outcome) {
-                        active.remove(&update.key.run);
-                    }
-                    Ok(Done::Applied)
+                    Err(refusal) => already_over(&past, update.key, refusal),
                 }
-                Err(refusal) => already_over(&past, update.key, refusal),
-            },
+            }
             None if over.has_ended(update.key) => Ok(Done::Duplicate),
-            None => unknown(&past, hosts.get(&update.from.host), update.key, update.from),
+            None => unknown(&past, speaker, update.key, update.from),
         };
         verdicts.push(verdict);
     }
@@ -77,14 +80,19 @@ pub(super) fn already_over(past: &Past, key: RunKey, refusal: Refusal) -> Verdic
 }
 
 /// A message about a run that is not live.
-pub(super) fn unknown(past: &Past, host: Option<&HostRow>, key: RunKey, from: Sender) -> Verdict {
-    let Some(host) = host else {
+pub(super) fn unknown(
+    past: &Past,
+    speaker: Option<&Speaker>,
+    key: RunKey,
+    from: Sender,
+) -> Verdict {
+    let Some(speaker) = speaker else {
         return Err(Refusal::NoSession { host: from.host });
     };
-    if host.speaker.epoch != from.epoch {
+    if speaker.epoch != from.epoch {
         return Err(Refusal::StaleEpoch {
             given: from.epoch,
-            current: host.speaker.epoch,
+            current: speaker.epoch,
         });
     }
     if past.has_ended(key) {
@@ -120,7 +128,7 @@ pub(crate) async fn lose(tx: &mut dyn Tx, batch: &[Loss]) -> Result<Vec<Verdict>
     let now_ms = tx.now_ms().await?;
     // Hosts are locked before runs, everywhere; so the rows are looked at once to learn their hosts.
     let hosts = load::hosts_of(tx, keys().map(|key| key.run).collect()).await?;
-    let hosts = load::hosts(tx, hosts.into_iter()).await?;
+    let speakers = load::speakers(tx, hosts.into_iter()).await?;
     let mut active = load::active(tx, keys().map(|key| key.run)).await?;
     let past = past_of(tx, &active, keys()).await?;
     let mut changes = Changes::default();
@@ -129,11 +137,12 @@ pub(crate) async fn lose(tx: &mut dyn Tx, batch: &[Loss]) -> Result<Vec<Verdict>
     for loss in batch {
         let verdict = match active.get_mut(&loss.key.run) {
             Some(row) => {
-                let host = row.host.and_then(|host| hosts.get(&host));
-                match rules::lose(row, host.map(|host| &host.speaker), loss, now_ms) {
+                let host_before = row.host;
+                let speaker = row.host.and_then(|host| speakers.get(&host));
+                match rules::lose(row, speaker, loss, now_ms) {
                     Ok(finished) => {
                         changes.audit(lost(row, loss));
-                        if changes.finish(row, finished) {
+                        if changes.finish(row, host_before, finished) {
                             active.remove(&loss.key.run);
                         }
                         Ok(Done::Applied)
@@ -141,7 +150,7 @@ pub(crate) async fn lose(tx: &mut dyn Tx, batch: &[Loss]) -> Result<Vec<Verdict>
                     Err(refusal) => {
                         ahead.extend(
                             row.host
-                                .filter(|_| host.is_some_and(|host| is_ahead(host, now_ms))),
+                                .filter(|_| speaker.is_some_and(|host| is_ahead(host, now_ms))),
                         );
                         Err(refusal)
                     }
@@ -161,8 +170,8 @@ pub(crate) async fn lose(tx: &mut dyn Tx, batch: &[Loss]) -> Result<Vec<Verdict>
 
 /// Whether a host was heard of in the future: the store's clock has stepped back since, and would take it for alive until
 /// it is there again.
-fn is_ahead(host: &HostRow, now_ms: u64) -> bool {
-    host.speaker.heard_ms > now_ms.saturating_add(STEP_BACK_MS_MIN)
+fn is_ahead(host: &Speaker, now_ms: u64) -> bool {
+    host.heard_ms > now_ms.saturating_add(STEP_BACK_MS_MIN)
 }
 
 fn lost(row: &ActiveRun, loss: &Loss) -> AuditEntry {

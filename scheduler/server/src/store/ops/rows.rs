@@ -53,6 +53,8 @@ pub(super) const ACTIVE: &[(&str, Kind)] = &[
 
 /// The columns of [`ACTIVE`] that change, after the key.
 pub(super) const ACTIVE_FIXED: usize = 8;
+/// Where the host is in [`ACTIVE`].
+pub(super) const ACTIVE_HOST: usize = 11;
 
 pub(super) const ENDED: &[(&str, Kind)] = &[
     ("run", Uuid),
@@ -163,8 +165,7 @@ pub(super) fn base(row: Row) -> Result<BaseRun, Failure> {
 }
 
 pub(super) fn from_active(row: &ActiveRun) -> Vec<Value> {
-    let desired = serde_json::to_string(&row.desired).expect("plain numbers become JSON");
-    values![
+    let mut values = values![
         row.run,
         &row.tenant,
         row.runner,
@@ -173,6 +174,16 @@ pub(super) fn from_active(row: &ActiveRun) -> Vec<Value> {
         row.price_second_micros,
         row.priority,
         row.created_ms,
+    ];
+    values.extend(hot(row).into_iter().skip(1));
+    values
+}
+
+/// The key and the columns that change.
+pub(super) fn hot(row: &ActiveRun) -> Vec<Value> {
+    let desired = serde_json::to_string(&row.desired).expect("plain numbers become JSON");
+    values![
+        row.run,
         position(&ActiveState::ALL, row.state),
         row.not_before_ms,
         row.replica,

@@ -13,7 +13,7 @@ use super::{Charge, Decision, Speaker, apply, order};
 const HOST: Uuid = Uuid::from_u128(1);
 const PRICE_MICROS: u64 = 11;
 
-fn assigned() -> ActiveRun {
+pub(in crate::store) fn assigned() -> ActiveRun {
     ActiveRun {
         run: RunId::from_uuid(Uuid::from_u128(2)),
         tenant: Tenant::local(),

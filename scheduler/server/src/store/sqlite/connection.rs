@@ -107,6 +107,7 @@ fn is_no_space() -> bool {
 mod tests {
     use rusqlite::StatementStatus;
 
+    use super::super::super::ops::changes::{MOVE_ACTIVE, UPDATE_ACTIVE};
     use super::super::super::ops::orders::OPEN;
     use super::*;
 
@@ -139,5 +140,33 @@ mod tests {
                 && !steps.iter().any(|step| step.contains("active_by_host")),
             "{steps:?}"
         );
+    }
+
+    #[test]
+    fn a_change_of_a_run_that_stays_leaves_the_index_of_hosts_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let connection = for_writing(&dir.path().join("store")).expect("a database");
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'active_by_host'";
+        let root: i64 = connection
+            .query_row(root, [], |row| row.get(0))
+            .expect("an index");
+        let is_written = |words: &str| {
+            let mut statement = connection
+                .prepare(&format!("EXPLAIN {words}"))
+                .expect("a statement");
+            // Nothing is bound: the plan is the same whatever is.
+            let mut steps = statement.raw_query();
+            let mut found = false;
+            while let Some(step) = steps.next().expect("a plan") {
+                let (what, page): (String, i64) = (
+                    step.get("opcode").expect("a name"),
+                    step.get("p2").expect("a number"),
+                );
+                found |= what == "OpenWrite" && page == root;
+            }
+            found
+        };
+        assert!(is_written(&MOVE_ACTIVE.sqlite));
+        assert!(!is_written(&UPDATE_ACTIVE.sqlite));
     }
 }

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ToSql};
+use uuid::Uuid;
 
 use super::super::error::Failure;
 use super::super::tx::{Bulk, Row, Sql, Tx, Value};
@@ -76,7 +77,10 @@ fn value(found: ValueRef<'_>) -> Value {
         // No column holds floats; a reader that meets one says so.
         ValueRef::Real(x) => Value::Text(x.to_string()),
         ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+        // SQLite has no type for UUIDs: what has their length may be one.
+        ValueRef::Blob(bytes) => {
+            Uuid::from_slice(bytes).map_or_else(|_| Value::Bytes(bytes.to_vec()), Value::Uuid)
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::transaction::SqliteTx;
 trait Job: Send {
     /// What it is to survive.
     fn lasting(&self) -> Lasting;
-    /// Runs it; its failure, if its changes are not to be kept.
+    /// Runs it, in another transaction again if this one is taken back; its failure, if its changes are not to be kept.
     fn run(&mut self, connection: &mut Connection) -> Option<Failure>;
     /// Tells its caller: what it answered, or why nothing of it is stored.
     fn answer(self: Box<Self>, lost: Option<Failure>);
@@ -182,51 +182,62 @@ fn last(
     Ok(())
 }
 
-/// One commit.
+/// One commit; one for each job where a job of it fails, which is to undo nothing but itself. That hardly ever happens:
+/// a savepoint around each job would copy every page that is written.
 fn write_group(connection: &mut Connection, group: Vec<Box<dyn Job>>, lost: Option<Failure>) {
     let mut group = group;
-    let mut lost = lost.or_else(|| run(connection, "BEGIN IMMEDIATE").err());
-    for (at, job) in group.iter_mut().enumerate() {
-        if lost.is_none() {
-            lost = run_alone(connection, &mut **job, at == 0);
+    let outcome = lost.map_or_else(|| commit(connection, &mut group), Outcome::Lost);
+    if matches!(outcome, Outcome::JobFailed) && group.len() > 1 {
+        for job in group {
+            write_group(connection, vec![job], None);
         }
+        return;
     }
-    if lost.is_none() {
-        lost = run(connection, "COMMIT").err();
-    }
-    if !connection.is_autocommit()
-        && let Err(error) = run(connection, "ROLLBACK")
-    {
-        tracing::error!(%error, "cannot roll back a failed group of writes");
-    }
-    if let Some(why) = &lost {
-        tracing::warn!(jobs = group.len(), why = %why, "a group of writes was not stored");
-    }
+    let lost = match outcome {
+        Outcome::Lost(why) => {
+            tracing::warn!(jobs = group.len(), why = %why, "a group of writes was not stored");
+            Some(why)
+        }
+        Outcome::Stored | Outcome::JobFailed => None,
+    };
     for job in group {
         job.answer(lost.as_ref().map(Failure::again));
     }
 }
 
-/// Runs one job, so that its failure undoes nothing but itself; what is returned is the group's failure. The first of a
-/// group has nothing before it that a savepoint would keep.
-fn run_alone(connection: &mut Connection, job: &mut dyn Job, first: bool) -> Option<Failure> {
-    if !first && let Err(failure) = run(connection, "SAVEPOINT job") {
-        return Some(failure);
+/// What became of a group.
+enum Outcome {
+    Stored,
+    /// One of its jobs failed, and knows why; nothing is stored.
+    JobFailed,
+    /// Nothing is stored, for no job's fault.
+    Lost(Failure),
+}
+
+fn commit(connection: &mut Connection, group: &mut [Box<dyn Job>]) -> Outcome {
+    let outcome = run(connection, "BEGIN IMMEDIATE")
+        .map_or_else(Outcome::Lost, |()| commit_begun(connection, group));
+    // SQLite may have rolled back itself, as it does when the disk is full.
+    if !connection.is_autocommit()
+        && let Err(error) = run(connection, "ROLLBACK")
+    {
+        tracing::error!(%error, "cannot roll back a failed group of writes");
     }
-    let failed = job.run(connection);
-    if connection.is_autocommit() {
-        // SQLite rolled the whole group back itself, as it does when the disk is full.
-        return failed.or(Some(Failure::Busy {
-            what: "a commit that was rolled back under it",
-        }));
+    outcome
+}
+
+fn commit_begun(connection: &mut Connection, group: &mut [Box<dyn Job>]) -> Outcome {
+    for job in group {
+        if job.run(connection).is_some() {
+            return Outcome::JobFailed;
+        }
+        if connection.is_autocommit() {
+            return Outcome::Lost(Failure::Busy {
+                what: "a commit that was rolled back under it",
+            });
+        }
     }
-    let ends: &[&str] = match (&failed, first) {
-        (None, true) => &[],
-        (None, false) => &["RELEASE job"],
-        (Some(_), true) => &["ROLLBACK", "BEGIN IMMEDIATE"],
-        (Some(_), false) => &["ROLLBACK TO job", "RELEASE job"],
-    };
-    ends.iter().find_map(|end| run(connection, end).err())
+    run(connection, "COMMIT").map_or_else(Outcome::Lost, |()| Outcome::Stored)
 }
 
 fn run(connection: &Connection, words: &str) -> Result<(), Failure> {
@@ -276,5 +287,56 @@ mod tests {
         assert_eq!(synchronous(&[Lasting::PowerLoss]), full);
         assert_eq!(synchronous(&[Lasting::Exit]), normal);
         assert_eq!(synchronous(&[Lasting::PowerLoss, Lasting::Exit]), full);
+    }
+
+    /// Stores a value, and fails afterwards if it is to.
+    struct Insert {
+        value: i64,
+        fails: bool,
+        answers: mpsc::UnboundedSender<(i64, bool)>,
+    }
+
+    impl Job for Insert {
+        fn lasting(&self) -> Lasting {
+            Lasting::Exit
+        }
+
+        fn run(&mut self, connection: &mut Connection) -> Option<Failure> {
+            let inserted = connection.execute("INSERT INTO t VALUES (?1)", [self.value]);
+            inserted.expect("a row");
+            self.fails.then_some(Failure::Busy { what: "a test" })
+        }
+
+        fn answer(self: Box<Self>, lost: Option<Failure>) {
+            let told = self.answers.send((self.value, lost.is_none()));
+            told.expect("somebody listens");
+        }
+    }
+
+    #[test]
+    fn a_job_that_fails_undoes_itself_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut connection = for_writing(&dir.path().join("store")).expect("a database");
+        connection
+            .execute_batch("CREATE TABLE t (value INTEGER)")
+            .expect("a table");
+        let (answers, mut told) = mpsc::unbounded_channel();
+        let job = |value| {
+            let answers = answers.clone();
+            let fails = value == 2;
+            Box::new(Insert {
+                value,
+                fails,
+                answers,
+            }) as Box<dyn Job>
+        };
+        write_group(&mut connection, (1..=3).map(job).collect(), None);
+        let mut statement = connection.prepare("SELECT value FROM t").expect("rows");
+        let stored = statement.query_map([], |row| row.get(0)).expect("rows");
+        let stored: Vec<i64> = stored.map(|row| row.expect("a row")).collect();
+        assert_eq!(stored, [1, 3]);
+        let told: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+        // Why the second failed it knows itself.
+        assert_eq!(told, [(1, true), (2, true), (3, true)]);
     }
 }
