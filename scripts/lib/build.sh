@@ -3,7 +3,7 @@
 
 install_build_packages() {
   command -v cargo >/dev/null || die "needs Rust (cargo is not in PATH)"
-  install_packages gcc libc6-dev protobuf-compiler
+  install_packages gcc libc6-dev make protobuf-compiler
 }
 
 # What tests start beside themselves: the store's conformance suite makes PostgreSQL clusters of its own

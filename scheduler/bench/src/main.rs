@@ -37,6 +37,11 @@ mod world;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tikv_jemallocator::Jemalloc;
+
+/// The one that `davit` has: figures are of what ships.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[derive(Parser)]
 #[command(about = "What the scheduler reaches, beside its targets")]

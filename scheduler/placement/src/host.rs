@@ -144,7 +144,8 @@ pub(crate) struct Host {
     /// Its live runs, in no order.
     pub(crate) live: Vec<usize>,
     pub(crate) load: u32,
-    pub(crate) reservation: Option<Reservation>,
+    /// Boxed: few hosts have one, and there are many hosts.
+    pub(crate) reservation: Option<Box<Reservation>>,
     pub(crate) given: Option<Given>,
     /// The images it holds by number, in order; its spec names none.
     pub(crate) images: Vec<usize>,

@@ -277,7 +277,7 @@ impl Engine {
             since: self.placed,
         };
         self.fleet
-            .change(host, |host| host.reservation = Some(reservation));
+            .change(host, |host| host.reservation = Some(Box::new(reservation)));
         self.reserved.insert(host);
         Some(host)
     }

@@ -259,7 +259,7 @@ impl Link {
         };
         let (answer, opened) = oneshot::channel();
         // A task of its own: a host that hangs up in the middle leaves no half-begun session.
-        tokio::spawn(Arc::clone(&self.0).attend(pass, hello, incoming, answer));
+        tokio::spawn(Arc::clone(&self.0).attend(pass, hello, Box::new(incoming), answer));
         let opened = opened.await;
         opened.unwrap_or(Err(LinkError::OutOfPlace {
             given: "the end of the scheduler",
@@ -269,20 +269,20 @@ impl Link {
 }
 
 impl Shared {
-    /// A host, from its hello to its end.
+    /// A host, from its hello until its session runs: in a task of its own again, since there may be thousands, and a task
+    /// is as large as the largest thing it ever does.
     async fn attend(
         self: Arc<Self>,
         pass: Pass,
         hello: proto::Hello,
-        incoming: Streaming<proto::HostMessage>,
+        incoming: Box<Streaming<proto::HostMessage>>,
         answer: oneshot::Sender<Result<Orders, LinkError>>,
     ) {
-        // Boxed: what greeting takes is not held by the session for its whole life.
-        let greeted = match Box::pin(self.greet(pass.host, hello)).await {
+        let greeted = match self.greet(pass.host, hello).await {
             Ok(greeted) => greeted,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let session = Session {
+        let session = Box::new(Session {
             peer: greeted.peer,
             host: pass.host,
             expires: pass.expires(),
@@ -296,12 +296,11 @@ impl Shared {
             images: greeted.images,
             heartbeat_ms: self.settings.heartbeat_ms,
             permits: Arc::new(Semaphore::new(REPORTS_MAX)),
-        };
+        });
         // Whoever hung up meanwhile is noticed by the session at once.
         let orders: Orders = ReceiverStream::new(greeted.queue).map(|message| Ok(*message));
         drop(answer.send(Ok(orders)));
-        drop(self);
-        session.run(incoming).await;
+        tokio::spawn(session.run(incoming));
     }
 }
 

@@ -94,8 +94,8 @@ async fn put(putting: &mut Option<BoxFuture<'static, ()>>) {
 }
 
 impl Session {
-    /// Runs it to its end.
-    pub(super) async fn run(mut self, mut incoming: Streaming<proto::HostMessage>) {
+    /// Runs it to its end. All of it is boxed: what is moved into a task takes its room there more than once.
+    pub(super) async fn run(mut self: Box<Self>, mut incoming: Box<Streaming<proto::HostMessage>>) {
         let reason = self.talk(&mut incoming).await;
         let from = self.peer.from();
         tracing::info!(host = %from.host, epoch = from.epoch, reason, "a session ended");

@@ -9,11 +9,11 @@
 //! off, and learns on its next hello what it missed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use davit_rpc::link as proto;
 use davit_types::RunKey;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::error::LinkError;
@@ -39,7 +39,9 @@ pub(crate) struct Peer(Arc<Inner>);
 struct Inner {
     from: Sender,
     outgoing: mpsc::Sender<Outgoing>,
-    closed: watch::Sender<Option<String>>,
+    /// Why it is over, once it is. Not a watch channel: each of those has room for many who wait.
+    closed: OnceLock<String>,
+    ends: Notify,
     /// Its live attempts.
     given: Mutex<BTreeMap<RunKey, Given>>,
     /// Its latest heartbeat, until it is stored.
@@ -71,7 +73,8 @@ impl Peer {
         let inner = Inner {
             from,
             outgoing,
-            closed: watch::Sender::new(None),
+            closed: OnceLock::new(),
+            ends: Notify::new(),
             given: Mutex::default(),
             beat: Mutex::default(),
         };
@@ -97,22 +100,19 @@ impl Peer {
 
     /// Ends the session; the first reason counts.
     pub(crate) fn close(&self, reason: &str) {
-        self.0.closed.send_if_modified(|closed| {
-            let first = closed.is_none();
-            if first {
-                *closed = Some(reason.to_owned());
-            }
-            first
-        });
+        self.0.closed.get_or_init(|| reason.to_owned());
+        self.0.ends.notify_waiters();
     }
 
     /// Waits for the session's end; why it ends.
     pub(super) async fn closed(&self) -> String {
-        let mut closed = self.0.closed.subscribe();
-        match closed.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            // The sender is ours: it lives as long as we do.
-            Err(_) => String::new(),
+        loop {
+            // Before it is looked at: whoever closes the session between the two is heard.
+            let ends = self.0.ends.notified();
+            if let Some(reason) = self.0.closed.get() {
+                return reason.clone();
+            }
+            ends.await;
         }
     }
 
@@ -303,6 +303,21 @@ mod tests {
         assert!(!peer.send(message()));
         let reason = peer.closed().now_or_never().expect("it is closed");
         assert!(reason.contains("read"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_hears_of_it_and_the_first_reason() {
+        let (peer, _queue) = peer(1, 1);
+        let waiting = tokio::spawn({
+            let peer = peer.clone();
+            async move { peer.closed().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        peer.close("first");
+        peer.close("second");
+        assert_eq!(waiting.await.expect("it waits to the end"), "first");
+        assert_eq!(peer.closed().await, "first");
     }
 
     #[test]
