@@ -35,6 +35,7 @@ mod error;
 mod facts;
 mod greeting;
 mod incoming;
+mod lines;
 mod outfit;
 mod places;
 mod reports;

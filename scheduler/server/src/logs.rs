@@ -17,7 +17,7 @@
 //!   repeat writes the same object again. A crash between object and index leaves an object that the repeat replaces,
 //!   or that goes with the run's other objects.
 //! - Lines of an attempt are consecutive from 1, in the index and for every follower.
-//! - Lines waiting for the object store are bounded per attempt and in total; beyond that `admit` waits.
+//! - Lines waiting for the object store are bounded per attempt and in total; beyond that `admit` takes none.
 //! - A follower holds a bounded piece of log and nothing is queued for it: a slow one costs others nothing.
 //!
 //! Absent on purpose: redaction (the host's, before it ships), who may read (the service's), a log of
@@ -101,18 +101,18 @@ impl Logs {
         }
     }
 
-    /// Takes records of an attempt; live followers see them at once. Waits for room, not for the disk: call it
-    /// in order, and let the [`Receipt`] say when to acknowledge.
+    /// Takes records of an attempt; live followers see them at once. Waits for nothing: call it in order, and let the
+    /// [`Receipt`] say when to acknowledge.
     ///
     /// # Errors
-    /// A batch beyond its bounds.
-    pub async fn admit(
+    /// A batch beyond its bounds; no room now.
+    pub fn admit(
         &self,
         from: Sender,
         key: RunKey,
         records: Vec<LogRecord>,
     ) -> Result<Receipt, LogError> {
-        self.gatherers.admit(from, key, records).await
+        self.gatherers.admit(from, key, records)
     }
 
     /// [`Logs::admit`], then [`Receipt::stored`].
@@ -125,7 +125,7 @@ impl Logs {
         key: RunKey,
         records: Vec<LogRecord>,
     ) -> Result<u64, LogError> {
-        self.admit(from, key, records).await?.stored().await
+        self.admit(from, key, records)?.stored().await
     }
 
     /// Stores what was admitted of an attempt without waiting for company: before its end is reported.

@@ -22,7 +22,7 @@ use super::heed::{self, Want};
 use super::place::{Place, Stage};
 use super::reports::{self, Facts, Meter};
 use super::ship::{Pace, Shipper};
-use super::window::{Share, Window};
+use super::window::{Share, Windows};
 use super::words;
 use crate::runs::{Run, Runs, View, sentence};
 
@@ -58,7 +58,7 @@ pub(super) struct Begin {
     pub(super) log_last_id: u64,
     pub(super) meter_ms: u64,
     pub(super) pace: Pace,
-    pub(super) window: Window,
+    pub(super) windows: Windows,
     pub(super) out: mpsc::Sender<HostMessage>,
     pub(super) heard: watch::Receiver<Heard>,
     pub(super) wanted: watch::Receiver<Option<Want>>,
@@ -77,9 +77,12 @@ struct Attempt {
     done: watch::Receiver<u32>,
     facts: Option<Facts>,
     refusals: u32,
-    share: Share,
+    reports: Share,
+    log_batches: Share,
     /// A report is due, and the session has no room for it.
-    is_held_up: bool,
+    is_report_held_up: bool,
+    /// The same of a log batch.
+    is_log_held_up: bool,
 }
 
 /// Tells the scheduler everything of the attempt; returns once its end is stored there, durably so here.
@@ -101,8 +104,10 @@ pub(super) async fn tell(begin: Begin) -> Result<(), Gone> {
         done,
         facts: None,
         refusals: 0,
-        share: begin.window.share(),
-        is_held_up: false,
+        reports: begin.windows.reports.share(),
+        log_batches: begin.windows.log_batches.share(),
+        is_report_held_up: false,
+        is_log_held_up: false,
         begin,
     };
     attempt.drive().await?;
@@ -176,7 +181,7 @@ impl Attempt {
     /// Sends what is due.
     async fn say(&mut self) -> Result<(), Gone> {
         let meter = self.meter();
-        self.is_held_up = false;
+        self.is_report_held_up = false;
         while let Some(facts) = &self.facts
             && self
                 .place
@@ -185,18 +190,26 @@ impl Attempt {
                 < REPORTS_UNACKED_MAX
             && let Some(report) = reports::next(&self.place, facts, meter)
         {
-            if !self.share.has_room() {
-                self.is_held_up = true;
+            if !self.reports.has_room() {
+                self.is_report_held_up = true;
                 break;
             }
-            self.share.sent(report.step);
+            self.reports.sent(report.step.into());
             self.place = self.place.after(&report);
             self.send(words::report(self.key, report)).await?;
         }
-        self.share.spare();
-        while let Some(batch) = self.shipper.take_due() {
+        self.reports.spare();
+        self.is_log_held_up = false;
+        while let Some(last_id) = self.shipper.due() {
+            if !self.log_batches.has_room() {
+                self.is_log_held_up = true;
+                break;
+            }
+            self.log_batches.sent(last_id);
+            let batch = self.shipper.take();
             self.send(words::log(self.key, batch)).await?;
         }
+        self.log_batches.spare();
         Ok(())
     }
 
@@ -235,8 +248,9 @@ impl Attempt {
             }
             heard = self.begin.heard.changed() => heard.map_err(|_| Gone)?,
             Ok(()) = self.done.changed() => self.facts = None,
-            () = self.shipper.turn() => {}
-            () = self.share.room(), if self.is_held_up => {}
+            () = self.shipper.turn(self.is_log_held_up) => {}
+            () = self.reports.room(), if self.is_report_held_up => {}
+            () = self.log_batches.room(), if self.is_log_held_up => {}
             () = metered => self.facts = None,
         }
         Ok(())
@@ -256,14 +270,16 @@ impl Attempt {
     /// Takes in what was heard; after a refusal everything is worked out anew.
     async fn listen(&mut self) {
         let heard = *self.begin.heard.borrow_and_update();
-        self.share.answered(heard.step);
+        self.reports.answered(heard.step.into());
+        self.log_batches.answered(heard.log_last_id);
         if heard.refusals == self.refusals {
             return self.shipper.stored(heard.log_last_id);
         }
         tokio::time::sleep(Duration::from_millis(REFUSED_PAUSE_MS)).await;
         let heard = *self.begin.heard.borrow_and_update();
         self.refusals = heard.refusals;
-        self.share.all_answered();
+        self.reports.all_answered();
+        self.log_batches.all_answered();
         if let Some((place, log_last_id)) = heard.refused {
             self.place = place;
             self.shipper = shipper(&self.begin, log_last_id);

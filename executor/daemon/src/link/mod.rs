@@ -6,7 +6,7 @@
 //!                       ├─ reconcile (pure): places × attempts held ─► go on, begin, end, tell lost
 //!                       ├─ attempt, one task each
 //!                       │    ├─ reports (pure): place × run directory ─► the next report
-//!                       │    ├─ window: how many reports go without an answer
+//!                       │    ├─ window: how many reports and log batches go without an answer
 //!                       │    ├─ ship: log segments ─► batches
 //!                       │    └─ heed: what is wanted ─► the run's handle
 //!                       └─ contact ─► runs that may not go on without a scheduler are ended

@@ -81,10 +81,11 @@ impl Shipper {
         }
     }
 
-    /// Returns when there may be something to take. May be dropped at any time.
-    pub(super) async fn turn(&mut self) {
+    /// Returns when there may be something to take, unless what is due is `held_up` anyway: then when there is more of it.
+    /// May be dropped at any time.
+    pub(super) async fn turn(&mut self, held_up: bool) {
         let reads = self.open && !self.is_full();
-        let due = self.due_at(Instant::now());
+        let due = self.due_at(Instant::now()).filter(|_| !held_up);
         let waits = async {
             match due {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -129,16 +130,18 @@ impl Shipper {
         )
     }
 
-    /// The batch, if it is due.
-    pub(super) fn take_due(&mut self) -> Option<Vec<LogRecord>> {
+    /// The last line of the batch, if it is due.
+    pub(super) fn due(&self) -> Option<u64> {
         let now = Instant::now();
-        if self.due_at(now)? > now {
-            return None;
-        }
-        self.sent_at = Some(now);
+        (self.due_at(now)? <= now).then_some(self.last_read)
+    }
+
+    /// The batch, to be sent.
+    pub(super) fn take(&mut self) -> Vec<LogRecord> {
+        self.sent_at = Some(Instant::now());
         self.batch_bytes = 0;
         self.unacked.push_back(self.last_read);
-        Some(std::mem::take(&mut self.batch))
+        std::mem::take(&mut self.batch)
     }
 
     /// All up to `last_id` is stored.
@@ -209,10 +212,12 @@ mod tests {
     async fn batch(shipper: &mut Shipper) -> (Vec<u64>, Duration) {
         let begin = Instant::now();
         loop {
-            if let Some(batch) = shipper.take_due() {
-                return (batch.iter().map(|r| r.id).collect(), begin.elapsed());
+            if let Some(last_id) = shipper.due() {
+                let ids: Vec<u64> = shipper.take().iter().map(|r| r.id).collect();
+                assert_eq!(ids.last(), Some(&last_id));
+                return (ids, begin.elapsed());
             }
-            shipper.turn().await;
+            shipper.turn(false).await;
         }
     }
 
@@ -258,12 +263,28 @@ mod tests {
             last = *batch(&mut shipper).await.0.last().unwrap();
         }
         while !shipper.complete {
-            shipper.turn().await;
+            shipper.turn(false).await;
         }
         assert_eq!(shipper.stored_whole(), None, "the last is not acknowledged");
         shipper.stored(60);
         assert_eq!(shipper.stored_whole(), Some(60));
         feed.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_is_held_up_grows_and_is_waited_for() {
+        let (send, mut shipper) = shipper(0);
+        send.send(line(1, 1)).await.unwrap();
+        while shipper.due().is_none() {
+            shipper.turn(false).await;
+        }
+        let long = Duration::from_secs(600);
+        let turned = tokio::time::timeout(long, shipper.turn(true)).await;
+        assert!(turned.is_err(), "it turns round and round");
+        send.send(line(2, 1)).await.unwrap();
+        shipper.turn(true).await;
+        assert_eq!(shipper.due(), Some(2));
+        assert_eq!(shipper.take().len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
-//! How many of a session's reports may be without an answer, over all attempts.
+//! How many of a session's reports, and of its log batches, may be without an answer, over all attempts.
 //!
-//! A heartbeat goes the way of everything else, and a scheduler that holds as many reports of a host as it may reads no
-//! further until some of them are stored. So fewer are sent: behind them a heartbeat would come late, and a host that is
-//! heard too late must end runs that are well.
+//! A heartbeat goes the way of everything else, and a scheduler that holds as much of a host as it may reads no further until
+//! some of it is stored. So less is sent: behind it a heartbeat would come late, and a host that is heard too late must
+//! end runs that are well.
 //!
 //! Invariants: room is given back with the answer, or with the attempt's task; who waits for room has none to spare.
 
@@ -13,15 +13,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Reports sent and not answered. A scheduler takes in 256 before it stops reading.
 const REPORTS_MAX: usize = 128;
+/// Log batches sent and not acknowledged. A scheduler takes in 64 before it stops reading.
+const LOG_BATCHES_MAX: usize = 48;
 
-/// A session's. Cheap to clone.
+/// A session's two. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Windows {
+    pub(super) reports: Window,
+    pub(super) log_batches: Window,
+}
+
+impl Windows {
+    /// Empty ones.
+    pub(super) fn new() -> Self {
+        Self {
+            reports: Window::of(REPORTS_MAX),
+            log_batches: Window::of(LOG_BATCHES_MAX),
+        }
+    }
+}
+
+/// Room for so many of a kind. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Window(Arc<Semaphore>);
 
 impl Window {
-    /// An empty one.
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(REPORTS_MAX)))
+    fn of(max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(max)))
     }
 
     /// What an attempt takes of it.
@@ -38,14 +56,14 @@ impl Window {
 #[derive(Debug)]
 pub(super) struct Share {
     window: Arc<Semaphore>,
-    /// Room for a report that is sent at once.
+    /// Room for one that is sent at once.
     free: Option<OwnedSemaphorePermit>,
-    /// The reports without an answer, in order.
-    used: VecDeque<(u32, OwnedSemaphorePermit)>,
+    /// Those without an answer, in order: a report by its step, a batch by its last line.
+    used: VecDeque<(u64, OwnedSemaphorePermit)>,
 }
 
 impl Share {
-    /// Whether there is room for a report now; it is kept for it.
+    /// Whether there is room for one now; it is kept for it.
     pub(super) fn has_room(&mut self) -> bool {
         if self.free.is_none() {
             self.free = Arc::clone(&self.window).try_acquire_owned().ok();
@@ -60,19 +78,20 @@ impl Share {
         }
     }
 
-    /// The room goes to this report.
-    pub(super) fn sent(&mut self, step: u32) {
-        self.used.extend(self.free.take().map(|room| (step, room)));
+    /// The room goes to this one.
+    pub(super) fn sent(&mut self, number: u64) {
+        self.used
+            .extend(self.free.take().map(|room| (number, room)));
     }
 
-    /// No report is due: others may have the room.
+    /// None is due: others may have the room.
     pub(super) fn spare(&mut self) {
         self.free = None;
     }
 
-    /// Reports up to this one are answered.
-    pub(super) fn answered(&mut self, step: u32) {
-        while self.used.front().is_some_and(|(sent, _)| *sent <= step) {
+    /// All up to this one are answered.
+    pub(super) fn answered(&mut self, number: u64) {
+        while self.used.front().is_some_and(|(sent, _)| *sent <= number) {
             self.used.pop_front();
         }
     }
@@ -98,7 +117,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_room_waits_for_an_answer_to_somebody() {
-        let window = Window::new();
+        let window = Windows::new().reports;
         let mut busy = full(&window);
         let mut other = window.share();
         assert!(!busy.has_room() && !other.has_room());
@@ -112,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_not_used_and_what_is_over_makes_room() {
-        let window = Window::new();
+        let window = Windows::new().reports;
         let mut busy = full(&window);
         busy.answered(1);
         let mut other = window.share();

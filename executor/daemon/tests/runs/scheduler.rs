@@ -44,6 +44,8 @@ pub struct State {
     pub attempts: BTreeMap<(String, u32), Stored>,
     pub hellos: Vec<link::Hello>,
     pub heartbeats: Vec<link::Heartbeat>,
+    /// So many came.
+    pub log_batches: u32,
     pub warmed: Vec<link::Warmed>,
     pub renewed: u32,
     /// What no host may say.
@@ -215,6 +217,7 @@ impl State {
 
     fn log(&mut self, batch: link::LogBatch) -> (Option<Ours>, Option<String>) {
         let key = batch.key.clone().unwrap();
+        self.log_batches += 1;
         let Some(stored) = self.attempts.get_mut(&(key.run_id.clone(), key.attempt)) else {
             return (None, Some("a log of an unknown attempt".to_owned()));
         };

@@ -11,6 +11,7 @@
 //! duplicates; one report that the store cannot take does not hold up the others of its batch.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -241,15 +242,15 @@ impl Lane {
 }
 
 /// Tells a host where the store has an attempt, or that it is not the host's.
-pub(super) fn place(peer: &Peer, key: RunKey, row: Option<&ActiveRun>, refusal: &Refusal) {
+pub(super) fn place(peer: &Peer, key: RunKey, row: Option<&ActiveRun>, why: &dyn Display) {
     let its = |row: &&ActiveRun| {
         row.attempt == key.attempt.number() && row.host == Some(peer.from().host)
     };
     match row.filter(its) {
         Some(row) => {
-            tracing::info!(%key, %refusal, "a report was refused");
+            tracing::info!(%key, %why, "a host is told its place");
             let refused = proto::Refused {
-                reason: refusal.to_string(),
+                reason: why.to_string(),
                 place: Some(live(key, row, None)),
             };
             peer.send(Message::ReportAck(proto::ReportAck {
@@ -258,15 +259,15 @@ pub(super) fn place(peer: &Peer, key: RunKey, row: Option<&ActiveRun>, refusal: 
                 refused: Some(refused),
             }));
         }
-        None => let_go(peer, key, refusal),
+        None => let_go(peer, key, why),
     }
 }
 
 /// Tells a host that an attempt is not its any more.
-pub(super) fn let_go(peer: &Peer, key: RunKey, refusal: &Refusal) {
-    tracing::info!(%key, host = %peer.from().host, %refusal, "a host is told to forget an attempt");
+pub(super) fn let_go(peer: &Peer, key: RunKey, why: &dyn Display) {
+    tracing::info!(%key, host = %peer.from().host, %why, "a host is told to forget an attempt");
     peer.forget(key);
-    peer.send(Message::Forget(forget(key, &refusal.to_string())));
+    peer.send(Message::Forget(forget(key, &why.to_string())));
 }
 
 fn close_all(batch: &[Reported], error: &StoreError) {

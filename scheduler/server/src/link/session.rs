@@ -3,7 +3,7 @@
 //! ```text
 //!             ┌─ Report ──────────► plan decides on a retry ──► lane ──► ack by the lane
 //!  host ──────┼─ Report: Ended ───► log flushed first ────────┘
-//!             ├─ LogBatch ────────► logs.admit ··· stored ──► LogAck
+//!             ├─ LogBatch ────────► lines ··· stored ──► LogAck
 //!             ├─ Heartbeat ───────► kept for the next batch of beats
 //!             └─ Renew, Warmed
 //! ```
@@ -12,11 +12,13 @@
 //! session begins, the host does not read, or it says something that cannot be read.
 //!
 //! Invariants: a host that is not heard of is not connected, whoever is to blame: its runs may be given away, so it must
-//! begin to count; reports of an attempt are put in the order in which they came; reports that wait for their lane hold up
-//! no heartbeat behind them; no host has more than [`REPORTS_MAX`] reports and [`LOG_RECEIPTS_MAX`] log batches under way:
-//! beyond that it is not read from. davit's own hosts send fewer without an answer.
+//! begin to count; reports of an attempt are put in the order in which they came; neither reports
+//! that wait for their lane nor lines that wait for an object store hold up a heartbeat behind them; no host has more
+//! than [`REPORTS_MAX`] reports, and log batches as [`Lines`] says, under way: beyond that it is not read from. davit's own
+//! hosts send fewer without an answer.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use davit_rpc::link as proto;
 use davit_rpc::link::host_message::Message as Said;
 use davit_rpc::link::scheduler_message::Message;
 use davit_types::RunKey;
-use futures::StreamExt;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
@@ -36,6 +38,7 @@ use uuid::Uuid;
 use super::access::Gate;
 use super::error::LinkError;
 use super::facts::HostBeat;
+use super::lines::{Lines, Outcome};
 use super::places::{Answer, answer};
 use super::reports::{Reported, Reports, let_go, place};
 use super::sessions::{Heartbeat, Peer, Sessions};
@@ -43,13 +46,11 @@ use super::words;
 use crate::clock::unix_ms;
 use crate::dispatch::retries::decided;
 use crate::dispatch::told::{Teller, Told};
-use crate::logs::{LogError, Logs};
-use crate::store::{Event, Refusal, Store};
+use crate::logs::Logs;
+use crate::store::{Event, Store};
 
 /// Reports of one host that are not stored yet.
 pub(super) const REPORTS_MAX: usize = 256;
-/// Log batches of one host that are not stored yet.
-pub(super) const LOG_RECEIPTS_MAX: usize = 64;
 /// Heartbeats that may be missed.
 pub(super) const MISSED_BEATS_MAX: u32 = 2;
 
@@ -75,9 +76,8 @@ pub(super) struct Session {
 }
 
 /// What is under way beside reading.
-#[derive(Default)]
 struct Pending {
-    receipts: FuturesUnordered<BoxFuture<'static, (RunKey, Result<u64, LogError>)>>,
+    lines: Lines,
     ends: FuturesUnordered<BoxFuture<'static, Reported>>,
     /// Behind the one that is being put.
     reports: VecDeque<Reported>,
@@ -106,7 +106,12 @@ impl Session {
     }
 
     async fn talk(&mut self, incoming: &mut Streaming<proto::HostMessage>) -> String {
-        let mut pending = Pending::default();
+        let mut pending = Pending {
+            lines: Lines::new(self.logs.clone()),
+            ends: FuturesUnordered::new(),
+            reports: VecDeque::new(),
+            putting: None,
+        };
         let silence = Duration::from_millis(u64::from(self.heartbeat_ms * MISSED_BEATS_MAX));
         let closing = self.peer.clone();
         let closed = closing.closed();
@@ -115,13 +120,13 @@ impl Session {
         loop {
             self.put_waiting(&mut pending);
             let has_room = self.permits.available_permits() > 0;
-            let full = pending.receipts.len() >= LOG_RECEIPTS_MAX || !has_room;
+            let full = pending.lines.is_full() || !has_room;
             let said = tokio::select! {
                 biased;
                 reason = &mut closed => return reason,
                 () = sleep_until(self.expires) => return "the access token is over".to_owned(),
-                Some((key, stored)) = pending.receipts.next(), if !pending.receipts.is_empty() => {
-                    self.log_stored(key, stored).await;
+                (key, outcome) = pending.lines.next() => {
+                    self.answer_log(key, outcome).await;
                     continue;
                 }
                 Some(reported) = pending.ends.next(), if !pending.ends.is_empty() => {
@@ -159,7 +164,13 @@ impl Session {
     ) -> Result<(), LinkError> {
         match message.message {
             Some(Said::Report(report)) => self.report(report, pending),
-            Some(Said::Log(batch)) => self.log(batch, pending).await,
+            Some(Said::Log(batch)) => {
+                let (key, records) = words::log_batch(batch)?;
+                if let Some(outcome) = pending.lines.take(self.peer.from(), key, records) {
+                    self.answer_log(key, outcome).await;
+                }
+                Ok(())
+            }
             Some(Said::Heartbeat(state)) => {
                 let images = self.beat.hear(&state)?;
                 self.peer.heard(Heartbeat {
@@ -238,52 +249,34 @@ impl Session {
         }
     }
 
-    async fn log(&self, batch: proto::LogBatch, pending: &mut Pending) -> Result<(), LinkError> {
-        let (key, records) = words::log_batch(batch)?;
-        match self.logs.admit(self.peer.from(), key, records).await {
-            Ok(receipt) => {
-                let stored = async move { (key, receipt.stored().await) };
-                pending.receipts.push(Box::pin(stored));
-            }
-            Err(error) => self.log_failed(key, error).await,
-        }
-        Ok(())
-    }
-
-    async fn log_stored(&self, key: RunKey, stored: Result<u64, LogError>) {
-        match stored {
-            Ok(last_id) => {
+    async fn answer_log(&self, key: RunKey, outcome: Outcome) {
+        let refusal = match outcome {
+            Outcome::Stored(last_id) => {
                 self.peer.send(Message::LogAck(proto::LogAck {
                     key: Some(words::told_key(key)),
                     last_id,
                 }));
+                return;
             }
-            Err(error) => self.log_failed(key, error).await,
-        }
-    }
-
-    /// Lines that were not taken: the host goes on from what is stored, or lets the attempt go.
-    async fn log_failed(&self, key: RunKey, error: LogError) {
-        let refusal = match error {
-            LogError::Refused { refusal, .. } => refusal,
-            LogError::Gap {
-                given, expected, ..
-            } => Refusal::LogGap { given, expected },
-            error => {
-                tracing::warn!(%key, %error, "a log could not be stored");
-                return self.peer.close("the store does not take its logs");
-            }
+            Outcome::Malformed(error) => return self.peer.close(&error.to_string()),
+            Outcome::Again => return self.place_log(key, &"its lines were not taken").await,
+            Outcome::Refused(refusal) => refusal,
         };
         match answer(&refusal) {
             Answer::EndSession => self.peer.close(&refusal.to_string()),
             Answer::Forget => let_go(&self.peer, key, &refusal),
-            Answer::Place => match self.store.runs(None, vec![key.run]).await {
-                Ok(found) => {
-                    let row = found.first().and_then(|view| view.active.as_ref());
-                    place(&self.peer, key, row, &refusal);
-                }
-                Err(error) => self.peer.close(&error.to_string()),
-            },
+            Answer::Place => self.place_log(key, &refusal).await,
+        }
+    }
+
+    /// The host goes on from what is stored, or lets the attempt go.
+    async fn place_log(&self, key: RunKey, why: &(dyn Display + Sync)) {
+        match self.store.runs(None, vec![key.run]).await {
+            Ok(found) => {
+                let row = found.first().and_then(|view| view.active.as_ref());
+                place(&self.peer, key, row, why);
+            }
+            Err(error) => self.peer.close(&error.to_string()),
         }
     }
 

@@ -40,6 +40,14 @@ pub enum LogError {
         /// The bound.
         max: usize,
     },
+    /// More lines wait to be stored than may: these were not taken, and may be sent again later.
+    #[error("lines of {key} found no room among those of {of} that wait to be stored")]
+    NoRoom {
+        /// Whose.
+        key: RunKey,
+        /// Whose room it is.
+        of: &'static str,
+    },
     /// The follower read too slowly; it may go on after a line.
     #[error("this follower is too slow: go on after line {after_id}")]
     TooSlow {

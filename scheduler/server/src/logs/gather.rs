@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use davit_types::RunKey;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::LogError;
@@ -119,7 +120,7 @@ impl Gatherers {
         }
     }
 
-    pub(super) async fn admit(
+    pub(super) fn admit(
         &self,
         from: Sender,
         key: RunKey,
@@ -128,9 +129,10 @@ impl Gatherers {
         check(key, &records)?;
         let (inbox, room, in_flight) = self.handle(key)?;
         let bytes = cost_bytes(&records);
-        // The attempt's own first: a greedy attempt waits without holding what others need.
-        let mut held = room.take(bytes).await;
-        held.join(self.total.take(bytes).await);
+        let no_room = |of| LogError::NoRoom { key, of };
+        let mut held = room.take(bytes).ok_or_else(|| no_room("this attempt"))?;
+        let total = self.total.take(bytes);
+        held.join(total.ok_or_else(|| no_room("all attempts"))?);
         let (receipt, answered) = oneshot::channel();
         let batch = Message::Records(Batch {
             from,
@@ -138,8 +140,12 @@ impl Gatherers {
             held,
             receipt,
         });
-        let sent = inbox.send((batch, in_flight)).await;
-        sent.map_err(|_| LogError::Stopped { key })?;
+        inbox
+            .try_send((batch, in_flight))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => no_room("this attempt"),
+                TrySendError::Closed(_) => LogError::Stopped { key },
+            })?;
         Ok(Receipt { key, answered })
     }
 

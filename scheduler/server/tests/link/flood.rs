@@ -1,18 +1,20 @@
-//! More reports than the store takes in: what they may not hold up.
+//! More than the store, or the object store, takes in: what that may not hold up.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use davit_rpc::link::host_message::Message as Said;
 use davit_rpc::link::report::Event;
 use davit_rpc::link::scheduler_message::Message;
-use davit_rpc::link::{Accepted, AttemptKey, Heartbeat};
+use davit_rpc::link::{Accepted, AttemptKey, Heartbeat, LogBatch, LogRecord, place};
 use davit_scheduler::store::{PostgresSettings, StoreSettings, Tls};
 use davit_types::RunId;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use crate::cluster::Cluster;
+use crate::faulty::Hang;
 use crate::host::{Host, Line};
 use crate::world::{Tweak, World, plan, wait_for};
 
@@ -58,6 +60,20 @@ async fn flood(line: &Line, lane: u128) {
     }
 }
 
+/// Says that it lives, and hears that this is stored.
+async fn beat(line: &mut Line, number: u64) {
+    let heartbeat = Heartbeat {
+        number,
+        ..Heartbeat::default()
+    };
+    assert!(line.say(Said::Heartbeat(heartbeat)).await);
+    let answered = |message| match message {
+        Message::HeartbeatAck(ack) => Some(ack.number),
+        _ => None,
+    };
+    assert_eq!(line.until("an answered heartbeat", answered).await, number);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_that_wait_hold_up_no_heartbeat() {
     let cluster = Arc::new(Cluster::start());
@@ -93,16 +109,7 @@ async fn reports_that_wait_hold_up_no_heartbeat() {
     }
 
     for line in &mut lines {
-        let heartbeat = Heartbeat {
-            number: 7,
-            ..Heartbeat::default()
-        };
-        assert!(line.say(Said::Heartbeat(heartbeat)).await);
-        let answered = |message| match message {
-            Message::HeartbeatAck(ack) => Some(ack.number),
-            _ => None,
-        };
-        assert_eq!(line.until("an answered heartbeat", answered).await, 7);
+        beat(line, 7).await;
     }
     assert!(!holder.is_finished(), "nothing held the reports up");
 
@@ -117,4 +124,72 @@ async fn reports_that_wait_hold_up_no_heartbeat() {
         }
     }
     holder.join().unwrap();
+}
+
+/// Lines of a batch; eight such batches find room, a ninth does not.
+const BATCH_LINES: u64 = 30;
+const LINE_BYTES: usize = 16_000;
+const LOG_BYTES_MAX: usize = 4 << 20;
+const ATTEMPTS: usize = 10;
+
+fn batch(key: &AttemptKey) -> LogBatch {
+    let records = (1..=BATCH_LINES).map(|id| LogRecord {
+        id,
+        stream: "stdout".to_owned(),
+        line: vec![b'x'; LINE_BYTES],
+        newline: true,
+        ..LogRecord::default()
+    });
+    LogBatch {
+        key: Some(key.clone()),
+        records: records.collect(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_wait_hold_up_no_heartbeat_and_are_asked_for_again() {
+    let world = World::sqlite().await;
+    let tweak = Tweak {
+        log_bytes_max: LOG_BYTES_MAX,
+        ..Tweak::default()
+    };
+    let replica = world.replica(tweak).await;
+    let host = Host::join(&world, &replica, "host-0", ATTEMPTS as u64).await;
+    let mut line = host.connect(&replica, vec![]).await;
+    let mut keys = Vec::new();
+    for _ in 0..ATTEMPTS {
+        world.submit(&plan()).await;
+        keys.push(line.start().await);
+    }
+    world.objects.hang(Some(Hang::Before));
+    for key in &keys {
+        assert!(line.say(Said::Log(batch(key))).await);
+    }
+    beat(&mut line, 1).await;
+    assert!(world.objects.writes.load(Ordering::SeqCst) <= ATTEMPTS - 2);
+
+    world.objects.hang(None);
+    // Eight are stored. Two are asked for again: nothing of theirs is.
+    let mut stored = 0;
+    while stored < ATTEMPTS {
+        let again = |message| match message {
+            Message::LogAck(ack) => Some((ack.last_id == BATCH_LINES, None)),
+            Message::ReportAck(ack) => match ack.refused?.place?.standing? {
+                place::Standing::Live(live) => Some((live.log_last_id == 0, ack.key)),
+                place::Standing::Gone(_) => None,
+            },
+            _ => None,
+        };
+        let (as_expected, asked) = line.until("what becomes of the lines", again).await;
+        assert!(as_expected);
+        match asked {
+            Some(key) => assert!(line.say(Said::Log(batch(&key))).await),
+            None => stored += 1,
+        }
+    }
+    for key in &keys {
+        let run = key.run_id.parse().unwrap();
+        let row = world.view(run).await.active.unwrap();
+        assert_eq!(row.log_last_id, BATCH_LINES);
+    }
 }

@@ -17,6 +17,8 @@ mod access;
 #[path = "../store/cluster.rs"]
 mod cluster;
 mod ends;
+#[path = "../logs/faulty.rs"]
+mod faulty;
 mod flood;
 mod host;
 mod life;

@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::faulty::Faulty;
 pub(crate) use crate::waiting::{WAIT_MS_MAX, unix_ms, wait_for};
 
 pub(crate) const REGION: &str = "here";
@@ -31,7 +32,8 @@ pub(crate) struct World {
     /// The test's own view of the database.
     pub(crate) store: Arc<dyn Store>,
     settings: StoreSettings,
-    objects: Arc<InMemory>,
+    /// Where all replicas keep logs.
+    pub(crate) objects: Arc<Faulty>,
     dir: TempDir,
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct Tweak {
     pub(crate) dead_after_ms: u64,
     /// Where traces go.
     pub(crate) collector: Option<String>,
+    /// Bytes of all lines that wait to be stored.
+    pub(crate) log_bytes_max: usize,
 }
 
 impl Default for Tweak {
@@ -54,6 +58,7 @@ impl Default for Tweak {
             fence_ms_min: 200,
             dead_after_ms: 1_500,
             collector: None,
+            log_bytes_max: LogSettings::default().total_bytes_max,
         }
     }
 }
@@ -70,7 +75,7 @@ impl World {
         let world = Self {
             store,
             settings,
-            objects: Arc::new(InMemory::new()),
+            objects: Arc::new(Faulty::new(Arc::new(InMemory::new()))),
             dir,
         };
         world.tenant("acme").await;
@@ -209,7 +214,7 @@ impl World {
 
 async fn begin(
     store: Arc<dyn Store>,
-    objects: Arc<InMemory>,
+    objects: Arc<Faulty>,
     keys: PathBuf,
     signing: PathBuf,
     tweak: Tweak,
@@ -235,9 +240,15 @@ async fn begin(
         sessions.clone(),
         settings,
     );
+    let usual = LogSettings::default();
+    let logs = LogSettings {
+        attempt_bytes_max: usual.attempt_bytes_max.min(tweak.log_bytes_max),
+        total_bytes_max: tweak.log_bytes_max,
+        ..usual
+    };
     let parts = LinkParts {
         store: Arc::clone(&store),
-        logs: Logs::new(store, objects, LogSettings::default()),
+        logs: Logs::new(store, objects, logs),
         keys,
         signer: Arc::new(Signer::open(&signing).unwrap()),
         sessions: sessions.clone(),

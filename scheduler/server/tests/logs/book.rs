@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use davit_scheduler::logs::{
-    LogError, LogPage, LogRecord, LogSettings, LogStream, Logs, ObjectSettings, open_objects,
+    LogError, LogPage, LogRecord, LogSettings, LogStream, Logs, ObjectSettings, Receipt,
+    open_objects,
 };
-use davit_scheduler::store::{Done, Event, StoreSettings};
+use davit_scheduler::store::{Done, Event, Sender, StoreSettings};
 use davit_types::RunKey;
 use object_store::ObjectStore;
 use tempfile::TempDir;
@@ -90,6 +92,21 @@ impl Book {
 
     pub(crate) async fn indexed(&self, key: RunKey) -> u64 {
         self.world.row(key.run).await.log_last_id
+    }
+}
+
+/// Takes lines once there is room for them.
+pub(crate) async fn admit(
+    logs: &Logs,
+    from: Sender,
+    key: RunKey,
+    records: Vec<LogRecord>,
+) -> Result<Receipt, LogError> {
+    loop {
+        match logs.admit(from, key, records.clone()) {
+            Err(LogError::NoRoom { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+            admitted => return admitted,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 
-use crate::book::{Book, all, directory, eager, lines, long_lines, patient};
+use crate::book::{Book, admit, all, directory, eager, lines, long_lines, patient};
 use crate::faulty::Hang;
 use crate::small_disk::SmallDisk;
 use crate::world::wait_for;
@@ -26,9 +26,7 @@ async fn an_object_store_that_fails_for_a_while_loses_nothing() {
     let book = Book::open(eager()).await;
     let (peer, key) = book.running().await;
     book.objects.failing.store(4, Ordering::SeqCst);
-    let receipt = book
-        .logs
-        .admit(peer.sender, key, lines(1, 20))
+    let receipt = admit(&book.logs, peer.sender, key, lines(1, 20))
         .await
         .unwrap();
     assert_eq!(receipt.stored().await.unwrap(), 20);
@@ -46,14 +44,10 @@ async fn an_object_store_that_stays_away_is_an_error_for_all_who_wait() {
         .await
         .unwrap();
     book.objects.failing.store(usize::MAX, Ordering::SeqCst);
-    let one = book
-        .logs
-        .admit(peer.sender, key, lines(6, 10))
+    let one = admit(&book.logs, peer.sender, key, lines(6, 10))
         .await
         .unwrap();
-    let two = book
-        .logs
-        .admit(peer.sender, key, lines(11, 15))
+    let two = admit(&book.logs, peer.sender, key, lines(11, 15))
         .await
         .unwrap();
     tokio::time::pause();
@@ -101,7 +95,7 @@ async fn a_crash_between_object_and_index_is_repaired_by_the_repeat() {
     // This replica writes the object and is never heard of again.
     let dead = book.replica(eager());
     book.objects.hang(Some(Hang::After));
-    let lost = dead.admit(peer.sender, key, lines(1, 30)).await.unwrap();
+    let lost = admit(&dead, peer.sender, key, lines(1, 30)).await.unwrap();
     wait_for("the object", async || {
         (!objects(&book).await.is_empty()).then_some(())
     })
@@ -132,16 +126,14 @@ async fn a_hanging_object_store_holds_up_nobody_else() {
     let (peer, key) = book.running().await;
     let (other, its) = book.running().await;
     book.objects.hang(Some(Hang::Before));
-    let waiting = book
-        .logs
-        .admit(peer.sender, key, lines(1, 5))
+    let waiting = admit(&book.logs, peer.sender, key, lines(1, 5))
         .await
         .unwrap();
     wait_for("the write", async || {
         (book.objects.writes.load(Ordering::SeqCst) > 0).then_some(())
     })
     .await;
-    let admit = book.logs.admit(other.sender, its, lines(1, 5));
+    let admit = admit(&book.logs, other.sender, its, lines(1, 5));
     let admitted = tokio::time::timeout(Duration::from_secs(5), admit).await;
     let admitted = admitted
         .expect("admission waits for the object store")
@@ -269,9 +261,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
             .collect();
         record.line = bytes.into();
     }
-    let receipt = book
-        .logs
-        .admit(peer.sender, key, noise.clone())
+    let receipt = admit(&book.logs, peer.sender, key, noise.clone())
         .await
         .unwrap();
     wait_for("a second try", async || {

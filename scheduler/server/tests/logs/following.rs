@@ -6,7 +6,7 @@ use std::time::Duration;
 use davit_scheduler::logs::{LogError, LogFollower, LogRecord, LogSettings};
 use davit_types::{RunId, RunKey};
 
-use crate::book::{Book, eager, lines, long_lines, patient};
+use crate::book::{Book, admit, eager, lines, long_lines, patient};
 use crate::faulty::Hang;
 use crate::world::{first, wait_for};
 
@@ -52,9 +52,7 @@ async fn a_line_is_seen_before_it_is_stored() {
     let book = Book::open(patient()).await;
     let (peer, key) = book.running().await;
     let mut follower = follow(&book, key, 0);
-    let receipt = book
-        .logs
-        .admit(peer.sender, key, lines(1, 3))
+    let receipt = admit(&book.logs, peer.sender, key, lines(1, 3))
         .await
         .unwrap();
     assert_eq!(few(&mut follower, 3).await, lines(1, 3));
@@ -69,9 +67,7 @@ async fn a_line_is_seen_while_earlier_ones_are_being_stored() {
     let (peer, key) = book.running().await;
     let (stranger, _) = book.running().await;
     let mut follower = follow(&book, key, 0);
-    let first = book
-        .logs
-        .admit(peer.sender, key, lines(1, 5))
+    let first = admit(&book.logs, peer.sender, key, lines(1, 5))
         .await
         .unwrap();
     book.objects.hang(Some(Hang::Before));
@@ -83,11 +79,11 @@ async fn a_line_is_seen_while_earlier_ones_are_being_stored() {
     .await;
     let mut later = Vec::new();
     for batch in [lines(6, 8), lines(1, 5), lines(9, 9)] {
-        later.push(book.logs.admit(peer.sender, key, batch).await.unwrap());
+        later.push(admit(&book.logs, peer.sender, key, batch).await.unwrap());
     }
     assert_eq!(few(&mut follower, 9).await, lines(1, 9));
     assert_eq!(book.indexed(key).await, 0);
-    let foreign = book.logs.admit(stranger.sender, key, lines(10, 11)).await;
+    let foreign = admit(&book.logs, stranger.sender, key, lines(10, 11)).await;
     book.objects.hang(None);
     let refused = foreign.unwrap().stored().await;
     assert!(
@@ -110,12 +106,12 @@ async fn another_host_s_lines_are_judged_once_a_chunk_is_stored_that_was_due() {
     let (peer, key) = book.running().await;
     let (stranger, _) = book.running().await;
     book.objects.hang(Some(Hang::Before));
-    let admitted = book.logs.admit(peer.sender, key, lines(1, 5)).await;
+    let admitted = admit(&book.logs, peer.sender, key, lines(1, 5)).await;
     wait_for("the write", async || {
         (book.objects.writes.load(Ordering::SeqCst) > 0).then_some(())
     })
     .await;
-    let foreign = book.logs.admit(stranger.sender, key, lines(6, 7)).await;
+    let foreign = admit(&book.logs, stranger.sender, key, lines(6, 7)).await;
     book.objects.hang(None);
     assert_eq!(admitted.unwrap().stored().await.unwrap(), 5);
     let answer = tokio::time::timeout(Duration::from_secs(20), foreign.unwrap().stored());

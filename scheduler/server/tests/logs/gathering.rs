@@ -1,14 +1,13 @@
 //! What becomes a chunk, when, and what is taken from whom.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use davit_scheduler::logs::{LogError, LogSettings, LogStream};
 use davit_scheduler::store::{Refusal, Sender};
 use davit_types::{Attempt, RunId, RunKey};
 use uuid::Uuid;
 
-use crate::book::{Book, all, eager, line, lines, long_lines, patient};
+use crate::book::{Book, admit, all, eager, line, lines, long_lines, patient};
 use crate::faulty::Hang;
 
 #[tokio::test]
@@ -75,23 +74,17 @@ async fn lines_wait_for_company() {
     };
     let book = Book::open(settings).await;
     let (peer, key) = book.running().await;
-    let first = book
-        .logs
-        .admit(peer.sender, key, lines(1, 9))
+    let first = admit(&book.logs, peer.sender, key, lines(1, 9))
         .await
         .unwrap();
-    let second = book
-        .logs
-        .admit(peer.sender, key, lines(10, 12))
+    let second = admit(&book.logs, peer.sender, key, lines(10, 12))
         .await
         .unwrap();
     // The tenth line makes a chunk of all that is there.
     assert_eq!(first.stored().await.unwrap(), 12);
     assert_eq!(second.stored().await.unwrap(), 12);
     assert_eq!(book.objects.writes.load(Ordering::SeqCst), 1);
-    let third = book
-        .logs
-        .admit(peer.sender, key, lines(13, 15))
+    let third = admit(&book.logs, peer.sender, key, lines(13, 15))
         .await
         .unwrap();
     book.logs.flush(key).await.unwrap();
@@ -107,14 +100,10 @@ async fn a_chunk_has_its_bytes() {
     };
     let book = Book::open(settings).await;
     let (peer, key) = book.running().await;
-    let one = book
-        .logs
-        .admit(peer.sender, key, long_lines(1))
+    let one = admit(&book.logs, peer.sender, key, long_lines(1))
         .await
         .unwrap();
-    let two = book
-        .logs
-        .admit(peer.sender, key, long_lines(11))
+    let two = admit(&book.logs, peer.sender, key, long_lines(11))
         .await
         .unwrap();
     assert_eq!(one.stored().await.unwrap(), 20);
@@ -194,7 +183,7 @@ async fn no_order_of_batches_makes_another_log() {
     for _ in 0..400 {
         let first_id = 1 + random(300);
         let batch = lines(first_id, first_id + random(40));
-        receipts.push(book.logs.admit(peer.sender, key, batch).await.unwrap());
+        receipts.push(admit(&book.logs, peer.sender, key, batch).await.unwrap());
     }
     let mut last_id = 0;
     for receipt in receipts {
@@ -251,9 +240,7 @@ async fn only_the_attempt_s_own_host_writes_its_log() {
 async fn a_host_that_changes_replicas_leaves_a_whole_log() {
     let book = Book::open(patient()).await;
     let (peer, key) = book.running().await;
-    let here = book
-        .logs
-        .admit(peer.sender, key, lines(1, 50))
+    let here = admit(&book.logs, peer.sender, key, lines(1, 50))
         .await
         .unwrap();
     let there = book.replica(eager());
@@ -279,7 +266,7 @@ async fn a_host_that_changes_replicas_leaves_a_whole_log() {
         epoch,
         ..peer.sender
     };
-    let receipt = book.logs.admit(back, key, lines(61, 70)).await.unwrap();
+    let receipt = admit(&book.logs, back, key, lines(61, 70)).await.unwrap();
     book.logs.flush(key).await.unwrap();
     assert_eq!(receipt.stored().await.unwrap(), 70);
     assert_eq!(all(&there, key).await.unwrap(), lines(1, 70));
@@ -290,9 +277,7 @@ async fn a_host_that_changes_replicas_leaves_a_whole_log() {
 async fn what_was_stored_elsewhere_is_not_stored_again() {
     let book = Book::open(patient()).await;
     let (peer, key) = book.running().await;
-    let receipt = book
-        .logs
-        .admit(peer.sender, key, lines(1, 50))
+    let receipt = admit(&book.logs, peer.sender, key, lines(1, 50))
         .await
         .unwrap();
     let there = book.replica(eager());
@@ -317,24 +302,20 @@ async fn waiting_lines_are_bounded() {
     book.objects.hang(Some(Hang::Before));
     let mut receipts = Vec::new();
     let mut next_id = 1;
-    let blocked = loop {
-        let admit = book.logs.admit(peer.sender, key, long_lines(next_id));
-        match tokio::time::timeout(Duration::from_millis(500), admit).await {
-            Ok(receipt) => receipts.push(receipt.unwrap()),
-            Err(_) => break next_id,
+    let refused = loop {
+        match book.logs.admit(peer.sender, key, long_lines(next_id)) {
+            Ok(receipt) => receipts.push(receipt),
+            Err(LogError::NoRoom { .. }) => break next_id,
+            Err(other) => panic!("{other}"),
         }
         next_id += 10;
         assert!(next_id < 1_000, "no bound on what waits");
     };
     // 26 batches of 160,640 bytes are below 4 MiB, 27 are not.
-    assert_eq!(blocked, 261);
+    assert_eq!(refused, 261);
     book.objects.hang(None);
-    receipts.push(
-        book.logs
-            .admit(peer.sender, key, long_lines(blocked))
-            .await
-            .unwrap(),
-    );
+    let later = admit(&book.logs, peer.sender, key, long_lines(refused)).await;
+    receipts.push(later.unwrap());
     for receipt in receipts {
         receipt.stored().await.unwrap();
     }
@@ -348,8 +329,7 @@ async fn a_stop_leaves_nothing_gathered() {
     for _ in 0..20 {
         let (peer, key) = book.running().await;
         receipts.push(
-            book.logs
-                .admit(peer.sender, key, lines(1, 5))
+            admit(&book.logs, peer.sender, key, lines(1, 5))
                 .await
                 .unwrap(),
         );

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::book::{Book, eager, lines};
+use crate::book::{Book, admit, eager, lines};
 use crate::world::wait_for;
 
 const BUCKET: &str = "davit-logs";
@@ -132,9 +132,7 @@ async fn a_bucket_that_cannot_be_reached_is_an_error_in_the_end() {
     drop(moto);
     let book = Book::over(TempDir::new().unwrap(), objects, eager()).await;
     let (peer, key) = book.running().await;
-    let receipt = book
-        .logs
-        .admit(peer.sender, key, lines(1, 3))
+    let receipt = admit(&book.logs, peer.sender, key, lines(1, 3))
         .await
         .unwrap();
     let stored = tokio::time::timeout(Duration::from_secs(90), receipt.stored())

@@ -312,11 +312,7 @@ impl World {
                 format!("line {id}").into()
             },
         });
-        let taken = self
-            .logs
-            .admit(peer.0, key, records.collect())
-            .await
-            .unwrap();
+        let taken = self.logs.admit(peer.0, key, records.collect()).unwrap();
         self.logs.flush(key).await.unwrap();
         assert_eq!(taken.stored().await.unwrap(), last_id);
     }

@@ -12,7 +12,7 @@ use super::super::attempt::{self, Begin, Heard};
 use super::super::heed::Want;
 use super::super::place::{Ended, Event, Place, Report};
 use super::super::reconcile::{Decision, decide};
-use super::super::window::Window;
+use super::super::window::Windows;
 use super::super::words::{self, LivePlace, Placed, WordError};
 use super::Terms;
 use crate::runs::{Assigned, Run, RunError, Runs, sentence};
@@ -42,7 +42,7 @@ pub(super) struct Attempts {
 struct Teller {
     runs: Runs,
     terms: Terms,
-    window: Window,
+    windows: Windows,
     out: mpsc::Sender<HostMessage>,
 }
 
@@ -52,7 +52,7 @@ impl Attempts {
             teller: Teller {
                 runs: runs.clone(),
                 terms,
-                window: Window::new(),
+                windows: Windows::new(),
                 out,
             },
             lines: HashMap::new(),
@@ -289,7 +289,7 @@ impl Teller {
             log_last_id,
             meter_ms: self.terms.meter_ms,
             pace: self.terms.pace,
-            window: self.window,
+            windows: self.windows,
             out: self.out,
             heard: ears.heard,
             wanted: ears.wanted,
@@ -300,9 +300,9 @@ impl Teller {
 
     /// Says one thing of an attempt, and waits for its answer.
     async fn say(&self, key: RunKey, step: u32, event: Event, mut ears: Ears) {
-        let mut share = self.window.share();
+        let mut share = self.windows.reports.share();
         share.room().await;
-        share.sent(step);
+        share.sent(step.into());
         let report = Report {
             step,
             at_unix_ms: Stamp::now().unix_ns / 1_000_000,

@@ -250,3 +250,34 @@ async fn reports_without_an_answer_are_few_over_all_attempts() {
     assert!(told(&scheduler.state()) > UNANSWERED_MAX);
     executor.finish().await;
 }
+
+/// Log batches of all attempts that a host sends without an answer.
+const BATCHES_UNANSWERED_MAX: u32 = 48;
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn log_batches_without_an_answer_are_few_over_all_attempts() {
+    let (scheduler, executor) = linked().await;
+    scheduler.state().mood = Mood::Mute;
+    // Each alone would send four.
+    let keys: Vec<_> = (0..14).map(|_| key(1)).collect();
+    let count = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo $i; sleep 0.1; done";
+    for key in &keys {
+        scheduler.assign(assignment(key, count));
+    }
+    scheduler
+        .wait(|state| (state.log_batches >= BATCHES_UNANSWERED_MAX).then_some(()))
+        .await;
+    let heartbeats = scheduler.state().heartbeats.len();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(scheduler.state().log_batches, BATCHES_UNANSWERED_MAX);
+    assert!(scheduler.state().heartbeats.len() > heartbeats + 5);
+
+    scheduler.cut(Mood::Well);
+    let expected: String = (1..=100).map(|n| format!("{n}\n")).collect();
+    for key in &keys {
+        assert_eq!(scheduler.until(key, over).await.stdout(), expected);
+        settled(&executor, key).await;
+    }
+    executor.finish().await;
+}

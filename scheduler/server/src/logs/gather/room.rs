@@ -1,4 +1,4 @@
-//! Room for bytes: who wants more than there is waits his turn.
+//! Room for bytes: who wants more than there is gets none.
 
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ impl Room {
         }
     }
 
-    /// Waits for so many bytes, at most the batch bound, which every room holds.
-    pub(super) async fn take(&self, bytes: usize) -> Held {
+    /// So many bytes, at most the batch bound, which every room holds when it is empty.
+    pub(super) fn take(&self, bytes: usize) -> Option<Held> {
         let bytes = u32::try_from(bytes).expect("a batch is bounded by less");
-        let permit = Arc::clone(&self.free).acquire_many_owned(bytes).await;
-        Held {
-            permits: vec![permit.expect("this semaphore is never closed")],
-        }
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(bytes).ok()?;
+        Some(Held {
+            permits: vec![permit],
+        })
     }
 }
 
