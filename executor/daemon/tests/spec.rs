@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use davit_executor::images::ImageConfig;
 use davit_executor::oci::{
-    Arch, Controllers, HostFacts, ResolvedUser, SpecContext, SpecError, build, user_text,
+    Arch, Controllers, HostFacts, ResolvedUser, SpecContext, SpecError, build, security, user_text,
 };
 use davit_types::{
     Attempt, Bytes, Command, EnvVar, InstanceType, NetworkMode, OciRuntime, PullPolicy, Resources,
@@ -119,6 +119,16 @@ fn the_whole_spec_of_a_plain_run() {
     // Through a Value: its maps are sorted, those of the spec are not.
     let value: serde_json::Value = serde_json::to_value(built(&run(), &image())).unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
+}
+
+#[test]
+fn what_a_plain_run_is_locked_in_with() {
+    let profile = security(
+        &built(&run(), &image()),
+        OciRuntime::Crun,
+        NetworkMode::None,
+    );
+    insta::assert_snapshot!(serde_json::to_string_pretty(&profile).unwrap());
 }
 
 #[test]

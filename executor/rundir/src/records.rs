@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use davit_types::{EndReason, ExitStatus, RunKey, RunSpec, RunStatus, StopSignal, Usage};
+use davit_types::{
+    EndReason, ExitStatus, RunKey, RunSpec, RunStatus, SecurityProfile, StopSignal, Usage,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::SlotId;
@@ -123,6 +125,9 @@ pub struct LaunchRecord {
     /// Absent when they were made for it and bear the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<SlotId>,
+    /// What its job is locked in with, for people. Absent in records of old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<SecurityProfile>,
 }
 
 /// Why somebody asked for the kill; recorded before the kill is sent, so that a 137 is never misread

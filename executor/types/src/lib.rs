@@ -19,6 +19,7 @@ mod error;
 mod id;
 mod request;
 mod resources;
+mod security;
 mod spec;
 mod usage;
 
@@ -28,6 +29,7 @@ pub use error::{FieldError, FieldErrors};
 pub use id::{Attempt, ParseIdError, RunId, RunKey, Tenant};
 pub use request::RunRequest;
 pub use resources::{InstanceType, Resources};
+pub use security::{MountPoint, SecurityProfile};
 pub use spec::{
     Command, EnvVar, Labels, NetworkMode, OciRuntime, PullPolicy, RunSpec, StopSignal, limits,
 };

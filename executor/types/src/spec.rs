@@ -78,6 +78,17 @@ pub enum NetworkMode {
     Host,
 }
 
+impl NetworkMode {
+    /// The word for people and interfaces.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// When to ask the registry (A11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -188,6 +188,7 @@ mod tests {
             log_bytes_max: 1000,
             stop_signal: StopSignal::TERM,
             slot: None,
+            security: None,
         })
         .unwrap();
         Run::open(dir.path(), None).unwrap()

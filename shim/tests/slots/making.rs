@@ -56,6 +56,7 @@ pub fn launch(
         log_bytes_max: 1 << 20,
         stop_signal: StopSignal::TERM,
         slot,
+        security: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use davit_rpc::local::{LogTotals, Run, Timings, Usage};
+use davit_rpc::local::{LogTotals, MountPoint, Run, SecurityProfile, Timings, Usage};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -50,6 +50,8 @@ pub(crate) struct RunJson<'a> {
     usage: Option<UsageJson>,
     log: Option<LogJson>,
     timings: Option<TimingsJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security: Option<SecurityJson<'a>>,
     run_dir: &'a str,
 }
 
@@ -90,6 +92,7 @@ impl<'a> From<&'a Run> for RunJson<'a> {
             usage: run.usage.as_ref().map(UsageJson::from),
             log: run.log.as_ref().map(LogJson::from),
             timings: run.timings.as_ref().map(TimingsJson::from),
+            security: run.security.as_ref().map(SecurityJson::from),
             run_dir: &run.run_dir,
         }
     }
@@ -216,6 +219,70 @@ impl From<&Timings> for TimingsJson {
             create_ms: timings.create_us.map(milliseconds),
             start_ms: timings.start_us.map(milliseconds),
             warm: timings.warm,
+        }
+    }
+}
+
+/// What its job was locked in with: `davit inspect` alone asks for it.
+#[derive(Debug, Serialize)]
+struct SecurityJson<'a> {
+    runtime: &'a str,
+    uid: u32,
+    gid: u32,
+    additional_gids: &'a [u32],
+    capabilities: &'a [String],
+    no_new_privileges: bool,
+    seccomp_digest: Option<&'a str>,
+    apparmor_profile: Option<&'a str>,
+    selinux_label: Option<&'a str>,
+    namespaces: &'a [String],
+    network: &'a str,
+    read_only_root: bool,
+    mounts: Vec<MountJson<'a>>,
+    masked_paths: &'a [String],
+    read_only_paths: &'a [String],
+    devices: &'a [String],
+}
+
+impl<'a> From<&'a SecurityProfile> for SecurityJson<'a> {
+    fn from(profile: &'a SecurityProfile) -> Self {
+        Self {
+            runtime: &profile.runtime,
+            uid: profile.uid,
+            gid: profile.gid,
+            additional_gids: &profile.additional_gids,
+            capabilities: &profile.capabilities,
+            no_new_privileges: profile.no_new_privileges,
+            seccomp_digest: profile.seccomp_digest.as_deref(),
+            apparmor_profile: profile.apparmor_profile.as_deref(),
+            selinux_label: profile.selinux_label.as_deref(),
+            namespaces: &profile.namespaces,
+            network: &profile.network,
+            read_only_root: profile.read_only_root,
+            mounts: profile.mounts.iter().map(MountJson::from).collect(),
+            masked_paths: &profile.masked_paths,
+            read_only_paths: &profile.read_only_paths,
+            devices: &profile.devices,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct MountJson<'a> {
+    destination: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    host_path: Option<&'a str>,
+    options: &'a [String],
+}
+
+impl<'a> From<&'a MountPoint> for MountJson<'a> {
+    fn from(mount: &'a MountPoint) -> Self {
+        Self {
+            destination: &mount.destination,
+            kind: &mount.r#type,
+            host_path: mount.host_path.as_deref(),
+            options: &mount.options,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use davit_rpc::local;
 use davit_rundir::Stamp;
-use davit_types::{Command, EnvVar, NetworkMode, Usage};
+use davit_types::{Command, EnvVar, MountPoint, SecurityProfile, Usage};
 
 use crate::images::{ImageInfo, PullProgress};
 use crate::runs::{View, elapsed};
@@ -41,7 +41,7 @@ pub(super) fn run(view: &View, usage: Option<&Usage>) -> local::Run {
         pids_max: limits.pids_max,
         // Extensions included, once the shim knows of the run.
         timeout_seconds: shim.map_or(spec.timeout_seconds, |shim| shim.timeout_ms / 1_000),
-        network: network(spec.network).to_owned(),
+        network: spec.network.as_str().to_owned(),
         runtime: spec.runtime.binary().to_owned(),
         created_at_ns: view.spec.accepted.unix_ns,
         started_at_ns: started.map(|stamp| stamp.unix_ns),
@@ -60,6 +60,35 @@ pub(super) fn run(view: &View, usage: Option<&Usage>) -> local::Run {
         log: end.map(|end| end.log.into()),
         hostname: spec.hostname.clone(),
         timings: Some((&view.timings).into()),
+        security: None,
+    }
+}
+
+/// What a run was locked in with.
+pub(super) fn security(profile: SecurityProfile) -> local::SecurityProfile {
+    let mount = |mount: MountPoint| local::MountPoint {
+        destination: mount.destination,
+        r#type: mount.kind,
+        host_path: mount.host_path,
+        options: mount.options,
+    };
+    local::SecurityProfile {
+        runtime: profile.runtime,
+        uid: profile.uid,
+        gid: profile.gid,
+        additional_gids: profile.additional_gids,
+        capabilities: profile.capabilities,
+        no_new_privileges: profile.no_new_privileges,
+        seccomp_digest: profile.seccomp_digest,
+        apparmor_profile: profile.apparmor_profile,
+        selinux_label: profile.selinux_label,
+        namespaces: profile.namespaces,
+        network: profile.network,
+        read_only_root: profile.read_only_root,
+        mounts: profile.mounts.into_iter().map(mount).collect(),
+        masked_paths: profile.masked_paths,
+        read_only_paths: profile.read_only_paths,
+        devices: profile.devices,
     }
 }
 
@@ -77,13 +106,6 @@ fn duration_ms(view: &View) -> Option<u64> {
         (Some(end), _) => end.started.map(|_| end.usage.wall_ms).filter(|ms| *ms > 0),
         (None, Some(shim)) => shim.started.map(|_| elapsed(shim, Stamp::now()).wall_ms),
         (None, None) => None,
-    }
-}
-
-const fn network(mode: NetworkMode) -> &'static str {
-    match mode {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
     }
 }
 

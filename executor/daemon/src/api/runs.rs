@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Answers, Shutdown, convert, status};
 use crate::credentials;
-use crate::runs::{FollowItem, Run, RunError, RunHandle, Runs, StopOrder, View};
+use crate::runs::{FollowItem, Run, RunError, RunHandle, Runs, StopOrder, View, offload};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -91,7 +91,13 @@ impl local::runs_server::Runs for RunsService {
 
     async fn get(&self, request: Request<local::RunRef>) -> Answer<local::Run> {
         let view = self.find(&request.into_inner().run).await?.view();
-        Ok(Response::new(self.tell(&view).await))
+        let mut run = self.tell(&view).await;
+        let dir = view.dir.clone();
+        let launch = offload(move || dir.read_launch()).await;
+        // What cannot be read is told as absent: whoever needs the record to go on says what is wrong with it.
+        let recorded = launch.ok().flatten().and_then(|launch| launch.security);
+        run.security = recorded.map(convert::security);
+        Ok(Response::new(run))
     }
 
     async fn list(&self, request: Request<local::ListRequest>) -> Answer<local::ListReply> {

@@ -30,6 +30,7 @@ mod process;
 mod rootfs;
 mod seccomp;
 mod seccomp_table;
+mod security;
 mod spec;
 mod user;
 
@@ -37,5 +38,6 @@ pub use self::error::SpecError;
 pub use self::host::{Arch, HostFacts};
 pub use self::late::{Late, divide, slot_spec};
 pub use self::limits::Controllers;
+pub use self::security::security;
 pub use self::spec::{RUN_DIR_ANNOTATION, SLOT_DIR_ANNOTATION, SpecContext, build};
 pub use self::user::{ResolvedUser, UserError, resolve_user, user_text};

@@ -52,6 +52,7 @@ pub(crate) fn launch_record(key: RunKey) -> LaunchRecord {
         log_bytes_max: 1 << 20,
         stop_signal: StopSignal::TERM,
         slot: None,
+        security: None,
     }
 }
 

@@ -21,6 +21,7 @@ mod metrics;
 mod no_containerd;
 mod restarts;
 mod scheduler;
+mod security;
 mod serving;
 mod shims;
 mod support;

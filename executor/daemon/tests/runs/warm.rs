@@ -17,7 +17,7 @@ const WAIT: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_millis(700);
 
 /// Waits until `count` slots or more wait for a run, and none is being made.
-async fn wait_ready(executor: &Executor, count: usize) {
+pub async fn wait_ready(executor: &Executor, count: usize) {
     let mut host = HostClient::new(executor.channel());
     let begin = Instant::now();
     loop {

@@ -35,14 +35,16 @@ pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
     let Some(user) = host.warm.users().find(&order.image.chain_id, user_text) else {
         return Ok(Attempt::Unknown);
     };
-    let (shared, late) = oci::divide(order.spec(&user)?);
+    let spec = order.spec(&user)?;
+    let security = order.security(&spec);
+    let (shared, late) = oci::divide(spec);
     let profile = Profile::new(shared, order.image, order.runtime_binary()?);
     let Some(slot) = host.warm.take(&profile) else {
         return Ok(Attempt::NoSlot);
     };
     let prepared = Stamp::now();
     let name = ContainerName::Slot(slot.id().clone());
-    let record = order.launch_record(Some(slot.id().clone()))?;
+    let record = order.launch_record(Some(slot.id().clone()), security)?;
     let at = dir.clone();
     offload(move || at.write_launch(&record)).await?;
     match slot.assign(assignment(order, late)).await {

@@ -60,7 +60,7 @@ async fn describe(
             let profile = Profile::new(shared, &image, order.runtime_binary()?);
             host.warm.missed(&profile);
         }
-        dir.write_launch(&order.launch_record(None)?)?;
+        dir.write_launch(&order.launch_record(None, order.security(&spec))?)?;
         Ok(spec)
     })
     .await

@@ -22,7 +22,8 @@ use davit_cgroup::CgroupError;
 use davit_rundir::{
     FORMAT_VERSION, LaunchRecord, RunDir, RunDirError, SlotDir, SlotId, SpecRecord, Stamp,
 };
-use davit_types::{OciRuntime, RunSpec, StopSignal};
+use davit_types::{OciRuntime, RunSpec, SecurityProfile, StopSignal};
+use oci_spec::runtime::Spec;
 
 use self::given::Attempt;
 pub(crate) use self::start::{StartOutcome, start};
@@ -170,7 +171,7 @@ impl Order<'_> {
     }
 
     /// The OCI spec of the run in a container of its own.
-    fn spec(&self, user: &ResolvedUser) -> Result<oci_spec::runtime::Spec, LaunchError> {
+    fn spec(&self, user: &ResolvedUser) -> Result<Spec, LaunchError> {
         let cgroup = self.host.cgroup_path(&self.dir.key().into())?;
         let context = SpecContext {
             cgroups_path: cgroup.as_str(),
@@ -183,8 +184,17 @@ impl Order<'_> {
         Ok(oci::build(&run, &self.image.config, &context)?)
     }
 
+    /// What the job of its `spec` is locked in with.
+    fn security(&self, spec: &Spec) -> SecurityProfile {
+        oci::security(spec, self.run().runtime, self.run().network)
+    }
+
     /// `launch.json`, for a container made for the run or for `slot`.
-    fn launch_record(&self, slot: Option<SlotId>) -> Result<LaunchRecord, LaunchError> {
+    fn launch_record(
+        &self,
+        slot: Option<SlotId>,
+        security: SecurityProfile,
+    ) -> Result<LaunchRecord, LaunchError> {
         let run = self.run();
         let key = run.key();
         let name = slot.clone().map_or(key.into(), ContainerName::Slot);
@@ -200,6 +210,7 @@ impl Order<'_> {
             log_bytes_max: run.log_bytes_max.0,
             stop_signal: self.image.config.stop_signal.unwrap_or(StopSignal::TERM),
             slot,
+            security: Some(security),
         })
     }
 }

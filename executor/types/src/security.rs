@@ -1,0 +1,57 @@
+//! What a job was locked in with: recorded with its launch, as the runtime was told.
+
+use serde::{Deserialize, Serialize};
+
+/// How a job is locked in. What is absent or empty was not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SecurityProfile {
+    /// The OCI runtime: `crun`, `runc` or `runsc`.
+    pub runtime: String,
+    /// Its user in the container's terms, which are the host's unless it has a `user` namespace.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its further groups.
+    pub additional_gids: Vec<u32>,
+    /// Every capability in any of the five sets, `CAP_…`, in order.
+    pub capabilities: Vec<String>,
+    /// Whether no program can gain privileges by being executed.
+    pub no_new_privileges: bool,
+    /// SHA-256 of the system call filter as JSON, `sha256:…`: the same for the same rules.
+    pub seccomp_digest: Option<String>,
+    /// The AppArmor profile.
+    pub apparmor_profile: Option<String>,
+    /// The SELinux label of its processes.
+    pub selinux_label: Option<String>,
+    /// Its own namespaces, `cgroup`, `ipc`, `mount`, `network`, `pid`, `user`, `uts`; what is not among them is the host's.
+    pub namespaces: Vec<String>,
+    /// `none` or `host`.
+    pub network: String,
+    /// Whether its root file system is read-only.
+    pub read_only_root: bool,
+    /// What is mounted over that, in order.
+    pub mounts: Vec<MountPoint>,
+    /// Paths whose content is hidden.
+    pub masked_paths: Vec<String>,
+    /// Paths that are read-only.
+    pub read_only_paths: Vec<String>,
+    /// Devices beside those that every container has.
+    pub devices: Vec<String>,
+}
+
+/// One mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MountPoint {
+    /// Where the job sees it.
+    pub destination: String,
+    /// The file system's type, or `bind`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A path of the host's, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<String>,
+    /// As for mount(8).
+    pub options: Vec<String>,
+}
