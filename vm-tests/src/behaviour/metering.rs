@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 
 use super::Test;
-use super::story::{Run, flat_value};
+use super::story::{EXEC_AND_EXIT_MS_MAX, Run, flat_value, seen_ms};
 use crate::host::Host;
 use crate::outcome::{TestResult, skip};
 
@@ -22,10 +22,6 @@ const WALL_ERROR_US_MAX: u64 = 20_000;
 /// The same where instructions are emulated: being woken alone takes tens of milliseconds there.
 const WALL_ERROR_EMULATED_US_MAX: u64 = 250_000;
 const WALL_TRIES_MAX: usize = 3;
-/// What `/proc/uptime` counts in.
-const UPTIME_STEP_MS: u64 = 10;
-/// What a job does not see of its own time, also where instructions are emulated on a busy machine.
-const EXEC_AND_EXIT_MS_MAX: u64 = 1_000;
 
 /// The kernel's own record of every exec and exit, on the boot-time clock.
 struct Trace;
@@ -121,11 +117,8 @@ fn wall_time_needs_no_tracing(host: &mut Host) -> TestResult {
     let run = Run::submit(host, &[], "cat /proc/uptime; sleep 2; cat /proc/uptime")?;
     let record = run.wait_ended(host, 0)?;
     let watched_ms = u64::try_from(began.elapsed().as_millis())?;
-    let printed = run.stdout_text(host)?;
-    let seen_ms: Vec<u64> = printed.lines().map(uptime_ms).collect::<anyhow::Result<_>>()?;
-    let [first_ms, last_ms] = seen_ms[..] else { bail!("the job printed {printed:?}") };
+    let least_ms = seen_ms(&run.stdout_text(host)?)?;
     let wall_ms = record.number("/usage/wall_ms")?;
-    let least_ms = last_ms.saturating_sub(first_ms + UPTIME_STEP_MS);
     let most_ms = watched_ms.min(least_ms + EXEC_AND_EXIT_MS_MAX);
     ensure!(
         least_ms >= 1_980 && (least_ms..=most_ms).contains(&wall_ms),
@@ -133,14 +126,6 @@ fn wall_time_needs_no_tracing(host: &mut Host) -> TestResult {
     );
     record.expect("/duration_ms", wall_ms)?;
     Ok(())
-}
-
-/// A line of `/proc/uptime`: the first number, in hundredths of a second.
-fn uptime_ms(line: &str) -> anyhow::Result<u64> {
-    let first = line.split_whitespace().next().unwrap_or_default();
-    let hundredths = first.replace('.', "");
-    let hundredths: u64 = hundredths.parse().with_context(|| format!("no uptime in {line:?}"))?;
-    Ok(hundredths * UPTIME_STEP_MS)
 }
 
 fn cpu_time_is_the_cgroups(host: &mut Host) -> TestResult {

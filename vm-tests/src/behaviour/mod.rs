@@ -62,6 +62,7 @@ behaviours![
     registry,
     attach,
     bad_input,
+    clock,
     ctr,
     image_config,
     images,
@@ -90,6 +91,7 @@ behaviours![
 const ONCE: &[&str] = &[
     "attach::",
     "bad_input::",
+    "clock::",
     "image_config::",
     "images::a_broken_transfer_leaves_nothing_and_can_be_repeated",
     "images::a_registry_that_stalls_is_given_up",

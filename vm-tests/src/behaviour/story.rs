@@ -17,6 +17,10 @@ use crate::wait::wait_for;
 
 /// How long a run may take from its submission to its first instruction, image pull included.
 const START_SECONDS_MAX: u64 = 90;
+/// The step of `/proc/uptime`, milliseconds.
+const UPTIME_STEP_MS: u64 = 10;
+/// What a job does not see of its own time, milliseconds, also where instructions are emulated on a busy machine.
+pub(crate) const EXEC_AND_EXIT_MS_MAX: u64 = 1_000;
 /// How much later than its deadline a run may end.
 const LATE_MS_MAX: u64 = 250;
 
@@ -333,13 +337,27 @@ pub(crate) fn expect_killed_at_deadline(exit: &Record) -> anyhow::Result<()> {
 
 /// CLOCK_BOOTTIME now, milliseconds, to a hundredth of a second.
 pub(crate) fn boot_now_ms() -> anyhow::Result<u64> {
-    let uptime = fs::read_to_string("/proc/uptime").context("cannot read /proc/uptime")?;
-    let first = uptime.split(' ').next().unwrap_or_default();
+    uptime_ms(&fs::read_to_string("/proc/uptime").context("cannot read /proc/uptime")?)
+}
+
+/// How long at least a job ran that printed `/proc/uptime` at its begin and at its end, milliseconds: its exec and its exit,
+/// [`EXEC_AND_EXIT_MS_MAX`] at most, are not in it.
+pub(crate) fn seen_ms(printed: &str) -> anyhow::Result<u64> {
+    let uptimes = printed.lines().map(uptime_ms);
+    match uptimes.collect::<anyhow::Result<Vec<u64>>>()?[..] {
+        [first_ms, last_ms] => Ok(last_ms.saturating_sub(first_ms + UPTIME_STEP_MS)),
+        _ => bail!("the job printed {printed:?}, not two uptimes"),
+    }
+}
+
+/// A line of `/proc/uptime`: the first number, in hundredths of a second.
+fn uptime_ms(line: &str) -> anyhow::Result<u64> {
+    let first = line.split_whitespace().next().unwrap_or_default();
     let hundredths: u64 = first
         .replace('.', "")
         .parse()
-        .context("/proc/uptime is no time")?;
-    Ok(hundredths * 10)
+        .with_context(|| format!("no uptime in {line:?}"))?;
+    Ok(hundredths * UPTIME_STEP_MS)
 }
 
 /// Fails unless every one of `parts` is in `text`.
