@@ -100,6 +100,7 @@ fn specs(criterion: &mut Criterion) {
     let context = SpecContext {
         cgroups_path: "/davit/0199aaaa-bbbb-7ccc-8ddd-eeeeffff0001.1",
         user: &user,
+        user_namespace: true,
         controllers: Controllers::ALL,
         run_dir: Path::new("/var/lib/davit/runs/0199aaaa-bbbb-7ccc-8ddd-eeeeffff0001.1"),
         host: &host,

@@ -5,7 +5,8 @@
 //!  containerd-shim-davit-v1 -namespace NS -address SOCK -publish-binary BIN -id ID -bundle DIR [-debug] delete
 //!  containerd-shim-davit-v1 -info | -v
 //!
-//!  containerd-shim-davit-v1 -namespace NS -address SOCK -cgroup DIR zygote      (davit's executor asks for this)
+//!  containerd-shim-davit-v1 -namespace NS -address SOCK -cgroup DIR zygote      (davit's executor asks for this,
+//!  containerd-shim-davit-v1 -layers DIR check-ids                               and for this)
 //! ```
 //!
 //! Absent on purpose: a full option parser. The grammar is fixed by containerd, and clap would cost more
@@ -24,6 +25,8 @@ pub(crate) enum Action {
     Daemon,
     /// Be the process that daemons are forked from.
     Zygote,
+    /// Try whether user namespaces can be had for root file systems of layers.
+    CheckIds,
     /// Print what runtime this is.
     Info,
     /// Print the version.
@@ -44,6 +47,8 @@ pub(crate) struct Args {
     pub(crate) bundle: Option<PathBuf>,
     /// Directory of the cgroup to live in (zygote only).
     pub(crate) cgroup: PathBuf,
+    /// Directory below which the snapshotter has its layers (check-ids only).
+    pub(crate) layers: PathBuf,
     pub(crate) debug: bool,
 }
 
@@ -84,6 +89,7 @@ impl Args {
             socket: PathBuf::new(),
             bundle: None,
             cgroup: PathBuf::new(),
+            layers: PathBuf::new(),
             debug: false,
         };
         let mut instead = None;
@@ -122,6 +128,7 @@ impl Args {
             (None, Some("delete")) => Action::Delete,
             (None, Some("daemon")) => Action::Daemon,
             (None, Some("zygote")) => Action::Zygote,
+            (None, Some("check-ids")) => Action::CheckIds,
             (None, Some(other)) => return Err(ArgsError::UnknownAction(other.to_owned())),
             (None, None) => return Err(ArgsError::NoAction),
         };
@@ -135,6 +142,7 @@ impl Args {
             "address" => self.address = value,
             "socket" => self.socket = value.into(),
             "cgroup" => self.cgroup = value.into(),
+            "layers" => self.layers = value.into(),
             "bundle" => self.bundle = Some(value.into()).filter(|path: &PathBuf| path != ""),
             // Given by containerd for an older way to publish events; accepted and not needed.
             "publish-binary" => {}
@@ -160,6 +168,14 @@ impl Args {
     fn checked(self) -> Result<Self, ArgsError> {
         match self.action {
             Action::Info | Action::Version => {}
+            Action::CheckIds if self.layers.is_absolute() => {}
+            Action::CheckIds => {
+                let action = self.action;
+                return Err(ArgsError::Missing {
+                    flag: "layers",
+                    action,
+                });
+            }
             // Nobody's shim yet: ids come with its requests.
             Action::Zygote => self.check_name("namespace", &self.namespace)?,
             Action::Start | Action::Delete | Action::Daemon => {
@@ -241,6 +257,17 @@ mod tests {
         assert_eq!((daemon.action, daemon.id.as_str()), (Action::Daemon, "web"));
         assert_eq!(daemon.namespace, "n");
         assert!(zygote.for_daemon("../x".into(), "/s/x".into()).is_err());
+    }
+
+    #[test]
+    fn ids_are_checked_for_layers_that_are_named() {
+        let args = parse("-layers /snapshots check-ids").unwrap();
+        assert_eq!(args.action, Action::CheckIds);
+        assert_eq!(args.layers, PathBuf::from("/snapshots"));
+        for wrong in ["check-ids", "-layers snapshots check-ids"] {
+            let error = parse(wrong).unwrap_err();
+            assert!(matches!(error, ArgsError::Missing { flag: "layers", .. }));
+        }
     }
 
     #[test]

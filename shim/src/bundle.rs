@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use davit_types::IdRange;
 use serde::{Deserialize, Serialize};
 
 /// Annotation that makes this a run of davit: the run directory.
@@ -45,6 +46,10 @@ pub(crate) enum BundleError {
         #[source]
         source: serde_json::Error,
     },
+    #[error(
+        "a container of davit's maps users and groups alike, as one range from 0, or not at all"
+    )]
+    Mappings,
 }
 
 /// The part of `config.json` the shim looks at.
@@ -57,9 +62,20 @@ pub(crate) struct Config {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Linux {
-    #[serde(default)]
     namespaces: Vec<Namespace>,
+    uid_mappings: Vec<IdMapping>,
+    gid_mappings: Vec<IdMapping>,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct IdMapping {
+    #[serde(rename = "containerID")]
+    container_id: u32,
+    #[serde(rename = "hostID")]
+    host_id: u32,
+    size: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,6 +130,31 @@ impl Config {
     /// The slot directory, if this container is a warm slot of davit.
     pub(crate) fn slot_dir(&self) -> Option<&Path> {
         self.annotations.get(SLOT_DIR_ANNOTATION).map(Path::new)
+    }
+
+    /// The ids of the user namespace that a container of davit's gets: its root file system comes with the image's,
+    /// and is to be mapped. Any other container's comes as it is to be.
+    ///
+    /// # Errors
+    /// When it has other mappings than davit makes.
+    pub(crate) fn davits_ids(&self) -> Result<Option<IdRange>, BundleError> {
+        let Linux {
+            uid_mappings,
+            gid_mappings,
+            ..
+        } = &self.linux;
+        let davits = self.run_dir().or(self.slot_dir()).is_some();
+        match (uid_mappings.as_slice(), gid_mappings.as_slice()) {
+            _ if !davits => Ok(None),
+            ([], []) => Ok(None),
+            ([users], [groups]) if users == groups && users.container_id == 0 => {
+                Ok(Some(IdRange {
+                    first: users.host_id,
+                    count: users.size,
+                }))
+            }
+            _ => Err(BundleError::Mappings),
+        }
     }
 
     /// The group whose shim holds this container; `id` itself when it belongs to none.
@@ -230,6 +271,29 @@ mod tests {
         assert_eq!(of(r#"{"type":"mount"},{"type":"network"}"#), Some("none"));
         assert_eq!(of(r#"{"type":"mount"}"#), Some("host"));
         assert_eq!(of(r#"{"type":"network","path":"/run/netns/a"}"#), None);
+    }
+
+    #[test]
+    fn only_davits_containers_have_their_ids_mapped_here() {
+        let of = |annotation: &str, users: &str, groups: &str| {
+            config(&format!(
+                r#"{{"annotations":{{"{annotation}":"/r"}},"linux":{{"uidMappings":[{users}],"gidMappings":[{groups}]}}}}"#
+            ))
+            .davits_ids()
+        };
+        let one = r#"{"containerID":0,"hostID":131072,"size":65536}"#;
+        let range = IdRange {
+            first: 131_072,
+            count: 65_536,
+        };
+        assert_eq!(of("davit.run-dir", one, one).unwrap(), Some(range));
+        assert_eq!(of("davit.slot-dir", one, one).unwrap(), Some(range));
+        assert_eq!(of("davit.run-dir", "", "").unwrap(), None);
+        assert_eq!(of("other", one, "").unwrap(), None);
+        let from_one = r#"{"containerID":1,"hostID":131072,"size":65536}"#;
+        for (users, groups) in [(one, ""), (one, from_one), (from_one, from_one)] {
+            assert!(of("davit.run-dir", users, groups).is_err());
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use containerd_shim_protos::events::task as event;
 use containerd_shim_protos::protobuf::{Message, MessageField};
+use davit_types::IdRange;
 
 use crate::cgroup::ContainerCgroup;
 use crate::error::TaskError;
@@ -65,6 +66,8 @@ pub(crate) struct Container {
     /// Set at once, or when its slot is given away.
     run: OnceLock<Run>,
     pub(crate) restore: Option<Restore>,
+    /// Of its user namespace, if it is davit's.
+    pub(crate) ids: Option<IdRange>,
     /// The kernel kills the other processes when the init ends.
     pub(crate) private_pid_namespace: bool,
     publisher: Publisher,
@@ -83,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) slot: Option<Arc<Slot>>,
     pub(crate) run: Option<Run>,
     pub(crate) restore: Option<Restore>,
+    pub(crate) ids: Option<IdRange>,
     pub(crate) private_pid_namespace: bool,
     pub(crate) publisher: Publisher,
 }
@@ -98,6 +102,7 @@ impl Container {
             slot: parts.slot,
             run: parts.run.map_or_else(OnceLock::new, OnceLock::from),
             restore: parts.restore,
+            ids: parts.ids,
             private_pid_namespace: parts.private_pid_namespace,
             publisher: parts.publisher,
             execs: Mutex::default(),

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<Vec<u8>, DeleteError> {
         }
     }
     let run_dir = record.as_ref().and_then(|record| record.run_dir.as_deref());
-    if let Err(error) = mounts::unmount_all(&bundle.join("rootfs")) {
+    if let Err(error) = mounts::unmount_bundle(&bundle) {
         warn(&chain(&error));
     }
     remove_own_socket(args, &bundle);

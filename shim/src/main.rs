@@ -110,6 +110,9 @@ fn run() -> Result<Output, String> {
         Action::Zygote => zygote::run(&args)
             .map(|()| Vec::new())
             .map_err(|error| error::chain(&error))?,
+        Action::CheckIds => mounts::check(&args.layers)
+            .map(|()| Vec::new())
+            .map_err(|error| error::chain(&error))?,
         Action::Info => info::run().map_err(|error| error::chain(&error))?,
         Action::Version => format!(
             "{}:\n  Version:  {}\n",

@@ -93,6 +93,7 @@ fn built_with(
         &SpecContext {
             cgroups_path: &format!("/davit/{}", run.key()),
             user: &user,
+            user_namespace: true,
             controllers,
             run_dir: Path::new("/var/lib/davit/runs/x"),
             host: &host(),

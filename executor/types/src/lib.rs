@@ -29,7 +29,7 @@ pub use error::{FieldError, FieldErrors};
 pub use id::{Attempt, ParseIdError, RunId, RunKey, Tenant};
 pub use request::RunRequest;
 pub use resources::{InstanceType, Resources};
-pub use security::{MountPoint, SecurityProfile};
+pub use security::{IdRange, MountPoint, SecurityProfile};
 pub use spec::{
     Command, EnvVar, Labels, NetworkMode, OciRuntime, PullPolicy, RunSpec, StopSignal, limits,
 };

@@ -24,6 +24,12 @@ pub struct SecurityProfile {
     pub apparmor_profile: Option<String>,
     /// The SELinux label of its processes.
     pub selinux_label: Option<String>,
+    /// The host's ids that its ids are, from its 0 on; absent where it has no user namespace and they are the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<IdRange>,
+    /// Why it has no user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_user_namespace: Option<String>,
     /// Its own namespaces, `cgroup`, `ipc`, `mount`, `network`, `pid`, `user`, `uts`; what is not among them is the host's.
     pub namespaces: Vec<String>,
     /// `none` or `host`.
@@ -38,6 +44,22 @@ pub struct SecurityProfile {
     pub read_only_paths: Vec<String>,
     /// Devices beside those that every container has.
     pub devices: Vec<String>,
+}
+
+/// Ids of users and groups, the same for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The first of them.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl std::fmt::Display for IdRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let last = u64::from(self.first) + u64::from(self.count).saturating_sub(1);
+        write!(f, "{}-{last}", self.first)
+    }
 }
 
 /// One mount.

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use davit_rundir::log::{LineSplitter, LogError, LogWriter, Stream};
 use davit_rundir::{LogTotals, RunDir, Stamp};
+use davit_types::IdRange;
 use rustix::buffer::spare_capacity;
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::unix::AsyncFd;
@@ -94,13 +96,18 @@ pub(crate) struct Pipes {
 }
 
 impl Pipes {
-    /// Makes both; returns the job's ends of the streams as well (stdin is empty).
-    pub(crate) fn make() -> Result<(Self, Stdio3), CaptureError> {
+    /// Makes both; returns the job's ends of the streams as well (stdin is empty). With a user namespace they belong to
+    /// its root, `ids.first`: nobody else could open `/dev/stdout` again, nor could the runtime give them to its user.
+    pub(crate) fn make(ids: Option<IdRange>) -> Result<(Self, Stdio3), CaptureError> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(CaptureError::Pipe);
         let (stdout, job_stdout) = pipe()?;
         let (stderr, job_stderr) = pipe()?;
         for end in [&stdout, &stderr] {
             rustix::io::ioctl_fionbio(end, true).map_err(CaptureError::Pipe)?;
+            if let Some(IdRange { first, .. }) = ids {
+                let (user, group) = (Uid::from_raw(first), Gid::from_raw(first));
+                rustix::fs::fchown(end, Some(user), Some(group)).map_err(CaptureError::Pipe)?;
+            }
         }
         let stdio = Stdio3 {
             stdin: Stdio::null(),

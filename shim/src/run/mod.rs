@@ -39,7 +39,7 @@ use davit_rundir::{
     ControlError, ControlErrorCode, ExitRecord, FORMAT_VERSION, LaunchRecord, RunDir, SlotId,
     Stamp, StateRecord,
 };
-use davit_types::Usage;
+use davit_types::{IdRange, Usage};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::cgroup::ContainerCgroup;
@@ -174,10 +174,10 @@ impl Run {
         &self.shared.launch.runtime_binary
     }
 
-    /// Makes log, cgroup and pipes; returns the job's streams.
-    pub(crate) fn prepare(&self) -> Result<Stdio3, RunError> {
+    /// Makes log, cgroup and pipes, `ids` being those of its user namespace; returns the job's streams.
+    pub(crate) fn prepare(&self, ids: Option<IdRange>) -> Result<Stdio3, RunError> {
         let shared = &self.shared;
-        let (pipes, stdio) = Pipes::make()?;
+        let (pipes, stdio) = Pipes::make(ids)?;
         let cgroup =
             ContainerCgroup::create(&shared.launch.cgroup).map_err(|source| RunError::Cgroup {
                 operation: "create",

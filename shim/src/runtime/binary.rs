@@ -164,7 +164,13 @@ mod tests {
         let program = format!("/proc/{}/exe", child.id());
         let flags = rustix::fs::statvfs(program.as_str()).unwrap().f_flag;
         assert_eq!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), root);
-        let words = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+        // The kernel has let go of our pipe by then, and may not have put its arguments in place.
+        let words = (0..1_000).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            let words = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+            Some(words).filter(|words| !words.is_empty())
+        });
+        let words = words.expect("it has a command line");
         assert!(words.ends_with(b"/sleep\x0060\0"), "{words:?}");
         child.kill().unwrap();
         child.wait().unwrap();

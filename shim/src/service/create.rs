@@ -18,12 +18,13 @@ use crate::cgroup::ContainerCgroup;
 use crate::container::{Container, Parts, Restore};
 use crate::error::{TaskError, chain};
 use crate::io::{ConsoleSocket, Owner, StdioPaths, Streams};
+use crate::mounts::{self, UserNamespace};
 use crate::process::{Phase, Process};
 use crate::reaper::Child;
 use crate::run::{Run, Signaller};
 use crate::runtime::{Creation, Runtime, Stdio3, find_binary};
 use crate::slot::{Slot, SlotError};
-use crate::{bootstrap, lock, mounts};
+use crate::{bootstrap, lock};
 
 /// State directory of the OCI runtime when the client names none; the namespace is appended.
 const RUNTIME_ROOT: &str = "/run/containerd/davit";
@@ -82,14 +83,15 @@ impl Shim {
         let creating = Creating::begin(self, &request.id)?;
         let bundle = PathBuf::from(&request.bundle);
         self.note_bundle(&bundle)?;
-        let rootfs = bundle.join("rootfs");
-        mounts::mount_all(&request.rootfs, &rootfs)?;
-        let made = self.create_in(&request, &bundle).await;
+        let config = Config::read(&bundle)?;
+        let ids = config.davits_ids()?.map(UserNamespace::of).transpose()?;
+        mounts::mount_all(&request.rootfs, &bundle, ids.as_ref())?;
+        let made = self.create_in(&request, &bundle, &config).await;
         let container = match made {
             Ok(container) => container,
             Err(error) => {
                 log::warn!("create failed: {}", chain(&error));
-                if let Err(undo) = mounts::unmount_all(&rootfs) {
+                if let Err(undo) = mounts::unmount_bundle(&bundle) {
                     log::warn!("{}", chain(&undo));
                 }
                 return Err(error);
@@ -107,14 +109,14 @@ impl Shim {
         &self,
         request: &api::CreateTaskRequest,
         bundle: &Path,
+        config: &Config,
     ) -> Result<Arc<Container>, TaskError> {
         let options = request
             .options
             .as_ref()
             .and_then(bootstrap::runc_options)
             .unwrap_or_default();
-        let config = Config::read(bundle)?;
-        let (slot, run) = davits(request, &config)?;
+        let (slot, run) = davits(request, config)?;
         let runtime = self
             .runtime(&options, slot.as_deref(), run.as_ref(), bundle)?
             .with_sandbox_network(config.sandbox_network());
@@ -141,6 +143,7 @@ impl Shim {
                 image: PathBuf::from(&request.checkpoint),
                 work: criu_work(&options, bundle),
             }),
+            ids: config.davits_ids()?,
             private_pid_namespace: config.has_private_pid_namespace(),
             publisher: self.0.publisher.clone(),
         }));
@@ -263,10 +266,10 @@ impl Shim {
     /// What the container is given for its streams, and from descriptor 3 on.
     async fn prepare(&self, container: &Container) -> Result<(Stdio3, Vec<OwnedFd>), TaskError> {
         if let Some(slot) = &container.slot {
-            return Ok(slot.prepare()?);
+            return Ok(slot.prepare(container.ids)?);
         }
         if let Some(run) = container.run() {
-            return Ok((run.prepare()?, Vec::new()));
+            return Ok((run.prepare(container.ids)?, Vec::new()));
         }
         let init = &container.init;
         let (stdio, streams) = Streams::open(&init.paths, &container.owner, &self.0.reaper).await?;

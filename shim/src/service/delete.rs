@@ -84,7 +84,7 @@ impl Shim {
         if let Some(run) = container.run() {
             run.remove_files();
         }
-        mounts::unmount_all(&container.bundle.join("rootfs"))?;
+        mounts::unmount_bundle(&container.bundle)?;
         Ok(())
     }
 

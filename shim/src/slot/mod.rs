@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex};
 
 use davit_cgroup::CgroupError;
 use davit_rundir::{RunDirError, SlotDir, SlotId, SlotRecord};
-use davit_types::Usage;
+use davit_types::{IdRange, Usage};
 use tokio::sync::watch;
 
 use crate::cgroup::ContainerCgroup;
@@ -157,10 +157,13 @@ impl Slot {
         &self.record.runtime_binary
     }
 
-    /// Makes cgroup, pipes and the init's needs: what the runtime is to be given.
-    pub(crate) fn prepare(&self) -> Result<(Stdio3, Vec<OwnedFd>), SlotError> {
+    /// Makes cgroup, pipes and the init's needs, `ids` being those of its user namespace: what the runtime is to be given.
+    pub(crate) fn prepare(
+        &self,
+        ids: Option<IdRange>,
+    ) -> Result<(Stdio3, Vec<OwnedFd>), SlotError> {
         let (init, descriptors) = Init::prepare()?;
-        let (pipes, stdio) = Pipes::make().map_err(RunError::from)?;
+        let (pipes, stdio) = Pipes::make(ids).map_err(RunError::from)?;
         let cgroup =
             ContainerCgroup::create(&self.record.cgroup).map_err(|source| SlotError::Cgroup {
                 operation: "create",

@@ -64,6 +64,7 @@ behaviours![
     bad_input,
     clock,
     ctr,
+    escapes,
     image_config,
     images,
     isolation,

@@ -40,7 +40,8 @@ def masked(value):
     return re.sub(r"[0-9]+", "N", value)
 
 def mount(line):
-    words, rest = line.split(" ")[3:], []
+    # Ids of the host's, which are each container's own, have ten digits.
+    words, rest = re.sub(r"[0-9]{10}", "ID", line).split(" ")[3:], []
     at = words.index("-")
     # What is shared with whom is told by numbers; the root's layers are named by numbers.
     rest = words[:3] + [masked(word) for word in words[3:at]] + words[at:]
@@ -109,7 +110,10 @@ found = {
     "stat": {"tty": stat[4], "tpgid": stat[5], "priority": stat[15:17], "policy": stat[38]},
     "scores": {name: text("/proc/self/" + name) for name in
                ("oom_score_adj", "coredump_filter", "loginuid", "sessionid", "timerslack_ns", "comm",
-                "personality", "setgroups", "uid_map", "gid_map", "attr/current", "cgroup")},
+                "personality", "setgroups", "attr/current", "cgroup")},
+    # Which of the host's ids they are is each container's own.
+    "maps": {name: [line.split()[::2] for line in text("/proc/self/" + name).splitlines()]
+             for name in ("uid_map", "gid_map")},
     "prctl": {str(option): prctl(option) for option in (2, 3, 7, 21, 23, 27, 30, 37, 39, 42)},
     "names": {name: text("/proc/sys/kernel/" + name) for name in ("hostname", "domainname")},
     "sysctl": {name: text("/proc/sys/" + name) for name in

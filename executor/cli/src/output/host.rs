@@ -17,6 +17,9 @@ pub(crate) struct HostJson<'a> {
     runtimes: Vec<RuntimeJson<'a>>,
     instance_types: Vec<InstanceTypeJson<'a>>,
     warnings: &'a [String],
+    user_namespaces: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_user_namespaces: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<LinkJson<'a>>,
 }
@@ -78,6 +81,8 @@ impl<'a> From<&'a HostInfo> for HostJson<'a> {
                 })
                 .collect(),
             warnings: &info.warnings,
+            user_namespaces: info.no_user_namespaces.is_none(),
+            no_user_namespaces: info.no_user_namespaces.as_deref(),
             link: info.link.as_ref().map(|link| LinkJson {
                 server: &link.server,
                 state: &link.state,

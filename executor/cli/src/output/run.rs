@@ -235,6 +235,10 @@ struct SecurityJson<'a> {
     seccomp_digest: Option<&'a str>,
     apparmor_profile: Option<&'a str>,
     selinux_label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<IdsJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_user_namespace: Option<&'a str>,
     namespaces: &'a [String],
     network: &'a str,
     read_only_root: bool,
@@ -256,6 +260,11 @@ impl<'a> From<&'a SecurityProfile> for SecurityJson<'a> {
             seccomp_digest: profile.seccomp_digest.as_deref(),
             apparmor_profile: profile.apparmor_profile.as_deref(),
             selinux_label: profile.selinux_label.as_deref(),
+            ids: profile.ids.as_ref().map(|ids| IdsJson {
+                first: ids.first,
+                count: ids.count,
+            }),
+            no_user_namespace: profile.no_user_namespace.as_deref(),
             namespaces: &profile.namespaces,
             network: &profile.network,
             read_only_root: profile.read_only_root,
@@ -265,6 +274,12 @@ impl<'a> From<&'a SecurityProfile> for SecurityJson<'a> {
             devices: &profile.devices,
         }
     }
+}
+
+#[derive(Debug, Serialize)]
+struct IdsJson {
+    first: u32,
+    count: u32,
 }
 
 #[derive(Debug, Serialize)]

@@ -140,6 +140,10 @@ pub(crate) fn host(info: &HostInfo) -> String {
             info.missing_controllers.join(" ")
         ));
     }
+    lines.push(match &info.no_user_namespaces {
+        None => "user ns      one for each container of crun or runc".to_owned(),
+        Some(why) => format!("user ns      none: {why}"),
+    });
     for runtime in &info.runtimes {
         lines.push(format!(
             "runtime      {} {} ({})",

@@ -89,6 +89,11 @@ pub(super) fn security(profile: SecurityProfile) -> local::SecurityProfile {
         masked_paths: profile.masked_paths,
         read_only_paths: profile.read_only_paths,
         devices: profile.devices,
+        ids: profile.ids.map(|ids| local::IdRange {
+            first: ids.first,
+            count: ids.count,
+        }),
+        no_user_namespace: profile.no_user_namespace,
     }
 }
 

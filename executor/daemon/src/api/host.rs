@@ -21,6 +21,7 @@ pub(crate) struct HostReport {
     pub(crate) instance_types: Vec<InstanceType>,
     pub(crate) warnings: Vec<String>,
     pub(crate) cgroup_parent: String,
+    pub(crate) no_user_namespaces: Option<String>,
 }
 
 /// Serves the [`HostReport`] and the [`Exposition`].
@@ -62,6 +63,7 @@ impl HostService {
                 instance_types: instance_types.collect(),
                 warnings: report.warnings,
                 cgroup_parent: report.cgroup_parent,
+                no_user_namespaces: report.no_user_namespaces,
                 link: None,
             },
         }

@@ -7,12 +7,12 @@ use containerd_client::services::v1::{
     UpdateContainerRequest,
 };
 use containerd_client::tonic::transport::Channel;
-use davit_types::RunKey;
+use davit_types::{IdRange, RunKey};
 use oci_spec::runtime::Spec;
 use prost_types::{Any, FieldMask};
 
 use super::error::gone_is_fine;
-use super::labels::{IMAGE_DIGEST, of_run};
+use super::labels::{IDS_FIRST, IMAGE_DIGEST, managed_filter, of_run};
 use super::sandboxes::SANDBOX;
 use super::{
     Call, ContainerName, Containerd, ContainerdError, ImageRecord, REPLY_BYTES_MAX, RuncOptions,
@@ -39,6 +39,8 @@ pub struct ContainerSpec<'a> {
     pub runtime: &'a str,
     /// Options for the shim.
     pub options: Option<RuncOptions>,
+    /// The ids of its user namespace, if it has one.
+    pub ids: Option<IdRange>,
     /// Whether its task will be given the address of a shim that runs already.
     pub in_sandbox: bool,
 }
@@ -59,6 +61,9 @@ impl Containerd {
             .map_err(|_| call.malformed("was not reached: the spec is no JSON"))?;
         let mut labels = spec.name.labels();
         labels.insert(IMAGE_DIGEST.to_owned(), spec.image_digest.to_owned());
+        if let Some(ids) = spec.ids {
+            labels.insert(IDS_FIRST.to_owned(), ids.first.to_string());
+        }
         let container = Container {
             id: id.clone(),
             labels,
@@ -130,6 +135,19 @@ impl Containerd {
                 .bound(self.containers().delete(request))
                 .await,
         )
+    }
+
+    /// The containers of davit's with a user namespace, and the first of the ids that each has.
+    pub(crate) async fn id_ranges(&self) -> Result<Vec<(ContainerName, u32)>, ContainerdError> {
+        let found = self.list_containers(vec![managed_filter()]).await?;
+        let ranges = found.iter().filter_map(|container| {
+            let first = container.labels.get(IDS_FIRST)?.parse().ok()?;
+            Some((
+                ContainerName::of_object(&container.id, &container.labels)?,
+                first,
+            ))
+        });
+        Ok(ranges.collect())
     }
 
     /// Digests and names of the images that containers here were made from.

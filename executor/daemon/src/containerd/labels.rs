@@ -15,6 +15,8 @@ const RUN_ID: &str = "davit.run-id";
 const ATTEMPT: &str = "davit.attempt";
 /// The slot a container was made as.
 const SLOT: &str = "davit.slot";
+/// First of the ids that a container's user namespace has, where it has one.
+pub(super) const IDS_FIRST: &str = "davit.ids-first";
 /// Manifest digest of the container's image.
 pub(super) const IMAGE_DIGEST: &str = "davit.image-digest";
 /// On an image: when it was last used, seconds since 1970.

@@ -33,6 +33,7 @@ mod inventory;
 mod labels;
 mod leases;
 mod name;
+mod plugins;
 mod runtime_options;
 mod sandboxes;
 mod snapshots;

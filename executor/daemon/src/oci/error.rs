@@ -9,6 +9,17 @@ pub enum SpecError {
         /// As the run names it.
         image: String,
     },
+    /// An id that the run's user namespace has not.
+    #[error(
+        "{what} {id} is beyond the ids 0 to 65535 that a run has: run it as another `--user`, or have the operator set \
+         user_namespaces.mode = \"off\""
+    )]
+    BeyondNamespace {
+        /// `user` or `group`.
+        what: &'static str,
+        /// The id.
+        id: u32,
+    },
     /// The builder refused a value; cannot happen with the values given here.
     #[error("cannot build the {part} of the OCI spec: {problem}")]
     Builder {

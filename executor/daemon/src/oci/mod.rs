@@ -18,11 +18,12 @@
 //! - a private mount, pid, ipc, uts and cgroup namespace always; the host's network only for
 //!   [`davit_types::NetworkMode::Host`].
 //!
-//! Absent on purpose: I/O in [`build`], user namespaces, privileged containers, device passthrough,
+//! Absent on purpose: I/O in [`build`], privileged containers, device passthrough,
 //! bind mounts asked for by users. There is no setting that weakens the spec.
 
 mod error;
 mod host;
+mod ids;
 mod late;
 mod limits;
 mod mounts;
@@ -36,6 +37,7 @@ mod user;
 
 pub use self::error::SpecError;
 pub use self::host::{Arch, HostFacts};
+pub use self::ids::{give_ids, has_user_namespace};
 pub use self::late::{Late, divide, slot_spec};
 pub use self::limits::Controllers;
 pub use self::security::security;

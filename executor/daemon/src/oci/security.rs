@@ -10,6 +10,8 @@ use davit_types::{MountPoint, NetworkMode, OciRuntime, SecurityProfile};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxSeccomp, Mount, Process, Spec};
 use sha2::{Digest as _, Sha256};
 
+use super::ids;
+
 /// What the job of `spec` is locked in with, under this runtime, in this network.
 #[must_use]
 pub fn security(spec: &Spec, runtime: OciRuntime, network: NetworkMode) -> SecurityProfile {
@@ -21,6 +23,7 @@ pub fn security(spec: &Spec, runtime: OciRuntime, network: NetworkMode) -> Secur
             .as_ref()
             .is_some_and(|root| root.readonly() == Some(true)),
         mounts: spec.mounts().iter().flatten().map(mount_point).collect(),
+        ids: ids::given(spec),
         ..SecurityProfile::default()
     };
     if let Some(process) = spec.process() {

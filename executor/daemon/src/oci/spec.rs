@@ -12,7 +12,9 @@ use oci_spec::runtime::{
 
 use crate::images::ImageConfig;
 
-use super::{Controllers, HostFacts, ResolvedUser, SpecError, limits, mounts, process, seccomp};
+use super::{
+    Controllers, HostFacts, ResolvedUser, SpecError, ids, limits, mounts, process, seccomp,
+};
 
 /// The annotation that tells davit's shim which run directory is its own. Set here only: no
 /// annotation of an image or a run gets into a spec.
@@ -34,6 +36,8 @@ pub struct SpecContext<'a> {
     pub cgroups_path: &'a str,
     /// Whom the job runs as, from [`super::resolve_user`].
     pub user: &'a ResolvedUser,
+    /// Whether it gets a user namespace of its own.
+    pub user_namespace: bool,
     /// The controllers its cgroup has.
     pub controllers: Controllers,
     /// The run directory, for the shim.
@@ -61,9 +65,13 @@ pub fn build(
         .readonly(run.read_only_root)
         .build()
         .map_err(SpecError::part("root"))?;
+    let job = job(run, image, context, &hostname)?;
+    if context.user_namespace {
+        ids::check(&job)?;
+    }
     let mut spec = SpecBuilder::default()
         .version(OCI_VERSION)
-        .process(job(run, image, context, &hostname)?)
+        .process(job)
         .root(root)
         .hostname(hostname)
         .mounts(mounts::mounts(run, context.host)?)
@@ -145,7 +153,7 @@ fn rlimits(host: &HostFacts) -> Result<Vec<PosixRlimit>, SpecError> {
 fn linux(run: &RunSpec, context: &SpecContext<'_>) -> Result<Linux, SpecError> {
     let mut builder = LinuxBuilder::default()
         .cgroups_path(context.cgroups_path)
-        .namespaces(namespaces(run.network)?)
+        .namespaces(namespaces(run.network, context.user_namespace)?)
         .resources(limits::resources(
             &run.instance_type.resources,
             context.controllers,
@@ -164,7 +172,7 @@ fn linux(run: &RunSpec, context: &SpecContext<'_>) -> Result<Linux, SpecError> {
     builder.build().map_err(SpecError::part("linux block"))
 }
 
-fn namespaces(network: NetworkMode) -> Result<Vec<LinuxNamespace>, SpecError> {
+fn namespaces(network: NetworkMode, user: bool) -> Result<Vec<LinuxNamespace>, SpecError> {
     let mut kinds = vec![
         LinuxNamespaceType::Pid,
         LinuxNamespaceType::Ipc,
@@ -176,6 +184,9 @@ fn namespaces(network: NetworkMode) -> Result<Vec<LinuxNamespace>, SpecError> {
         // A new one: the runtime brings its loopback device up and that is all there is.
         NetworkMode::None => kinds.push(LinuxNamespaceType::Network),
         NetworkMode::Host => {}
+    }
+    if user {
+        kinds.push(LinuxNamespaceType::User);
     }
     kinds
         .into_iter()

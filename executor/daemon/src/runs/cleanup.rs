@@ -99,6 +99,7 @@ async fn remove(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupErr
     container?;
     snapshot?;
     places?;
+    host.ids.release(name);
     host.warm.is_gone(name);
     Ok(())
 }

@@ -8,6 +8,7 @@ use davit_types::{InstanceType, OciRuntime};
 
 use super::given::GivenSecrets;
 use crate::containerd::{ContainerName, Containerd};
+use crate::ids::Ids;
 use crate::images::ImageStore;
 use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
@@ -44,6 +45,8 @@ pub struct Host {
     pub runs_dir: PathBuf,
     /// Where the directories of warm slots are.
     pub slots_dir: PathBuf,
+    /// The ids of user namespaces.
+    pub(crate) ids: Ids,
     /// Containers made before anybody asked for them.
     pub(crate) warm: Pool,
     /// What came with a scheduler's runs and is nowhere on disk.

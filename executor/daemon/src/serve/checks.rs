@@ -12,12 +12,13 @@ use super::socket::make_dir;
 use super::{ServeError, cgroups};
 use crate::api::HostReport;
 use crate::containerd::Containerd;
+use crate::ids::{Ids, IdsError};
 use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits};
 use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
 use crate::runs::{GivenSecrets, Host, offload, sentence};
 use crate::runtimes::{FoundRuntime, find_runtimes};
-use crate::settings::{ContainerdSettings, Settings};
+use crate::settings::{ContainerdSettings, Settings, UserNamespaceMode};
 use crate::shims::{SHIM_BINARY, Shims};
 use crate::warm::Pool;
 
@@ -68,12 +69,11 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
             "create the directory of shims in",
             &settings.state_dir,
         ))?;
+    let ids = ids(&settings, &containerd, &shims, &mut warnings).await?;
     let warm = Pool::new(&settings.warm);
     let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
     images.yield_by(warm.clone());
-    let wrote = "write the hosts file in";
-    let facts = HostFacts::read(&settings.state_dir)
-        .map_err(ServeError::path(wrote, &settings.state_dir))?;
+    let facts = facts(&settings.state_dir)?;
     tell(&warnings);
 
     let report = HostReport {
@@ -85,6 +85,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         instance_types: settings.offered_instance_types(),
         warnings,
         cgroup_parent: cgroup_parent.as_str().to_owned(),
+        no_user_namespaces: ids.absent().map(str::to_owned),
     };
     let host = Host {
         instance_types: report.instance_types.clone(),
@@ -102,12 +103,48 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         boot_id: read_line("/proc/sys/kernel/random/boot_id")?,
         runs_dir,
         slots_dir,
+        ids,
         warm,
         given: GivenSecrets::default(),
         metrics: Metrics::new(),
         settings,
     };
     Ok(Checked { host, report, lock })
+}
+
+/// The ids of user namespaces, with a warning where there are none against the operator's will.
+async fn ids(
+    settings: &Settings,
+    containerd: &Containerd,
+    shims: &Shims,
+    warnings: &mut Vec<String>,
+) -> Result<Ids, ServeError> {
+    let opened = Ids::open(settings, containerd, shims.binary()).await;
+    let ids = opened.map_err(|error| match error {
+        IdsError::Required(problem) => ServeError::Setting {
+            setting: "user_namespaces.mode = \"required\"",
+            problem,
+        },
+        IdsError::Containerd(error) => error.into(),
+    })?;
+    let wished = settings.user_namespaces.mode == UserNamespaceMode::Off;
+    let absent = ids.absent().filter(|_| !wished);
+    warnings.extend(absent.map(|why| {
+        format!("runs have no user namespaces, root in one is root of the host: {why}")
+    }));
+    let ranges = settings.user_namespaces.ranges;
+    let containers = settings.live_runs_max + settings.warm.slots_max;
+    if ids.absent().is_none() && (ranges as usize) < containers {
+        warnings.push(format!(
+            "user_namespaces.ranges = {ranges} is less than live_runs_max + warm.slots_max = \
+             {containers}: of more runs at once than that the last fail to start"
+        ));
+    }
+    Ok(ids)
+}
+
+fn facts(state_dir: &Path) -> Result<HostFacts, ServeError> {
+    HostFacts::read(state_dir).map_err(ServeError::path("write the hosts file in", state_dir))
 }
 
 fn tell(warnings: &[String]) {

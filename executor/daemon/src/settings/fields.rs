@@ -15,6 +15,10 @@ const INSTANCE_TYPES_MAX: usize = 100;
 const REGISTRIES_MAX: usize = 1_000;
 const TEXT_CHARS_MAX: usize = 4_095;
 const DAY_SECONDS: u64 = 86_400;
+/// Ids of one container.
+const ID_RANGE: u64 = crate::ids::IDS as u64;
+/// Ids above are negative to many programs.
+pub(super) const IDS_END: u64 = 1 << 31;
 
 const TEXT: Kind = Kind::Text {
     chars_max: TEXT_CHARS_MAX,
@@ -86,6 +90,11 @@ pub(super) const SETTINGS: &[Field] = &[
         "network",
         Kind::Section(NETWORK),
         "What runs may ask of the network.",
+    ),
+    field(
+        "user_namespaces",
+        Kind::Section(USER_NAMESPACES),
+        "User namespaces: root in a container is nobody on the host.",
     ),
     field(
         "warm",
@@ -248,6 +257,32 @@ const NETWORK: &[Field] = &[field(
     Kind::Bool,
     "Allow `--network host`: such a run sees every interface of the host.",
 )];
+
+const USER_NAMESPACES: &[Field] = &[
+    field(
+        "mode",
+        Kind::Choice(&["auto", "required", "off"]),
+        "`auto`: each container of crun or runc has one where the host can (Linux 6.3, snapshotter overlayfs); \
+         `required`: the executor does not serve where it cannot; `off`: none has.",
+    ),
+    field(
+        "first_id",
+        Kind::Integer {
+            min: ID_RANGE,
+            max: IDS_END - ID_RANGE,
+        },
+        "First of the host's user and group ids that containers are given, a multiple of 65536. Nobody else may be given \
+         them: neither by /etc/subuid nor by another executor on this host.",
+    ),
+    field(
+        "ranges",
+        Kind::Integer {
+            min: 1,
+            max: IDS_END / ID_RANGE - 1,
+        },
+        "Ranges of 65536 ids from there on: as many containers can be live, warm slots among them.",
+    ),
+];
 
 const WARM: &[Field] = &[
     field(

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use davit_settings::{Findings, Layered, Origin, Origins, Table};
 
-use super::fields::SETTINGS;
+use super::fields::{IDS_END, SETTINGS};
 use super::model::Settings;
+use crate::ids::IDS;
 
 /// Where settings are looked for when no file is named.
 pub const DEFAULT_FILE: &str = "/etc/davit/executor.toml";
@@ -75,6 +76,7 @@ fn check_together(findings: &mut Findings, settings: &Settings, origins: &Origin
         }
     }
     check_link(findings, &settings.link, &origin);
+    check_ids(findings, settings.user_namespaces, &origin);
     let place = origin("registries");
     for (host, access) in &settings.registries {
         check_registry(findings, host, access, &place);
@@ -105,6 +107,27 @@ fn check_link(
             label,
             format!("{problem} ({place})"),
         );
+    }
+}
+
+fn check_ids(
+    findings: &mut Findings,
+    ids: super::UserNamespaceSettings,
+    origin: &dyn Fn(&str) -> Origin,
+) {
+    let path = "user_namespaces.first_id";
+    if !ids.first_id.is_multiple_of(IDS) {
+        let problem = format!("is no multiple of {IDS} ({})", origin(path));
+        findings.fail(path, &ids.first_id.to_string(), problem);
+    }
+    let path = "user_namespaces.ranges";
+    let end = u64::from(ids.first_id) + u64::from(ids.ranges) * u64::from(IDS);
+    if end > IDS_END {
+        let problem = format!(
+            "of {IDS} ids from first_id on end at {end}, beyond {IDS_END} ({})",
+            origin(path)
+        );
+        findings.fail(path, &ids.ranges.to_string(), problem);
     }
 }
 

@@ -23,7 +23,8 @@ pub use davit_settings::{FILE_BYTES_MAX, FlagValue, Origin, SettingsError, Sourc
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX};
 pub use model::{
     ContainerdSettings, ImageSettings, InstanceTypeSettings, LinkSettings, LogFormat, LogSettings,
-    NetworkSettings, ReapSettings, RegistrySettings, RetentionSettings, Settings, WarmSettings,
+    NetworkSettings, ReapSettings, RegistrySettings, RetentionSettings, Settings,
+    UserNamespaceMode, UserNamespaceSettings, WarmSettings,
 };
 pub use secret::{PASSWORD_BYTES_MAX, PASSWORD_SECONDS_MAX, Secret, SecretError};
 pub use server::check_server;

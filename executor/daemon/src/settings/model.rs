@@ -38,6 +38,8 @@ pub struct Settings {
     pub link: LinkSettings,
     /// What runs may ask of the network.
     pub network: NetworkSettings,
+    /// User namespaces of containers.
+    pub user_namespaces: UserNamespaceSettings,
     /// Containers made in advance.
     pub warm: WarmSettings,
     /// The sizes offered, the first being the default; never empty, slugs unique.
@@ -133,6 +135,31 @@ impl LinkSettings {
 pub struct NetworkSettings {
     /// Whether `--network host` is allowed.
     pub allow_host: bool,
+}
+
+/// User namespaces of containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserNamespaceSettings {
+    /// Whether containers get one.
+    pub mode: UserNamespaceMode,
+    /// First of the host's ids that containers are given; a multiple of 65536.
+    pub first_id: u32,
+    /// Ranges of 65536 ids from there on, one for each container.
+    pub ranges: u32,
+}
+
+/// Whether containers get user namespaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserNamespaceMode {
+    /// Where the host can.
+    #[default]
+    Auto,
+    /// Yes; a host that cannot takes no runs.
+    Required,
+    /// No: root in a container is root of the host, without capabilities.
+    Off,
 }
 
 /// Containers made in advance, so that a run need not wait for one.
@@ -241,6 +268,12 @@ impl Default for Settings {
                 disk: None,
             },
             network: NetworkSettings::default(),
+            user_namespaces: UserNamespaceSettings {
+                mode: UserNamespaceMode::Auto,
+                // What systemd (UIDS-GIDS.md) and shadow leave to nobody: 0x7000_0000 up to 0x7ffe_0000.
+                first_id: 0x7000_0000,
+                ranges: 0x0ffe,
+            },
             warm: WarmSettings {
                 slots_per_profile: 4,
                 slots_max: 16,

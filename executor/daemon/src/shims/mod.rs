@@ -27,7 +27,7 @@ mod zygote;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use davit_cgroup::{CgroupPath, Hierarchy};
@@ -154,6 +154,11 @@ impl Shims {
         };
         shims.clear_all_dead().await;
         Ok(shims)
+    }
+
+    /// The shim's program, if it was found.
+    pub(crate) fn binary(&self) -> Option<&Path> {
+        self.inner.binary.as_deref()
     }
 
     /// Makes container record and task of `spec`, with a shim by the shortest way there is.

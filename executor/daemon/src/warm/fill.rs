@@ -8,6 +8,7 @@ use davit_rundir::{FORMAT_VERSION, RunDirError, SlotDir, SlotId, SlotRecord};
 use super::profile::Blueprint;
 use super::slot::{Line, SlotError};
 use crate::containerd::{ContainerName, ContainerSpec, ContainerdError};
+use crate::ids::NoRange;
 use crate::oci;
 use crate::runs::{Host, offload};
 
@@ -22,6 +23,8 @@ pub(super) enum FillError {
     SlotDir(#[from] RunDirError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Ids(#[from] NoRange),
 }
 
 /// Makes the container `slot` and connects to its shim. What a failure leaves is the caller's to remove.
@@ -41,7 +44,14 @@ pub(super) async fn make(
     let slots_dir = host.slots_dir.clone();
     let dir = offload(move || SlotDir::create(&slots_dir, &record)).await?;
     let text = name.to_string();
-    let spec = oci::slot_spec(&blueprint.shared, &text, cgroup.as_str(), dir.path());
+    let mut spec = oci::slot_spec(&blueprint.shared, &text, cgroup.as_str(), dir.path());
+    let ids = match oci::has_user_namespace(&spec) {
+        true => Some(host.ids.allot(&name)?),
+        false => None,
+    };
+    if let Some(ids) = ids {
+        oci::give_ids(&mut spec, ids);
+    }
     let containerd = &host.containerd;
     let mounts = containerd
         .snapshot_prepare(&name, &blueprint.chain_id)
@@ -53,6 +63,7 @@ pub(super) async fn make(
         spec: &spec,
         runtime: &host.settings.containerd.runtime,
         options: None,
+        ids,
         in_sandbox: false,
     };
     host.shims.create(container, mounts).await?;

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use davit_executor::containerd::{ContainerName, ContainerSpec, Mount, RuncOptions, TaskStatus};
+use davit_executor::containerd::{
+    ContainerName, ContainerSpec, Containerd, Mount, RuncOptions, TaskStatus,
+};
 use davit_executor::images::ImageStoreOptions;
 use davit_executor::oci::{Controllers, HostFacts, SpecContext, build, resolve_user, user_text};
 use davit_types::{
@@ -134,21 +136,24 @@ async fn run_to_end(
     let context = SpecContext {
         cgroups_path: &format!("/davit-test/{name}"),
         user: &user,
+        user_namespace: false,
         controllers,
         run_dir: state.path(),
         host: &facts,
     };
     let spec = build(run, &image.config, &context).unwrap();
+    let options = RuncOptions {
+        binary_name: binary.into(),
+        ..RuncOptions::default()
+    };
     let record = ContainerSpec {
         name: &name,
         image: &image.name,
         image_digest: &image.digest,
         spec: &spec,
         runtime: "io.containerd.runc.v2",
-        options: Some(RuncOptions {
-            binary_name: binary.into(),
-            ..RuncOptions::default()
-        }),
+        options: Some(options),
+        ids: None,
         in_sandbox: false,
     };
     containerd.container_create(record.clone()).await.unwrap();
@@ -167,11 +172,7 @@ async fn run_to_end(
     drop(image);
     let refused = store.remove(&image_name).await.unwrap_err();
     assert!(refused.to_string().contains("in use"), "{refused}");
-    let begin = Instant::now();
-    while containerd.task_state(&name).await.unwrap().unwrap().status != TaskStatus::Stopped {
-        assert!(begin.elapsed() < WAIT, "the job hangs");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    stopped(containerd, &name).await;
     let upper = upper_directory(&mounts);
     let text = std::fs::read_to_string(upper.join("answers")).unwrap_or_default();
     let exit = containerd.task_delete(&name).await.unwrap().unwrap();
@@ -181,6 +182,14 @@ async fn run_to_end(
     containerd.container_delete(&name).await.unwrap();
     containerd.snapshot_remove(&name).await.unwrap();
     (exit.exit_status, text)
+}
+
+async fn stopped(containerd: &Containerd, name: &ContainerName) {
+    let begin = Instant::now();
+    while containerd.task_state(name).await.unwrap().unwrap().status != TaskStatus::Stopped {
+        assert!(begin.elapsed() < WAIT, "the job hangs");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// What a job was answered.

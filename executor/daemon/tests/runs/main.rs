@@ -14,6 +14,8 @@ mod containerd_process;
 mod control;
 mod ends;
 mod forked_shims;
+mod ids;
+mod leftovers;
 mod linked;
 mod logs;
 mod metering;

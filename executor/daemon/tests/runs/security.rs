@@ -1,6 +1,6 @@
 //! What is recorded of how a job is locked in is what the job finds itself in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use davit_rpc::local::{Run, SecurityProfile, SubmitRequest};
@@ -11,6 +11,16 @@ use super::support::{BUSYBOX, Executor, output};
 const LOOK: &str = "for n in cgroup ipc mnt net pid user uts; do echo $n=$(readlink /proc/self/ns/$n); done; \
     sed -n 's/^\\(Cap...\\|NoNewPrivs\\|Seccomp\\|Uid\\|Gid\\|Groups\\):\\s*/\\1=/p' /proc/self/status; \
     while read what path kind options rest; do echo mount $path $options; done </proc/self/mounts";
+
+/// What every container has, whether it is told of it or not.
+const DEVICES: &[&str] = &[
+    "/dev/full",
+    "/dev/null",
+    "/dev/random",
+    "/dev/tty",
+    "/dev/urandom",
+    "/dev/zero",
+];
 
 struct Found(String);
 
@@ -23,14 +33,11 @@ impl Found {
             .trim()
     }
 
-    /// Where, and with which options.
-    fn mounts(&self) -> Vec<(&str, Vec<&str>)> {
-        let lines = self
-            .0
-            .lines()
-            .filter_map(|line| line.strip_prefix("mount "));
-        let split = lines.filter_map(|line| line.split_once(' '));
-        split
+    /// Where, and with which options; of several on one place the last, which hides the others.
+    fn mounts(&self) -> BTreeMap<&str, Vec<&str>> {
+        let lines = self.0.lines();
+        let mounts = lines.filter_map(|line| line.strip_prefix("mount ")?.split_once(' '));
+        mounts
             .map(|(path, options)| (path, options.split(',').collect()))
             .collect()
     }
@@ -106,6 +113,10 @@ fn assert_true(found: &Found, profile: &SecurityProfile) {
             told.options.iter().any(|option| option == "ro")
         } else if profile.read_only_paths.iter().any(|told| told == path) {
             true
+        } else if DEVICES.contains(path) {
+            // In a user namespace nobody makes devices: the host's are mounted.
+            assert!(profile.ids.is_some(), "{path}");
+            false
         } else {
             // What hides a directory is a file system of its own, read-only; what hides a file is /dev/null.
             assert!(
@@ -117,7 +128,7 @@ fn assert_true(found: &Found, profile: &SecurityProfile) {
         assert_eq!(options.contains(&"ro"), read_only, "{path} {options:?}");
     }
     for told in &profile.mounts {
-        let seen = mounts.iter().any(|(path, _)| *path == told.destination);
+        let seen = mounts.contains_key(told.destination.as_str());
         assert!(seen, "{} is not there", told.destination);
     }
 }
@@ -180,6 +191,12 @@ async fn what_a_warm_slot_locks_in_is_told_like_the_rest() {
     let (found, run, warm) = looked(&mut executor, SubmitRequest::default()).await;
     assert!(run.timings.unwrap().warm);
     assert_true(&found, &warm);
-    assert_eq!(warm, cold);
+    let (its, others) = (warm.ids.unwrap(), cold.ids.unwrap());
+    assert_ne!(its.first, others.first);
+    let but_for_ids = |profile| SecurityProfile {
+        ids: None,
+        ..profile
+    };
+    assert_eq!(but_for_ids(warm), but_for_ids(cold));
     executor.finish().await;
 }

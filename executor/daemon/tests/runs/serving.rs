@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use davit_executor::settings::Settings;
+use davit_executor::settings::{Settings, UserNamespaceMode};
 
 /// Tells the test binary to be an executor, and where its files are.
 const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
@@ -13,7 +13,8 @@ pub const PLAIN_SHIMS: &str = "plain-shims";
 pub const HOST_NETWORK: &str = "host-network";
 /// A file beside the executor's: it makes no slots.
 pub const NO_SLOTS: &str = "no-slots";
-
+/// A file beside the executor's: what is not the default of `user_namespaces`, `mode` and `ranges`.
+pub const USER_NAMESPACES: &str = "user-namespaces";
 /// A file beside the executor's that names the scheduler it is linked to.
 pub const SCHEDULER: &str = "scheduler";
 
@@ -56,6 +57,15 @@ pub fn settings(dir: &Path) -> Settings {
     settings.containerd.prestarted_shims = !dir.join(PLAIN_SHIMS).exists();
     if dir.join(NO_SLOTS).exists() {
         settings.warm.slots_max = 0;
+    }
+    if let Ok(told) = std::fs::read_to_string(dir.join(USER_NAMESPACES)) {
+        let (mode, ranges) = told.split_once(' ').expect("mode and ranges");
+        settings.user_namespaces.mode = match mode {
+            "required" => UserNamespaceMode::Required,
+            "off" => UserNamespaceMode::Off,
+            other => panic!("{other}"),
+        };
+        settings.user_namespaces.ranges = ranges.parse().unwrap();
     }
     settings.link.server = std::fs::read_to_string(dir.join(SCHEDULER)).ok();
     settings.link.credentials_file = dir.join("host.json");

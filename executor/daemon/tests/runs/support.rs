@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use davit_executor::containerd::Containerd;
 use davit_executor::link::{Registration, register};
 use davit_executor::settings::Settings;
 use davit_rpc::local::{
@@ -19,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::scheduler;
-use super::serving::{self, HOST_NETWORK, NO_SLOTS, PLAIN_SHIMS, settings};
+use super::serving::{self, HOST_NETWORK, NO_SLOTS, PLAIN_SHIMS, USER_NAMESPACES, settings};
 
 pub const BUSYBOX: &str = "127.0.0.1:5000/davit/busybox:1";
 pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
@@ -51,6 +50,14 @@ impl Executor {
     /// One that makes no container in advance.
     pub async fn start_cold() -> Self {
         Self::start_with(&[NO_SLOTS]).await
+    }
+
+    /// One without containers made in advance, whose others get user namespaces as `told`: mode and number of ranges.
+    pub async fn start_with_ids(told: &str) -> Self {
+        let dir = Self::make_dir();
+        std::fs::write(dir.join(NO_SLOTS), "").unwrap();
+        std::fs::write(dir.join(USER_NAMESPACES), told).unwrap();
+        Self::start_in(dir).await
     }
 
     /// One that is registered at `server` and takes runs from it.
@@ -148,6 +155,14 @@ impl Executor {
     pub async fn restart(&mut self) {
         self.process = Self::spawn(&self.dir);
         self.client = connect(&settings(&self.dir).socket).await;
+    }
+
+    /// The first process of the container `name` (a run's key or a slot), by the host's number.
+    pub fn init_of(&self, name: &str) -> u32 {
+        let parent = self.settings().cgroup_parent;
+        let path = format!("/sys/fs/cgroup{parent}/{name}/cgroup.procs");
+        let pids = std::fs::read_to_string(&path).unwrap();
+        pids.lines().map(|pid| pid.parse().unwrap()).min().unwrap()
     }
 
     /// A connection of its own.
@@ -248,77 +263,17 @@ impl Executor {
         }
     }
 
-    /// Ends the executor and checks that nothing is left in containerd and cgroupfs, slots included.
-    pub async fn finish(mut self) {
-        self.wait_clean().await;
-        self.terminate();
-        let left = self.leftovers().await;
-        assert!(left.is_empty(), "left over: {left:#?}\n{}", self.log());
-        assert!(!self.settings().socket.exists(), "the socket is left");
-        std::fs::remove_dir_all(&self.dir).unwrap();
-    }
-
-    /// Waits until nothing is left but warm slots.
-    pub async fn wait_clean(&self) {
+    /// Waits until `run` runs.
+    pub async fn wait_running(&mut self, run: &Run) {
         let begin = Instant::now();
         loop {
-            let mut left = self.leftovers().await;
-            left.retain(|what| !what.contains("warm-"));
-            if left.is_empty() {
+            let now = self.get(run).await;
+            if now.status == "running" {
                 return;
             }
-            assert!(
-                begin.elapsed() < WAIT,
-                "left over: {left:#?}\n{}",
-                self.log()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(begin.elapsed() < WAIT, "it does not run: {now:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }
-
-    pub async fn leftovers(&self) -> Vec<String> {
-        let settings = self.settings();
-        let namespace = &settings.containerd.namespace;
-        let containerd = Containerd::connect(Path::new(CONTAINERD), namespace, "overlayfs")
-            .await
-            .unwrap();
-        let inventory = containerd.inventory().await.unwrap();
-        let mut left: Vec<String> = Vec::new();
-        left.extend(
-            inventory
-                .containers
-                .iter()
-                .map(|found| format!("container {}", found.name)),
-        );
-        left.extend(
-            inventory
-                .snapshots
-                .iter()
-                .map(|found| format!("snapshot {}", found.name)),
-        );
-        left.extend(
-            inventory
-                .leases
-                .iter()
-                .map(|found| format!("lease {}", found.name)),
-        );
-        left.extend(
-            inventory
-                .tasks
-                .iter()
-                .map(|found| format!("task {}", found.name)),
-        );
-        let cgroups = format!("/sys/fs/cgroup{}", settings.cgroup_parent);
-        for entry in std::fs::read_dir(cgroups).unwrap().flatten() {
-            // The shims' own, which stays.
-            if entry.path().is_dir() && entry.file_name() != "shims" {
-                left.push(format!("cgroup {}", entry.path().display()));
-            }
-        }
-        for entry in std::fs::read_dir(settings.state_dir.join("shims")).unwrap() {
-            left.push(format!("shim {}", entry.unwrap().path().display()));
-        }
-        left
     }
 
     pub fn log(&self) -> String {

@@ -60,8 +60,8 @@ fn shell(command: &str) -> SubmitRequest {
     }
 }
 
-/// What a job can see of its container.
-const LOOK: &str = "id; hostname; pwd; env | sort; cat /proc/self/mounts | grep -v ' / '; \
+/// What a job can see of its container; ids of the host's, which are each container's own, have ten digits.
+const LOOK: &str = "id; hostname; pwd; env | sort; grep -v ' / ' /proc/self/mounts | sed 's/[0-9]\\{10\\}/N/g'; \
     grep -E 'Cap|NoNewPrivs|Seccomp|Groups' /proc/self/status; ls -l /proc/self/fd | wc -l; \
     cat /proc/self/oom_score_adj; ulimit -n; ulimit -c; ls -a /; cat /proc/net/dev | wc -l; \
     cat /proc/1/cgroup; all=$(ps); echo \"$all\" | wc -l; tr '\\0' ' ' </proc/1/cmdline; echo err >&2; exit 7";

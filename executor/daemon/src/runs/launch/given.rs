@@ -36,7 +36,7 @@ pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
         return Ok(Attempt::Unknown);
     };
     let spec = order.spec(&user)?;
-    let security = order.security(&spec);
+    let mut security = order.security(&spec);
     let (shared, late) = oci::divide(spec);
     let profile = Profile::new(shared, order.image, order.runtime_binary()?);
     let Some(slot) = host.warm.take(&profile) else {
@@ -44,6 +44,7 @@ pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
     };
     let prepared = Stamp::now();
     let name = ContainerName::Slot(slot.id().clone());
+    security.ids = host.ids.of(&name);
     let record = order.launch_record(Some(slot.id().clone()), security)?;
     let at = dir.clone();
     offload(move || at.write_launch(&record)).await?;

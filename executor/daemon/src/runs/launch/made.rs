@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use davit_types::OciRuntime;
+use davit_types::{IdRange, OciRuntime};
 use oci_spec::runtime::Spec;
 
 use super::{LaunchError, Order, Prepared};
@@ -18,8 +18,12 @@ pub(super) async fn prepare(order: Order<'_>, counted: bool) -> Result<Prepared,
     } = order;
     let name = ContainerName::Run(dir.key());
     let containerd = &host.containerd;
+    let ids = match host.ids.absent_for(order.run().runtime) {
+        None => Some(host.ids.allot(&name)?),
+        Some(_) => None,
+    };
     let mounts = containerd.snapshot_prepare(&name, &image.chain_id).await?;
-    let spec = describe(order, mounts.clone(), counted).await?;
+    let spec = describe(order, mounts.clone(), ids, counted).await?;
     let container = ContainerSpec {
         name: &name,
         image: &image.name,
@@ -27,6 +31,7 @@ pub(super) async fn prepare(order: Order<'_>, counted: bool) -> Result<Prepared,
         spec: &spec,
         runtime: &host.settings.containerd.runtime,
         options: None,
+        ids,
         in_sandbox: false,
     };
     let made = host.shims.create(container, mounts).await?;
@@ -41,6 +46,7 @@ pub(super) async fn prepare(order: Order<'_>, counted: bool) -> Result<Prepared,
 async fn describe(
     order: Order<'_>,
     mounts: Vec<Mount>,
+    ids: Option<IdRange>,
     counted: bool,
 ) -> Result<Spec, LaunchError> {
     let (host, dir) = (Arc::clone(order.host), order.dir.clone());
@@ -54,11 +60,14 @@ async fn describe(
         };
         let text = oci::user_text(order.run(), &image.config);
         let user = host.warm.users().resolve(&image.chain_id, text, &mounts)?;
-        let spec = order.spec(&user)?;
+        let mut spec = order.spec(&user)?;
         if !counted && host.warm.is_on() && order.run().runtime == OciRuntime::Crun {
             let (shared, _) = oci::divide(spec.clone());
             let profile = Profile::new(shared, &image, order.runtime_binary()?);
             host.warm.missed(&profile);
+        }
+        if let Some(ids) = ids {
+            oci::give_ids(&mut spec, ids);
         }
         dir.write_launch(&order.launch_record(None, order.security(&spec))?)?;
         Ok(spec)

@@ -33,6 +33,7 @@ use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
 use crate::containerd::{ContainerName, ContainerdError};
+use crate::ids::NoRange;
 use crate::images::ResolvedImage;
 use crate::oci::{self, ResolvedUser, SpecContext, SpecError, UserError};
 use crate::warm;
@@ -57,6 +58,8 @@ pub(crate) enum LaunchError {
     RunDir(#[from] RunDirError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Ids(#[from] NoRange),
     #[error("runtime {} is not installed on this host", .0.binary())]
     NoRuntime(OciRuntime),
 }
@@ -176,6 +179,7 @@ impl Order<'_> {
         let context = SpecContext {
             cgroups_path: cgroup.as_str(),
             user,
+            user_namespace: self.host.ids.absent_for(self.run().runtime).is_none(),
             controllers: self.host.controllers,
             run_dir: self.dir.path(),
             host: &self.host.facts,
@@ -186,7 +190,11 @@ impl Order<'_> {
 
     /// What the job of its `spec` is locked in with.
     fn security(&self, spec: &Spec) -> SecurityProfile {
-        oci::security(spec, self.run().runtime, self.run().network)
+        let run = self.run();
+        SecurityProfile {
+            no_user_namespace: self.host.ids.absent_for(run.runtime).map(str::to_owned),
+            ..oci::security(spec, run.runtime, run.network)
+        }
     }
 
     /// `launch.json`, for a container made for the run or for `slot`.

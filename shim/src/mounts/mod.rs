@@ -3,13 +3,22 @@
 //! Options come as the strings of mount(8). Overlay options of many layers are longer than the page
 //! mount(2) takes: then the common directory of the layers becomes the working directory for the length of
 //! the call and the layers are named relative to it. The shim has one thread, so nobody else sees that.
+//!
+//! How a root file system comes to belong to a user namespace is in `mapped`.
+
+mod mapped;
+mod options;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::api::Mount;
+use davit_types::IdRange;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+pub(crate) use self::mapped::{UserNamespace, check};
+use self::options::Options;
 
 /// Bytes of options mount(2) takes: one page, less the final NUL.
 const DATA_BYTES_MAX: usize = 4095;
@@ -40,93 +49,66 @@ pub(crate) enum MountError {
     BadTarget(String),
     #[error("cannot create {}", .0.display())]
     Create(PathBuf, #[source] std::io::Error),
+    #[error("cannot make a user namespace of the ids {range}")]
+    UserNamespace {
+        range: IdRange,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot map the ids of {}", dir.display())]
+    Map {
+        dir: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("cannot be root of the ids {range} towards file systems")]
+    FsUser {
+        range: IdRange,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the root file system at {} is read-only: the kernel's log says why", .0.display())]
+    ReadOnly(PathBuf),
+    #[error("a run with a user namespace needs an overlay of its own as root file system, not {0}")]
+    NotMappable(String),
 }
 
-/// mount(8) words that are flags of mount(2): (word, flag, whether the word clears it).
-const FLAGS: &[(&str, MountFlags, bool)] = &[
-    ("ro", MountFlags::RDONLY, false),
-    ("rw", MountFlags::RDONLY, true),
-    ("nosuid", MountFlags::NOSUID, false),
-    ("suid", MountFlags::NOSUID, true),
-    ("nodev", MountFlags::NODEV, false),
-    ("dev", MountFlags::NODEV, true),
-    ("noexec", MountFlags::NOEXEC, false),
-    ("exec", MountFlags::NOEXEC, true),
-    ("sync", MountFlags::SYNCHRONOUS, false),
-    ("async", MountFlags::SYNCHRONOUS, true),
-    ("dirsync", MountFlags::DIRSYNC, false),
-    ("noatime", MountFlags::NOATIME, false),
-    ("atime", MountFlags::NOATIME, true),
-    ("nodiratime", MountFlags::NODIRATIME, false),
-    ("diratime", MountFlags::NODIRATIME, true),
-    ("relatime", MountFlags::RELATIME, false),
-    ("norelatime", MountFlags::RELATIME, true),
-    ("strictatime", MountFlags::STRICTATIME, false),
-];
-
-/// The parts of a list of mount(8) options.
-#[derive(Debug, PartialEq, Eq)]
-struct Options {
-    flags: MountFlags,
-    bind: bool,
-    recursive: bool,
-    propagation: Option<MountPropagationFlags>,
-    /// What the file system itself is told.
-    data: Vec<String>,
+/// Where a bundle's root file system is.
+pub(crate) fn rootfs_of(bundle: &Path) -> PathBuf {
+    bundle.join("rootfs")
 }
 
-impl Options {
-    fn parse(words: &[String]) -> Self {
-        let mut options = Self {
-            flags: MountFlags::empty(),
-            bind: false,
-            recursive: false,
-            propagation: None,
-            data: Vec::new(),
-        };
-        for word in words {
-            let recursive = MountPropagationFlags::REC;
-            match word.as_str() {
-                "defaults" | "loop" => {}
-                "bind" => options.bind = true,
-                "rbind" => (options.bind, options.recursive) = (true, true),
-                "private" => options.propagation = Some(MountPropagationFlags::PRIVATE),
-                "rprivate" => {
-                    options.propagation = Some(MountPropagationFlags::PRIVATE | recursive)
-                }
-                "shared" => options.propagation = Some(MountPropagationFlags::SHARED),
-                "rshared" => options.propagation = Some(MountPropagationFlags::SHARED | recursive),
-                "slave" => options.propagation = Some(MountPropagationFlags::DOWNSTREAM),
-                "rslave" => {
-                    options.propagation = Some(MountPropagationFlags::DOWNSTREAM | recursive);
-                }
-                _ => match FLAGS.iter().find(|(name, ..)| name == word) {
-                    Some((_, flag, true)) => options.flags.remove(*flag),
-                    Some((_, flag, false)) => options.flags.insert(*flag),
-                    None => options.data.push(word.clone()),
-                },
-            }
-        }
-        options
-    }
-}
-
-/// Mounts all of `mounts` on `rootfs` (and below it, where a mount names a target), or none.
-pub(crate) fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), MountError> {
+/// Mounts all of `mounts` on the root file system of `bundle` (and below it, where a mount names a target), or none.
+/// It belongs to the user namespace `ids` then, if one is given.
+pub(crate) fn mount_all(
+    mounts: &[Mount],
+    bundle: &Path,
+    ids: Option<&UserNamespace>,
+) -> Result<(), MountError> {
+    let rootfs = rootfs_of(bundle);
     if !mounts.is_empty() {
-        std::fs::create_dir_all(rootfs)
-            .map_err(|source| MountError::Create(rootfs.to_owned(), source))?;
+        std::fs::create_dir_all(&rootfs)
+            .map_err(|source| MountError::Create(rootfs.clone(), source))?;
     }
     for mount in mounts {
-        let target = target_of(mount, rootfs)?;
-        if let Err(error) = mount_one(mount, &target) {
-            if let Err(undo) = unmount_all(rootfs) {
+        let target = target_of(mount, &rootfs)?;
+        let mounted = match ids {
+            Some(ids) => mapped::mount_overlay(mount, &target, bundle, ids),
+            None => mount_one(mount, &target),
+        };
+        if let Err(error) = mounted {
+            if let Err(undo) = unmount_all(&rootfs) {
                 log::warn!("after a failed mount: {undo}");
             }
             return Err(error);
         }
     }
     Ok(())
+}
+
+/// Takes away all that is mounted for a container in `bundle`; fine if nothing is.
+pub(crate) fn unmount_bundle(bundle: &Path) -> Result<(), MountError> {
+    mapped::remove(bundle).and(unmount_all(&rootfs_of(bundle)))
 }
 
 fn target_of(mount: &Mount, rootfs: &Path) -> Result<PathBuf, MountError> {
@@ -159,30 +141,32 @@ fn mount_one(mount: &Mount, target: &Path) -> Result<(), MountError> {
         }
     } else {
         let (dir, data) = fitting(&options.data, target)?;
-        let data = CString::new(data).map_err(|_| failed(Errno::INVAL))?;
-        let mount_it = || {
-            rustix::mount::mount(
-                mount.source.as_str(),
-                target,
-                mount.type_.as_str(),
-                options.flags,
-                Some(data.as_c_str()),
-            )
-        };
-        match dir {
-            None => mount_it().map_err(failed)?,
-            Some(dir) => {
-                rustix::process::chdir(&dir).map_err(failed)?;
-                let mounted = mount_it();
-                rustix::process::chdir("/").map_err(failed)?;
-                mounted.map_err(failed)?;
-            }
-        }
+        mount_new(mount, target, options.flags, data, dir.as_deref()).map_err(failed)?;
     }
     match options.propagation {
         Some(flags) => rustix::mount::mount_change(target, flags).map_err(failed),
         None => Ok(()),
     }
+}
+
+/// Mounts a file system of its own, `data` naming what it is made of relative to `dir`.
+fn mount_new(
+    mount: &Mount,
+    target: &Path,
+    flags: MountFlags,
+    data: String,
+    dir: Option<&Path>,
+) -> Result<(), Errno> {
+    let data = CString::new(data).map_err(|_| Errno::INVAL)?;
+    if let Some(dir) = dir {
+        rustix::process::chdir(dir)?;
+    }
+    let (source, kind) = (mount.source.as_str(), mount.type_.as_str());
+    let mounted = rustix::mount::mount(source, target, kind, flags, Some(data.as_c_str()));
+    if dir.is_some() {
+        rustix::process::chdir("/")?;
+    }
+    mounted
 }
 
 /// The options as one string that fits, and the directory they are relative to, if any.
@@ -285,23 +269,6 @@ mod tests {
         assert!(!may_be_mounted(dir.path()));
         assert!(!may_be_mounted(&dir.path().join("absent")));
         unmount_all(dir.path()).unwrap();
-    }
-
-    fn words(text: &str) -> Vec<String> {
-        text.split(' ').map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn options_are_flags_propagation_or_data() {
-        let options = Options::parse(&words("ro nosuid rbind rprivate index=off lowerdir=/a:/b"));
-        assert_eq!(options.flags, MountFlags::RDONLY | MountFlags::NOSUID);
-        assert!(options.bind && options.recursive);
-        assert_eq!(
-            options.propagation,
-            Some(MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        );
-        assert_eq!(options.data, ["index=off", "lowerdir=/a:/b"]);
-        assert_eq!(Options::parse(&words("ro rw")).flags, MountFlags::empty());
     }
 
     #[test]

@@ -8,6 +8,10 @@
     reason = "the one module that talks to the kernel where no safe wrapper exists; every block says why it is sound"
 )]
 
+mod fs_user;
+mod mounts;
+mod user_namespace;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -17,6 +21,10 @@ use std::process::Command;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
+
+pub(crate) use self::fs_user::with_fs_user;
+pub(crate) use self::mounts::{make_mount_read_only, map_mount_ids};
+pub(crate) use self::user_namespace::user_namespace;
 
 /// Blocks `signals` for the process and returns a non-blocking signalfd that delivers them.
 ///
@@ -138,7 +146,7 @@ pub(crate) fn register<T: StableFd>(
 /// Sends any signal number, 0 (existence) and real-time ones included, through a pidfd.
 pub(crate) fn pidfd_signal(pidfd: &OwnedFd, signal: i32) -> Result<(), Errno> {
     // SAFETY: the call takes two integers, a null siginfo and no flags; it touches no memory of ours.
-    let sent = unsafe {
+    checked(unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
             pidfd.as_raw_fd(),
@@ -146,11 +154,16 @@ pub(crate) fn pidfd_signal(pidfd: &OwnedFd, signal: i32) -> Result<(), Errno> {
             std::ptr::null::<libc::siginfo_t>(),
             0,
         )
-    };
-    if sent < 0 {
+    })
+    .map(drop)
+}
+
+/// What a raw system call has returned, or the error that errno names.
+fn checked(returned: libc::c_long) -> Result<libc::c_long, Errno> {
+    if returned < 0 {
         return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
     }
-    Ok(())
+    Ok(returned)
 }
 
 /// Makes `command` die with this process: a runtime command left half-way is worse than a killed one.
@@ -224,32 +237,6 @@ pub(crate) fn pass_descriptors(command: &mut Command, fds: Vec<OwnedFd>) -> io::
             }
             Ok(())
         });
-    }
-    Ok(())
-}
-
-/// Lets nobody write through `mount`, which [`rustix::mount::open_tree`] has cloned.
-pub(crate) fn make_mount_read_only(mount: &OwnedFd) -> Result<(), Errno> {
-    let change = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    // SAFETY: the path is an empty string, the attributes are a whole `mount_attr`, and their size is told; the
-    // kernel only reads both.
-    let changed = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const change,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if changed < 0 {
-        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
     }
     Ok(())
 }
