@@ -68,6 +68,10 @@ pub fn spec(id: &str) -> Value {
     spec["linux"]["cgroupsPath"] = json!(cgroup_of(id));
     let devices = spec["linux"]["resources"]["devices"].take();
     spec["linux"]["resources"] = json!({ "devices": devices });
+    // Given when a container is made. The ids of this root file system are the host's.
+    let ids = json!([{ "containerID": 0, "hostID": 0, "size": 1 << 16 }]);
+    spec["linux"]["uidMappings"] = ids.clone();
+    spec["linux"]["gidMappings"] = ids;
     spec["process"]["cwd"] = json!("/work");
     // The others are those of a host that this one need not be.
     let limits = spec["process"]["rlimits"].as_array_mut().unwrap();
