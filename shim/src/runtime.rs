@@ -28,6 +28,7 @@ use davit_types::ExitStatus;
 use self::binary::Invocation;
 pub(crate) use self::binary::find_binary;
 use self::supervise::{COMMAND_SECONDS_MAX, supervise};
+use crate::io::{IoError, null_streams};
 use crate::oci_log::{last_error, read_from};
 use crate::reaper::{ChildError, Reaper};
 
@@ -78,6 +79,17 @@ pub(crate) struct Stdio3 {
 }
 
 impl Stdio3 {
+    /// For a container that has a terminal, or nothing.
+    pub(crate) fn of_container() -> Result<Self, IoError> {
+        let [stdin, stdout, stderr] = null_streams()?;
+        Ok(Self {
+            stdin,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// For a command that makes no container.
     pub(crate) fn null() -> Self {
         Self {
             stdin: Stdio::null(),

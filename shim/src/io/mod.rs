@@ -24,6 +24,7 @@ mod console;
 mod fifo;
 mod input;
 mod log_process;
+mod null;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -42,6 +43,8 @@ use console::Console;
 pub(crate) use console::ConsoleSocket;
 use input::{Input, Sink};
 use log_process::LogProcess;
+use null::null_stream;
+pub(crate) use null::{null, null_streams};
 
 /// Where the streams of a process go, exactly as the client said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -185,15 +188,16 @@ impl Streams {
         for stream in [&stdin, &outputs.stdout, &outputs.stderr] {
             give_to(stream.as_ref(), owner)?;
         }
-        let stdio = |stream: Option<OwnedFd>| stream.map_or_else(Stdio::null, Stdio::from);
-        Ok((
-            Stdio3 {
-                stdin: stdio(stdin),
-                stdout: stdio(outputs.stdout),
-                stderr: stdio(outputs.stderr),
-            },
-            kept,
-        ))
+        let stdio = |stream: Option<OwnedFd>| match stream {
+            Some(stream) => Ok(Stdio::from(stream)),
+            None => null_stream(),
+        };
+        let streams = Stdio3 {
+            stdin: stdio(stdin)?,
+            stdout: stdio(outputs.stdout)?,
+            stderr: stdio(outputs.stderr)?,
+        };
+        Ok((streams, kept))
     }
 
     /// Takes the pty's master from `socket` and begins to copy between it and the client's streams.

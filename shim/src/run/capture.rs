@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::chain;
+use crate::io::null;
 use crate::lock;
 use crate::polled::polled;
 use crate::runtime::Stdio3;
@@ -83,6 +84,8 @@ pub(crate) struct Capture {
 pub(crate) enum CaptureError {
     #[error("cannot make a pipe")]
     Pipe(#[source] Errno),
+    #[error("cannot make a null device")]
+    Null(#[source] Errno),
     #[error("cannot begin the log")]
     Log(#[from] LogError),
     #[error("cannot watch a pipe")]
@@ -110,7 +113,7 @@ impl Pipes {
             }
         }
         let stdio = Stdio3 {
-            stdin: Stdio::null(),
+            stdin: null().map_err(CaptureError::Null)?.into(),
             stdout: Stdio::from(job_stdout),
             stderr: Stdio::from(job_stderr),
         };

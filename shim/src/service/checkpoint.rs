@@ -119,7 +119,7 @@ impl Shim {
         if init.paths.terminal {
             let socket = ConsoleSocket::bind(self.socket_dir())?;
             arguments.extend(["--console-socket".to_owned(), text(socket.path())]);
-            let stdio = Stdio3::null();
+            let stdio = Stdio3::of_container()?;
             runtime
                 .other(reaper, "restore", &arguments, id, stdio)
                 .await?;

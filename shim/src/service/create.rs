@@ -225,7 +225,7 @@ impl Shim {
         let (runtime, id) = (&container.runtime, &container.id);
         if init.paths.terminal {
             let socket = ConsoleSocket::bind(self.socket_dir())?;
-            let creation = with(Some(socket.path()), Stdio3::null(), Vec::new());
+            let creation = with(Some(socket.path()), Stdio3::of_container()?, Vec::new());
             runtime.create(reaper, id, creation).await?;
             let streams =
                 Streams::open_console(&init.paths, &container.owner, reaper, socket).await;

@@ -145,7 +145,7 @@ impl Shim {
                     &files.process,
                     &files.pid,
                     console,
-                    Stdio3::null(),
+                    Stdio3::of_container()?,
                 )
                 .await?;
             let streams =

@@ -306,3 +306,30 @@ async fn whom_no_range_has_cannot_run_and_the_sentence_says_so() {
     assert_eq!(text, "65535\n65535\n");
     executor.finish().await;
 }
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn no_job_comes_to_own_a_device_of_the_hosts() {
+    use std::os::unix::fs::MetadataExt;
+    let owners = || {
+        ["null", "zero", "full", "random", "urandom", "tty"].map(|name| {
+            let device = fs::metadata(format!("/dev/{name}")).unwrap();
+            (name, device.uid(), device.mode())
+        })
+    };
+    let before = owners();
+    // Runtimes make the job's user the owner of its streams, and an empty stdin is a device.
+    for mode in ["required 8", "off 8"] {
+        let mut executor = Executor::start_with_ids(mode).await;
+        for user in ["0", "7:8"] {
+            let request = SubmitRequest {
+                user: Some(user.into()),
+                ..shell("test -c /dev/stdin && cat && chmod 777 /dev/stdin 2>/dev/null; echo end")
+            };
+            let (text, _) = says(&mut executor, request).await;
+            assert_eq!(text, "end\n");
+            assert_eq!(owners(), before, "{mode}, {user}");
+        }
+        executor.finish().await;
+    }
+}
