@@ -208,6 +208,7 @@ fn host() -> HostFacts {
         hosts_file: Some("/var/lib/davit/hosts".into()),
         resolv_conf: Some("/etc/resolv.conf".into()),
         nofile_max: 65_536,
+        throttle_counters: Vec::new(),
         memlock_bytes_max: 8 << 20,
     }
 }

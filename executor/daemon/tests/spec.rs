@@ -5,6 +5,7 @@
 #[path = "spec/late.rs"]
 mod late;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use davit_executor::images::ImageConfig;
@@ -12,8 +13,8 @@ use davit_executor::oci::{
     Arch, Controllers, HostFacts, ResolvedUser, SpecContext, SpecError, build, security, user_text,
 };
 use davit_types::{
-    Attempt, Bytes, Command, EnvVar, InstanceType, NetworkMode, OciRuntime, PullPolicy, Resources,
-    RunSpec, Tenant,
+    Attempt, Bytes, Capability, Command, EnvVar, InstanceType, NetworkMode, OciRuntime, PullPolicy,
+    Resources, RunSpec, Tenant,
 };
 use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccompAction, Spec};
 use proptest::prelude::*;
@@ -49,6 +50,7 @@ fn run() -> RunSpec {
         network: NetworkMode::None,
         runtime: OciRuntime::Crun,
         read_only_root: false,
+        capabilities: BTreeSet::new(),
     }
 }
 
@@ -73,6 +75,7 @@ fn host() -> HostFacts {
         resolv_conf: Some("/etc/resolv.conf".into()),
         nofile_max: 65_536,
         memlock_bytes_max: 8 << 20,
+        throttle_counters: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".into()],
     }
 }
 
@@ -303,6 +306,7 @@ prop_compose! {
         labels in prop::collection::btree_map(".{1,30}", ".{0,30}", 0..4),
         host_network: bool,
         read_only_root: bool,
+        capabilities in prop::collection::btree_set(prop::sample::select(&Capability::ALL[..]), 0..4),
         numbers in (10..100_000u32, (4u64 << 20)..(1 << 44), 1..100_000u32),
     ) -> RunSpec {
         let mut run = run();
@@ -314,6 +318,7 @@ prop_compose! {
         run.labels = labels;
         run.network = if host_network { NetworkMode::Host } else { NetworkMode::None };
         run.read_only_root = read_only_root;
+        run.capabilities = capabilities;
         run.instance_type.resources = Resources {
             cpu_millis: numbers.0,
             memory_bytes_max: Bytes(numbers.1),
@@ -345,7 +350,8 @@ proptest! {
         let process = spec.process().as_ref().unwrap();
         let capabilities = serde_json::to_value(process.capabilities().as_ref().unwrap()).unwrap();
         for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
-            prop_assert_eq!(&capabilities[set], &serde_json::json!([]), "{}", set);
+            let given: BTreeSet<Capability> = serde_json::from_value(capabilities[set].clone()).unwrap();
+            prop_assert_eq!(&given, &run.capabilities, "{}", set);
         }
         prop_assert_eq!(process.no_new_privileges(), Some(true));
         prop_assert!(spec.hooks().is_none());
@@ -356,6 +362,8 @@ proptest! {
         let linux = spec.linux().as_ref().unwrap();
         let seccomp = linux.seccomp().as_ref().unwrap();
         prop_assert_eq!(seccomp.default_action(), LinuxSeccompAction::ScmpActErrno);
+        let may_chroot = seccomp.syscalls().iter().flatten().any(|rule| rule.names().contains(&"chroot".to_owned()));
+        prop_assert_eq!(may_chroot, run.capabilities.contains(&Capability::SysChroot));
         prop_assert!(linux.devices().as_ref().is_none_or(Vec::is_empty));
         let devices = linux.resources().as_ref().unwrap().devices().as_ref().unwrap();
         prop_assert!(devices.iter().all(|rule| !rule.allow()));

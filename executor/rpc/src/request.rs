@@ -1,7 +1,10 @@
 //! A run request on the wire. Credentials travel beside it, never in it.
 
+use std::collections::BTreeSet;
+
 use davit_types::{
-    Bytes, EnvVar, FieldError, FieldErrors, NetworkMode, OciRuntime, PullPolicy, RunRequest,
+    Bytes, Capability, EnvVar, FieldError, FieldErrors, NetworkMode, OciRuntime, PullPolicy,
+    RunRequest,
 };
 
 use crate::local::{self, RegistryCredentials, SubmitRequest};
@@ -38,6 +41,20 @@ fn word<T: Copy>(
     found.map(|(_, value)| *value)
 }
 
+fn capabilities(texts: &[String], wrong: &mut Vec<FieldError>) -> BTreeSet<Capability> {
+    let mut capabilities = BTreeSet::new();
+    for (at, text) in texts.iter().enumerate() {
+        match text.parse() {
+            Ok(capability) => _ = capabilities.insert(capability),
+            Err(problem) => {
+                let field = format!("capabilities[{at}]");
+                wrong.push(FieldError::new(&field, text, problem));
+            }
+        }
+    }
+    capabilities
+}
+
 fn spelling<T: Copy + PartialEq>(value: T, words: &[(&'static str, T)]) -> &'static str {
     words
         .iter()
@@ -57,6 +74,7 @@ pub fn run_request(
     let network = word("network", &submit.network, &NETWORKS, &mut wrong);
     let pull_policy = word("pull_policy", &submit.pull_policy, &POLICIES, &mut wrong);
     let runtime = word("runtime", &submit.runtime, &RUNTIMES, &mut wrong);
+    let capabilities = capabilities(&submit.capabilities, &mut wrong);
     if !wrong.is_empty() {
         return Err(FieldErrors(wrong));
     }
@@ -86,6 +104,7 @@ pub fn run_request(
         pull_policy: pull_policy.unwrap_or_default(),
         runtime,
         read_only_root: submit.read_only_root,
+        capabilities,
     };
     Ok((request, submit.credentials))
 }
@@ -126,6 +145,11 @@ pub fn submit_request(
             .to_owned(),
         read_only_root: request.read_only_root,
         credentials,
+        capabilities: request
+            .capabilities
+            .into_iter()
+            .map(|capability| capability.as_str().to_owned())
+            .collect(),
     }
 }
 
@@ -160,6 +184,7 @@ mod tests {
             pull_policy: PullPolicy::Never,
             runtime: Some(OciRuntime::Runsc),
             read_only_root: true,
+            capabilities: [Capability::Chown, Capability::NetRaw].into(),
         };
         let (back, credentials) = run_request(submit_request(request.clone(), None)).unwrap();
         assert_eq!(back, request);
@@ -174,6 +199,7 @@ mod tests {
             network: "bridge".into(),
             pull_policy: "sometimes".into(),
             runtime: "kata".into(),
+            capabilities: vec!["chown".into(), "CAP_SYS_ADMIN".into()],
             ..SubmitRequest::default()
         };
         let fields: Vec<String> = run_request(submit)
@@ -182,6 +208,9 @@ mod tests {
             .into_iter()
             .map(|e| e.field)
             .collect();
-        assert_eq!(fields, ["network", "pull_policy", "runtime"]);
+        assert_eq!(
+            fields,
+            ["network", "pull_policy", "runtime", "capabilities[1]"]
+        );
     }
 }

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod capability;
 mod end;
 mod error;
 mod id;
@@ -24,6 +25,7 @@ mod spec;
 mod usage;
 
 pub use bytes::Bytes;
+pub use capability::Capability;
 pub use end::{EndReason, ExitStatus, RunStatus, TIMEOUT_EXIT_CODE};
 pub use error::{FieldError, FieldErrors};
 pub use id::{Attempt, ParseIdError, RunId, RunKey, Tenant};

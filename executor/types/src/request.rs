@@ -1,11 +1,13 @@
 //! The border: a request as it came in, and the one place that says what is wrong with it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::spec::limits as max;
 use crate::{
-    Attempt, Bytes, Command, EnvVar, FieldError, FieldErrors, InstanceType, Labels, NetworkMode,
-    OciRuntime, PullPolicy, RunId, RunSpec, Tenant,
+    Attempt, Bytes, Capability, Command, EnvVar, FieldError, FieldErrors, InstanceType, Labels,
+    NetworkMode, OciRuntime, PullPolicy, RunId, RunSpec, Tenant,
 };
 
 #[cfg(test)]
@@ -57,6 +59,9 @@ pub struct RunRequest {
     pub runtime: Option<OciRuntime>,
     /// Read-only root.
     pub read_only_root: bool,
+    /// Capabilities; none when empty.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub capabilities: BTreeSet<Capability>,
 }
 
 /// Collects errors while fields are checked, so that a user sees all of them at once.
@@ -163,6 +168,7 @@ impl RunRequest {
             network: self.network,
             runtime: self.runtime.unwrap_or(default_runtime),
             read_only_root: self.read_only_root,
+            capabilities: self.capabilities,
         })
     }
 

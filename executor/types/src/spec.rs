@@ -1,10 +1,10 @@
 //! A valid run specification: what to run, as whom, within which limits. Holds no secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Bytes, InstanceType, RunId, RunKey, Tenant};
+use crate::{Attempt, Bytes, Capability, InstanceType, RunId, RunKey, Tenant};
 
 /// The numbers of the public contract (A2, A3, A5, B6, B7).
 pub mod limits {
@@ -222,6 +222,9 @@ pub struct RunSpec {
     pub runtime: OciRuntime,
     /// Mount the root file system read-only.
     pub read_only_root: bool,
+    /// Its only capabilities, as whatever user it runs; of those that the operator's settings allow.
+    #[serde(default)]
+    pub capabilities: BTreeSet<Capability>,
 }
 
 impl RunSpec {

@@ -86,9 +86,9 @@ fn a_run_that_thrashes_at_its_own_limit_costs_no_slot(host: &mut Host) -> TestRe
 
     // Most of its memory is held by a buffer, the rest is too little for the file that all read.
     let thrash = "dd if=/dev/zero of=/file bs=1M count=48 2>/dev/null; \
-                  dd if=/dev/zero bs=16M count=1 2>/dev/null | { for i in 1 2 3 4; do \
+                  dd if=/dev/zero bs=20M count=1 2>/dev/null | { for i in 1 2 3 4; do \
                   (while :; do cat /file >/dev/null; done) & done; wait; }";
-    let run = Run::submit(host, &["--memory", "24MiB", "--cpu", "2"], thrash)?;
+    let run = Run::submit(host, &["--memory", "32MiB", "--cpu", "2"], thrash)?;
     run.wait_started()?;
     // Twice as long as the executor's trigger needs, four times over.
     for _ in 0..4 {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use davit_types::{
-    Bytes, EnvVar, FieldError, FieldErrors, NetworkMode, OciRuntime, PullPolicy, RunRequest,
+    Bytes, Capability, EnvVar, FieldError, FieldErrors, NetworkMode, OciRuntime, PullPolicy,
+    RunRequest,
 };
 
 use super::{Cpu, RegistryArgs, whole_seconds};
@@ -84,6 +85,9 @@ pub(crate) struct RunArgs {
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
+    /// Give the job a capability, where the host's operator allows it; it has no others
+    #[arg(long, value_name = "CAP")]
+    cap_add: Vec<Capability>,
     #[command(flatten)]
     pub(crate) credentials: RegistryArgs,
     #[command(flatten)]
@@ -129,7 +133,7 @@ impl PlacingArgs {
     }
 }
 
-fn network(text: &str) -> Result<NetworkMode, String> {
+pub(super) fn network(text: &str) -> Result<NetworkMode, String> {
     match text {
         "none" => Ok(NetworkMode::None),
         "host" => Ok(NetworkMode::Host),
@@ -146,7 +150,7 @@ fn pull_policy(text: &str) -> Result<PullPolicy, String> {
     }
 }
 
-fn oci_runtime(text: &str) -> Result<OciRuntime, String> {
+pub(super) fn oci_runtime(text: &str) -> Result<OciRuntime, String> {
     [OciRuntime::Crun, OciRuntime::Runc, OciRuntime::Runsc]
         .into_iter()
         .find(|runtime| runtime.binary() == text)
@@ -192,6 +196,7 @@ impl RunArgs {
             pull_policy: self.pull,
             runtime: self.runtime,
             read_only_root: self.read_only,
+            capabilities: self.cap_add.iter().copied().collect(),
         })
     }
 }

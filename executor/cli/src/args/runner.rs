@@ -2,6 +2,9 @@
 
 use clap::{Args, Subcommand};
 
+use davit_types::{Capability, NetworkMode, OciRuntime};
+
+use super::run::{network, oci_runtime};
 use super::whole_seconds;
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +79,15 @@ pub(crate) struct JobArgs {
     /// -1000 to 1000; higher goes first
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) priority: Option<i32>,
+    /// Network: none, or host where the operator allows it [default: none]
+    #[arg(long, value_parser = network, value_name = "none|host")]
+    pub(crate) network: Option<NetworkMode>,
+    /// OCI runtime [default: the host's]
+    #[arg(long, value_parser = oci_runtime, value_name = "crun|runc|runsc")]
+    pub(crate) runtime: Option<OciRuntime>,
+    /// Give the job a capability, where the host's operator allows it; it has no others
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_add: Vec<Capability>,
     /// Runs of it that may be live at once; more wait
     #[arg(long, value_name = "N")]
     pub(crate) live_runs_max: Option<u32>,

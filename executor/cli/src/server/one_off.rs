@@ -1,8 +1,8 @@
 //! A run without a saved runner, as the API has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use davit_types::{EnvVar, NetworkMode, OciRuntime, PullPolicy, RunRequest};
+use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, RunRequest};
 use serde::Serialize;
 
 use super::error::ServerError;
@@ -33,6 +33,8 @@ pub(super) struct OneOff {
     pull_policy: PullPolicy,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_pause_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    capabilities: BTreeSet<Capability>,
 }
 
 /// An environment variable.
@@ -77,6 +79,7 @@ impl OneOff {
             runtime: request.runtime,
             pull_policy: request.pull_policy,
             max_pause_seconds: request.max_pause_seconds,
+            capabilities: request.capabilities,
         }
     }
 }

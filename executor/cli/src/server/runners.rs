@@ -132,6 +132,12 @@ fn described(job: &JobArgs) -> Result<Map<String, Value>, CliError> {
     put("entrypoint", job.entrypoint.clone().map(Value::from));
     put("priority", job.priority.map(Value::from));
     put("live_runs_max", job.live_runs_max.map(Value::from));
+    put("network", job.network.map(|mode| json!(mode)));
+    put("runtime", job.runtime.map(|runtime| json!(runtime)));
+    put(
+        "capabilities",
+        (!job.cap_add.is_empty()).then(|| json!(job.cap_add)),
+    );
     put("run_command", job.shell.clone().map(Value::from));
     put("argv", (!job.argv.is_empty()).then(|| json!(job.argv)));
     Ok(body)

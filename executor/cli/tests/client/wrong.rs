@@ -76,6 +76,10 @@ fn what_can_be_seen_here_is_refused_before_anything_is_sent() {
             &["--network", "bridge", "none or host"],
         ),
         (
+            &["run", "--cap-add", "SYS_ADMIN", "image"],
+            &["--cap-add", "SYS_ADMIN", "CAP_NET_BIND_SERVICE"],
+        ),
+        (
             &["run", "--pull", "sometimes", "image"],
             &["--pull", "sometimes", "missing"],
         ),

@@ -53,6 +53,10 @@ fn a_runner_is_warmed_and_run_twice_once_with_an_override() {
         "{end:#}"
     );
     assert_eq!(texts(&dev.client.log(&other, 10)), ["bye instead"]);
+    let locked_in = &end["security"];
+    assert_eq!(locked_in["no_new_privileges"], true, "{end:#}");
+    assert_eq!(locked_in["capabilities"], json!([]), "{end:#}");
+    assert_eq!(locked_in["network"], "none", "{end:#}");
     dev.client.wait_counted(2);
     let listed = dev.client.get(&format!("{path}/runs"));
     let mut ids: Vec<&str> = listed["runs"]

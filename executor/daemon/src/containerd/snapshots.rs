@@ -35,6 +35,17 @@ pub struct SnapshotUsage {
     pub inodes: u64,
 }
 
+impl SnapshotUsage {
+    /// Both together.
+    #[must_use]
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            inodes: self.inodes.saturating_add(other.inodes),
+        }
+    }
+}
+
 impl Containerd {
     pub(super) fn snapshots(&self) -> SnapshotsClient<Channel> {
         SnapshotsClient::new(self.channel()).max_decoding_message_size(REPLY_BYTES_MAX)

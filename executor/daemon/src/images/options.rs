@@ -30,6 +30,8 @@ pub struct PullLimits {
     pub compressed_bytes_max: u64,
     /// Unpacked bytes of all layers.
     pub unpacked_bytes_max: u64,
+    /// Files of all layers, directories among them.
+    pub unpacked_files_max: u64,
 }
 
 impl Default for PullLimits {
@@ -40,6 +42,7 @@ impl Default for PullLimits {
             stall_bytes_min: 64 * 1024,
             compressed_bytes_max: 32 << 30,
             unpacked_bytes_max: 64 << 30,
+            unpacked_files_max: 2_000_000,
         }
     }
 }

@@ -7,7 +7,6 @@
 //! ```
 
 use std::convert::Infallible;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -15,7 +14,7 @@ use containerd_client::types::Descriptor;
 use davit_types::PullPolicy;
 use tokio::sync::{oneshot, watch};
 
-use crate::containerd::{ImageRecord, LAST_USED, LeaseName, MANAGED, SIZE_BYTES};
+use crate::containerd::{ImageRecord, LAST_USED, LeaseName, MANAGED, SIZE_BYTES, SnapshotUsage};
 
 use super::download::OpenWrite;
 use super::flights::FlightKey;
@@ -33,8 +32,8 @@ pub(super) struct Pull<'a> {
     credentials: Option<Credentials>,
     pub(super) progress: watch::Sender<PullProgress>,
     pub(super) lease: LeaseName,
-    /// Bytes this pull has unpacked so far.
-    pub(super) unpacked_bytes: AtomicU64,
+    /// What this pull has unpacked so far.
+    pub(super) unpacked: Mutex<SnapshotUsage>,
     /// All blobs it began to write.
     pub(super) writes: Mutex<Vec<OpenWrite>>,
 }
@@ -52,7 +51,7 @@ impl<'a> Pull<'a> {
             credentials: key.credentials,
             progress,
             lease: LeaseName::for_pull(),
-            unpacked_bytes: AtomicU64::new(0),
+            unpacked: Mutex::default(),
             writes: Mutex::default(),
         }
     }

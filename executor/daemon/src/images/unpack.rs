@@ -1,6 +1,6 @@
 //! Unpacking layers into snapshots, watched for decompression bombs.
 
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use containerd_client::types::Descriptor;
@@ -10,6 +10,7 @@ use super::ImageError;
 use super::documents::digest_of;
 use super::local::Resolution;
 use super::pull::Pull;
+use crate::containerd::SnapshotUsage;
 
 /// Least time between two looks at how large an extract has grown, milliseconds.
 const WATCH_MS: u64 = 1_000;
@@ -85,10 +86,10 @@ impl Pull<'_> {
             bomb = self.watch(extract) => return Err(bomb),
         };
         // A small bomb goes off between two looks.
-        let grown = containerd.usage_of(extract).await?.bytes;
-        let total = self.unpacked_bytes.fetch_add(grown, Ordering::Relaxed) + grown;
-        if total > self.store.options.limits.unpacked_bytes_max {
-            return Err(self.bomb());
+        let total = self.below().and(containerd.usage_of(extract).await?);
+        *self.unpacked.lock().unwrap_or_else(PoisonError::into_inner) = total;
+        if let Some(bomb) = self.bomb(total) {
+            return Err(bomb);
         }
         let expected = &resolution.diff_ids[at];
         if found != *expected {
@@ -102,25 +103,49 @@ impl Pull<'_> {
         Ok(())
     }
 
-    fn bomb(&self) -> ImageError {
-        ImageError::TooLarge {
+    /// What the layers below take.
+    fn below(&self) -> SnapshotUsage {
+        *self.unpacked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong with an image that takes so much.
+    fn bomb(&self, total: SnapshotUsage) -> Option<ImageError> {
+        let limits = &self.store.options.limits;
+        let bounds = [
+            (
+                total.bytes,
+                limits.unpacked_bytes_max,
+                "the unpacked size",
+                "bytes",
+            ),
+            (
+                total.inodes,
+                limits.unpacked_files_max,
+                "the number of files",
+                "files",
+            ),
+        ];
+        let (_, bound, what, unit) = bounds.into_iter().find(|(is, max, ..)| is > max)?;
+        Some(ImageError::TooLarge {
             image: self.name.to_string(),
-            what: "the unpacked size",
-            bound: format!("{} bytes", self.store.options.limits.unpacked_bytes_max),
-        }
+            what,
+            bound: format!("{bound} {unit}"),
+        })
     }
 
     /// Returns when the extract has outgrown the bound. containerd itself has none.
     async fn watch(&self, extract: &str) -> ImageError {
-        let bytes_max = self.store.options.limits.unpacked_bytes_max;
-        let below = self.unpacked_bytes.load(Ordering::Relaxed);
+        let below = self.below();
         let mut pause = Duration::from_millis(WATCH_MS);
         loop {
             tokio::time::sleep(pause).await;
             let begin = Instant::now();
             match self.store.containerd.usage_of(extract).await {
-                Ok(usage) if below + usage.bytes > bytes_max => return self.bomb(),
-                Ok(_) => {}
+                Ok(usage) => {
+                    if let Some(bomb) = self.bomb(below.and(usage)) {
+                        return bomb;
+                    }
+                }
                 // The unpacking itself will say what is wrong.
                 Err(error) => tracing::debug!(%error, "cannot measure a layer being unpacked"),
             }

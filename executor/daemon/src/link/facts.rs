@@ -1,7 +1,7 @@
 //! What the run directory says of an attempt, as [`super::reports`] wants it.
 
 use davit_rundir::{EndRecord, ExitRecord, FencedRecord, RunDirError, Stamp, Timings};
-use davit_types::EndReason;
+use davit_types::{EndReason, SecurityProfile};
 
 use super::reports::{End, Facts, Job};
 use crate::runs::{View, offload};
@@ -44,6 +44,7 @@ fn read(view: &View) -> Result<Facts, RunDirError> {
             started,
             image_digest: digest(),
             timings: let_go(view, started),
+            security: security(view),
             pauses: state.pauses,
         });
     }
@@ -56,6 +57,17 @@ fn let_go(view: &View, started: Stamp) -> Timings {
         started: Some(started),
         ..view.timings
     }
+}
+
+/// What the job is locked in with, but for whose ids it has: those are the host's matter, and every job has others. A
+/// record that cannot be read holds nothing up.
+fn security(view: &View) -> Option<String> {
+    let launch = view.dir.read_launch().ok().flatten()?;
+    let profile = SecurityProfile {
+        ids: None,
+        ..launch.security?
+    };
+    serde_json::to_string(&profile).ok()
 }
 
 fn job_of(
@@ -76,6 +88,7 @@ fn job_of(
         started,
         image_digest,
         timings: let_go(view, started),
+        security: security(view),
         pauses,
     }))
 }

@@ -66,6 +66,8 @@ pub(super) enum Event {
     Started {
         image_digest: String,
         timings: Timings,
+        /// What the job is locked in with, JSON.
+        security: Option<String>,
     },
     Paused,
     Resumed,

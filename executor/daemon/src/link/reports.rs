@@ -44,6 +44,8 @@ pub(super) struct Job {
     pub(super) image_digest: String,
     /// How its start went.
     pub(super) timings: Timings,
+    /// What it is locked in with, JSON, as far as that can be read.
+    pub(super) security: Option<String>,
     pub(super) pauses: Vec<Pause>,
 }
 
@@ -90,6 +92,7 @@ pub(super) fn next(place: &Place, facts: &Facts, meter: Meter) -> Option<Report>
             let started = Event::Started {
                 image_digest: job.image_digest.clone(),
                 timings: job.timings,
+                security: job.security.clone(),
             };
             return Some(report(job.started, None, started));
         }

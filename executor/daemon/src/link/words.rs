@@ -191,9 +191,11 @@ pub(super) fn report(key: RunKey, report: Report) -> link::HostMessage {
         Event::Started {
             image_digest,
             timings,
+            security,
         } => Word::Started(link::Started {
             image_digest,
             phases: Some((&timings).into()),
+            security_json: security,
         }),
         Event::Paused => Word::Paused(link::Paused {}),
         Event::Resumed => Word::Resumed(link::Resumed {}),
@@ -316,6 +318,7 @@ mod tests {
                     started: at(8_400_000),
                     ..Timings::default()
                 },
+                security: Some("{}".into()),
             },
         };
         let told = report(key(word_key().as_ref()).unwrap(), started);
@@ -332,6 +335,7 @@ mod tests {
             start_us: Some(400),
         };
         assert_eq!(told.phases, Some(phases));
+        assert_eq!(told.security_json.as_deref(), Some("{}"));
     }
 
     #[test]

@@ -48,12 +48,17 @@ pub struct HostFacts {
     pub nofile_max: u64,
     /// Memory a job may lock, bytes.
     pub memlock_bytes_max: u64,
+    /// How often each processor was too hot: with that and /proc/interrupts a job learns what others do.
+    pub throttle_counters: Vec<String>,
 }
 
 /// Open files of a job, where the host allows as many.
 const NOFILE_MAX: u64 = 65_536;
 /// Locked memory of a job, bytes, where the host allows as much.
 const MEMLOCK_BYTES_MAX: u64 = 8 << 20;
+
+/// A directory for each processor (sysfs).
+const PROCESSORS: &str = "/sys/devices/system/cpu";
 
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
@@ -77,8 +82,21 @@ impl HostFacts {
             resolv_conf: resolv_conf.is_file().then(|| resolv_conf.to_owned()),
             nofile_max: within_own(Resource::Nofile, NOFILE_MAX),
             memlock_bytes_max: within_own(Resource::Memlock, MEMLOCK_BYTES_MAX),
+            throttle_counters: throttle_counters(Path::new(PROCESSORS)),
         })
     }
+}
+
+/// Runtimes take no patterns, so each is named. Virtual machines have none.
+fn throttle_counters(processors: &Path) -> Vec<String> {
+    let entries = fs::read_dir(processors).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path().join("thermal_throttle"));
+    let mut found: Vec<String> = paths
+        .filter(|path| path.is_dir())
+        .map(|path| path.display().to_string())
+        .collect();
+    found.sort_unstable();
+    found
 }
 
 /// `wanted`, or our own hard limit if that is lower: raising it takes a capability we may not have,
@@ -87,4 +105,28 @@ fn within_own(resource: Resource, wanted: u64) -> u64 {
     getrlimit(resource)
         .maximum
         .map_or(wanted, |hard| hard.min(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_processors_counters_are_found() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for processor in ["cpu1", "cpu0", "cpufreq", "power"] {
+            fs::create_dir(dir.path().join(processor)).expect("a directory");
+        }
+        for hot in ["cpu1", "cpu0"] {
+            fs::create_dir(dir.path().join(hot).join("thermal_throttle")).expect("a directory");
+        }
+        fs::write(dir.path().join("online"), "0-1").expect("a file");
+        let found = throttle_counters(dir.path());
+        let names: Vec<&str> = found
+            .iter()
+            .map(|path| &path[dir.path().as_os_str().len()..])
+            .collect();
+        assert_eq!(names, ["/cpu0/thermal_throttle", "/cpu1/thermal_throttle"]);
+        assert!(throttle_counters(&dir.path().join("none")).is_empty());
+    }
 }

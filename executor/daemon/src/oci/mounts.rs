@@ -38,8 +38,9 @@ const READ_ONLY: &[&str] = &[
     "/proc/sysrq-trigger",
 ];
 
-pub(super) fn masked_paths() -> Vec<String> {
-    MASKED.iter().map(|path| (*path).to_owned()).collect()
+pub(super) fn masked_paths(host: &HostFacts) -> Vec<String> {
+    let usual = MASKED.iter().map(|path| (*path).to_owned());
+    usual.chain(host.throttle_counters.clone()).collect()
 }
 
 pub(super) fn readonly_paths() -> Vec<String> {

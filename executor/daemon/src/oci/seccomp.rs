@@ -5,14 +5,18 @@
 //! Calls that reach into other processes (`ptrace`, `process_vm_*`) stay within the job's own pid
 //! namespace and are allowed, as debuggers and leak checkers need them; `pidfd_getfd`, `kcmp`, `bpf`,
 //! `perf_event_open`, `userfaultfd`, key rings, mounts, namespaces and io_uring are not.
+//! A capability opens what it is of no use without, and nothing else: `chroot`, packet sockets.
 
+use std::collections::BTreeSet;
+
+use davit_types::Capability;
 use oci_spec::runtime::{
     Arch as SeccompArch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
     LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
 };
 
 use super::seccomp_table::{
-    ALLOWED, ALLOWED_AARCH64, ALLOWED_X86_64, PERSONALITIES, SOCKET_FAMILIES,
+    AF_PACKET, ALLOWED, ALLOWED_AARCH64, ALLOWED_X86_64, PERSONALITIES, SOCKET_FAMILIES,
 };
 use super::{Arch, SpecError};
 
@@ -24,7 +28,10 @@ const INT_MASK: u64 = 0xFFFF_FFFF;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
 
-pub(super) fn profile(arch: Arch) -> Result<LinuxSeccomp, SpecError> {
+pub(super) fn profile(
+    arch: Arch,
+    capabilities: &BTreeSet<Capability>,
+) -> Result<LinuxSeccomp, SpecError> {
     let (seccomp_arch, own) = match arch {
         Arch::X86_64 => (SeccompArch::ScmpArchX86_64, ALLOWED_X86_64),
         Arch::Aarch64 => (SeccompArch::ScmpArchAarch64, ALLOWED_AARCH64),
@@ -36,8 +43,12 @@ pub(super) fn profile(arch: Arch) -> Result<LinuxSeccomp, SpecError> {
     )?);
     // Its flags are behind a pointer, out of a filter's sight; libc falls back to clone on ENOSYS.
     rules.push(refuse(&["clone3"], ENOSYS)?);
-    for family in SOCKET_FAMILIES {
+    let packet = capabilities.contains(&Capability::NetRaw);
+    for family in SOCKET_FAMILIES.iter().chain(packet.then_some(&AF_PACKET)) {
         rules.push(allow(&["socket"], vec![argument(0, INT_MASK, *family)?])?);
+    }
+    if capabilities.contains(&Capability::SysChroot) {
+        rules.push(allow(&["chroot"], Vec::new())?);
     }
     rules.push(allow(
         &["socketpair"],

@@ -1,6 +1,6 @@
 //! The seccomp profile as data: what a job may call. The set is the well-known default of containerd
 //! and Docker, narrowed to 64-bit names (only the native architecture is admitted) and without what
-//! needs a capability no job has. A name the host's libseccomp does not know is skipped by the
+//! needs a capability no job has; beside them, the persona without address randomisation. A name the host's libseccomp does not know is skipped by the
 //! runtimes, and thus refused.
 
 /// Calls allowed on every architecture, whatever their arguments. Sorted.
@@ -64,6 +64,9 @@ pub(super) const AF_UNIX: u64 = 1;
 /// Families a socket may have: unix, inet, inet6, netlink. All others are refused, AF_ALG (38) and
 /// AF_VSOCK (40) among them: each is kernel code jobs have no use for.
 pub(super) const SOCKET_FAMILIES: &[u64] = &[AF_UNIX, 2, 10, 16];
+
+/// Frames as they are on the wire: of use with CAP_NET_RAW only.
+pub(super) const AF_PACKET: u64 = 17;
 
 /// Execution domains: Linux, its variants for 32-bit and old uname, without address randomisation
 /// (for debuggers), and asking which it is.

@@ -1,13 +1,14 @@
 //! The spec as a whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
-use davit_types::{NetworkMode, RunSpec};
+use davit_types::{Capability, NetworkMode, RunSpec};
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxNamespace,
-    LinuxNamespaceBuilder, LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capabilities, Capability as OciCapability, Linux, LinuxBuilder, LinuxCapabilities,
+    LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec,
+    SpecBuilder, UserBuilder,
 };
 
 use crate::images::ImageConfig;
@@ -111,7 +112,7 @@ fn job(
         .args(process::arguments(run, image)?)
         .env(process::environment(run, image, user, hostname))
         .cwd(process::working_directory(run, image))
-        .capabilities(no_capabilities()?)
+        .capabilities(capabilities(run)?)
         .no_new_privileges(true)
         .rlimits(rlimits(context.host)?)
         .oom_score_adj(OOM_SCORE_ADJ)
@@ -119,16 +120,38 @@ fn job(
         .map_err(SpecError::part("process"))
 }
 
-fn no_capabilities() -> Result<LinuxCapabilities, SpecError> {
-    let none: Capabilities = HashSet::new();
+/// In every set: a job that is not root keeps them over execve(2) by the ambient one alone.
+fn capabilities(run: &RunSpec) -> Result<LinuxCapabilities, SpecError> {
+    let given: Capabilities = run.capabilities.iter().copied().map(in_oci).collect();
     LinuxCapabilitiesBuilder::default()
-        .bounding(none.clone())
-        .effective(none.clone())
-        .inheritable(none.clone())
-        .permitted(none.clone())
-        .ambient(none)
+        .bounding(given.clone())
+        .effective(given.clone())
+        .inheritable(given.clone())
+        .permitted(given.clone())
+        .ambient(given)
         .build()
         .map_err(SpecError::part("capabilities"))
+}
+
+const fn in_oci(capability: Capability) -> OciCapability {
+    match capability {
+        Capability::Chown => OciCapability::Chown,
+        Capability::DacOverride => OciCapability::DacOverride,
+        Capability::Fowner => OciCapability::Fowner,
+        Capability::Fsetid => OciCapability::Fsetid,
+        Capability::IpcLock => OciCapability::IpcLock,
+        Capability::Kill => OciCapability::Kill,
+        Capability::NetAdmin => OciCapability::NetAdmin,
+        Capability::NetBindService => OciCapability::NetBindService,
+        Capability::NetRaw => OciCapability::NetRaw,
+        Capability::Setfcap => OciCapability::Setfcap,
+        Capability::Setgid => OciCapability::Setgid,
+        Capability::Setpcap => OciCapability::Setpcap,
+        Capability::Setuid => OciCapability::Setuid,
+        Capability::SysChroot => OciCapability::SysChroot,
+        Capability::SysNice => OciCapability::SysNice,
+        Capability::SysPtrace => OciCapability::SysPtrace,
+    }
 }
 
 fn rlimits(host: &HostFacts) -> Result<Vec<PosixRlimit>, SpecError> {
@@ -159,8 +182,8 @@ fn linux(run: &RunSpec, context: &SpecContext<'_>) -> Result<Linux, SpecError> {
             context.controllers,
         )?)
         .devices(Vec::new())
-        .seccomp(seccomp::profile(context.host.arch)?)
-        .masked_paths(mounts::masked_paths())
+        .seccomp(seccomp::profile(context.host.arch, &run.capabilities)?)
+        .masked_paths(mounts::masked_paths(context.host))
         .readonly_paths(mounts::readonly_paths());
     if run.network == NetworkMode::None {
         // Without CAP_NET_BIND_SERVICE; harmless in a network of the job's own.

@@ -16,7 +16,7 @@ use davit_types::{EnvVar, InstanceType, RunKey, RunRequest, RunSpec, Tenant};
 
 use super::offload::offload;
 use super::registry::Entry;
-use super::{Given, Run, RunError, RunHandle, Runs};
+use super::{Given, Run, RunError, RunHandle, Runs, offer};
 
 /// A run as a scheduler gives it.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl Runs {
             attempt: assigned.key.attempt,
             ..parse(assigned.request.clone())?
         };
-        self.check_offer(&spec)?;
+        offer::check(&self.host, &spec)?;
         Ok(spec)
     }
 

@@ -36,6 +36,7 @@ mod launch;
 mod log_watch;
 mod look;
 mod metering;
+mod offer;
 mod offload;
 mod owner;
 mod reap;
@@ -54,9 +55,7 @@ use std::time::Duration;
 
 use davit_lifecycle::{Event, State};
 use davit_rundir::{FORMAT_VERSION, RunDir, Scheduled, SpecRecord, Stamp, StateRecord};
-use davit_types::{
-    FieldError, FieldErrors, NetworkMode, RunId, RunKey, RunRequest, RunSpec, Tenant, Usage,
-};
+use davit_types::{RunId, RunKey, RunRequest, RunSpec, Tenant, Usage};
 
 pub(crate) use self::assigned::Assigned;
 pub(crate) use self::backoff::Backoff;
@@ -76,7 +75,7 @@ pub use self::view::View;
 use self::owner::{Begin, Owner};
 use self::recovery::Recovery;
 use self::registry::{Entry, Registry};
-use crate::images::{Credentials, ImageName};
+use crate::images::Credentials;
 
 /// How long a removal waits for the clean-up of the run, milliseconds.
 const CLEANED_MS_MAX: u64 = 30_000;
@@ -145,44 +144,11 @@ impl Runs {
             &host.instance_types,
             host.settings.default_runtime,
         )?;
-        self.check_offer(&spec)?;
+        offer::check(&self.host, &spec)?;
         let runs = self.clone();
         // A task of its own: a caller that hangs up half-way must not leave a run half-accepted.
         let accepted = tokio::spawn(async move { runs.accept(spec, credentials, None).await });
         accepted.await.map_err(|_| RunError::ShuttingDown)?
-    }
-
-    /// What depends on this host rather than on the request alone.
-    fn check_offer(&self, spec: &RunSpec) -> Result<(), RunError> {
-        let mut wrong = Vec::new();
-        if let Err(error) = ImageName::parse(&spec.image) {
-            wrong.push(error);
-        }
-        if spec.network == NetworkMode::Host && !self.host.settings.network.allow_host {
-            wrong.push(FieldError::new(
-                "network",
-                "host",
-                "is not allowed on this host: its operator can set network.allow_host",
-            ));
-        }
-        if !self.host.runtimes.contains_key(&spec.runtime) {
-            let known: Vec<_> = self
-                .host
-                .runtimes
-                .keys()
-                .map(|known| known.binary())
-                .collect();
-            wrong.push(FieldError::new(
-                "runtime",
-                spec.runtime.binary(),
-                format!("is not installed on this host; it has {}", known.join(", ")),
-            ));
-        }
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(FieldErrors(wrong).into())
-        }
     }
 
     async fn accept(

@@ -329,6 +329,9 @@ fn image_options(settings: &Settings) -> Result<ImageStoreOptions, ServeError> {
         limits: PullLimits {
             deadline: seconds(settings.images.pull_deadline_seconds),
             stall_window: seconds(settings.images.pull_stall_seconds),
+            compressed_bytes_max: settings.images.compressed_bytes_max.0,
+            unpacked_bytes_max: settings.images.unpacked_bytes_max.0,
+            unpacked_files_max: settings.images.unpacked_files_max,
             ..PullLimits::default()
         },
     })

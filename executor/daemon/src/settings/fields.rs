@@ -4,7 +4,12 @@
 //! hints all read this table, so none of them can lag behind. A test holds it against the structure
 //! in [`super::model`].
 
+mod images;
+
 use davit_settings::{Field, Kind, field, required};
+use davit_types::Capability;
+
+use self::images::IMAGES;
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
@@ -66,6 +71,14 @@ pub(super) const SETTINGS: &[Field] = &[
         "default_runtime",
         Kind::Choice(&["crun", "runc", "runsc"]),
         "OCI runtime of a run that names none.",
+    ),
+    field(
+        "capabilities_allowed",
+        Kind::List {
+            of: &Kind::Choice(&Capability::NAMES),
+            items_max: Capability::NAMES.len(),
+        },
+        "Capabilities a run may ask for, `CAP_…`. It has none but those; empty allows none.",
     ),
     field(
         "containerd",
@@ -140,38 +153,6 @@ const CONTAINERD: &[Field] = &[
         Kind::Bool,
         "Fork shims from a process of davit's where containerd (2.1 to 2.4) can be given their address: quicker and \
          smaller than having containerd execute each. Off: it executes them, as older ones always do.",
-    ),
-];
-
-const IMAGES: &[Field] = &[
-    field(
-        "cache_bytes_max",
-        Kind::Bytes {
-            min: 64 * MIB,
-            max: 1024 * TIB,
-        },
-        "Size above which the images unused for longest are evicted, never one in use.",
-    ),
-    field(
-        "pull_deadline_seconds",
-        Kind::Integer {
-            min: 1,
-            max: DAY_SECONDS,
-        },
-        "Longest a pull may take.",
-    ),
-    field(
-        "pull_stall_seconds",
-        Kind::Integer { min: 1, max: 3_600 },
-        "Longest a pull may go without progress; at most `pull_deadline_seconds`.",
-    ),
-    field(
-        "allow",
-        Kind::List {
-            of: &TEXT,
-            items_max: ALLOWED_IMAGES_MAX,
-        },
-        "Digests (`sha256:…`) and repositories (`registry.example.com/team/app`) that may run. Empty allows all.",
     ),
 ];
 

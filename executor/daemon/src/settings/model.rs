@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use davit_types::{Bytes, OciRuntime, Resources};
+use davit_types::{Bytes, Capability, OciRuntime, Resources};
 use serde::{Deserialize, Serialize};
 
 /// Everything an operator can set. Build it with [`load`](fn@super::load) or take
@@ -28,6 +28,8 @@ pub struct Settings {
     pub additional_binary_paths: Vec<PathBuf>,
     /// Runtime of a run that names none.
     pub default_runtime: OciRuntime,
+    /// What a run may be given; it has none but those it asks for.
+    pub capabilities_allowed: Vec<Capability>,
     /// Where and how containerd is reached.
     pub containerd: ContainerdSettings,
     /// Image cache and pulls.
@@ -78,6 +80,12 @@ pub struct ImageSettings {
     pub pull_deadline_seconds: u64,
     /// Longest a pull may go without progress.
     pub pull_stall_seconds: u64,
+    /// Compressed bytes of an image.
+    pub compressed_bytes_max: Bytes,
+    /// Bytes of an image on disk.
+    pub unpacked_bytes_max: Bytes,
+    /// Files of an image, directories among them.
+    pub unpacked_files_max: u64,
     /// Digests (`sha256:…`) or repositories that may run; empty allows all.
     pub allow: Vec<String>,
 }
@@ -243,6 +251,7 @@ impl Default for Settings {
             live_runs_max: 1_000,
             additional_binary_paths: Vec::new(),
             default_runtime: OciRuntime::Crun,
+            capabilities_allowed: Vec::new(),
             containerd: ContainerdSettings {
                 socket: "/run/containerd/containerd.sock".into(),
                 namespace: "davit".to_owned(),
@@ -254,6 +263,9 @@ impl Default for Settings {
                 cache_bytes_max: Bytes::gib(20),
                 pull_deadline_seconds: 900,
                 pull_stall_seconds: 60,
+                compressed_bytes_max: Bytes::gib(32),
+                unpacked_bytes_max: Bytes::gib(64),
+                unpacked_files_max: 2_000_000,
                 allow: Vec::new(),
             },
             registries: BTreeMap::new(),

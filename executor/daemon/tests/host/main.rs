@@ -13,6 +13,7 @@ mod cache;
 mod cage;
 mod faults;
 mod flights;
+mod hostile;
 mod lying_registry;
 mod pulls;
 mod support;

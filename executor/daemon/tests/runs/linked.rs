@@ -10,7 +10,7 @@ use davit_rpc::link::scheduler_message::Message;
 use davit_rpc::link::{self, AttemptKey};
 use davit_rpc::local::Empty;
 use davit_rpc::local::host_client::HostClient;
-use davit_types::RunId;
+use davit_types::{RunId, SecurityProfile};
 
 use super::scheduler::{Mood, Scheduler, Stored};
 use super::support::{BUSYBOX, Executor};
@@ -106,6 +106,11 @@ async fn a_run_is_told_from_its_acceptance_to_its_end_with_log_and_usage() {
         panic!("{:?}", stored.events)
     };
     assert!(started.image_digest.starts_with("sha256:"), "{started:?}");
+    let told: SecurityProfile =
+        serde_json::from_str(started.security_json.as_deref().expect("locked in with")).unwrap();
+    assert!(told.no_new_privileges && told.seccomp_digest.is_some());
+    assert_eq!((told.capabilities.len(), told.ids), (0, None), "{told:?}");
+    assert!(told.namespaces.contains(&"user".to_owned()), "{told:?}");
     let phases = started.phases.expect("how its start went");
     let parts = [
         phases.pull_us,
@@ -238,11 +243,15 @@ async fn what_the_scheduler_gave_away_is_ended_and_what_cannot_be_is_declined() 
     executor.stop(&local, 0).await;
     let odd = key(1);
     let mut assign = assignment(&odd, "true");
-    assign.request_json = serde_json::json!({ "image": BUSYBOX, "network": "host" }).to_string();
+    assign.request_json = serde_json::json!({
+        "image": BUSYBOX, "network": "host", "capabilities": ["CAP_CHOWN"],
+    })
+    .to_string();
     scheduler.assign(assign);
     let stored = scheduler.until(&odd, over).await;
     assert!(
-        matches!(&stored.events[..], [Event::Declined(no)] if no.message.contains("allow_host")),
+        matches!(&stored.events[..], [Event::Declined(no)]
+            if no.message.contains("allow_host") && no.message.contains("capabilities_allowed")),
         "{stored:?}"
     );
     assert!(!run_dir(&executor, &odd).exists());

@@ -22,6 +22,13 @@ const DEVICES: &[&str] = &[
     "/dev/zero",
 ];
 
+/// Those that the tests give, with their numbers (linux/capability.h).
+const CAPABILITIES: &[(u32, &str)] = &[
+    (0, "CAP_CHOWN"),
+    (10, "CAP_NET_BIND_SERVICE"),
+    (18, "CAP_SYS_CHROOT"),
+];
+
 struct Found(String);
 
 impl Found {
@@ -78,8 +85,13 @@ async fn looked(executor: &mut Executor, request: SubmitRequest) -> (Found, Run,
 
 fn assert_true(found: &Found, profile: &SecurityProfile) {
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        let none = u64::from_str_radix(found.answer(set), 16).unwrap() == 0;
-        assert!(none && profile.capabilities.is_empty(), "{set}");
+        let bits = u64::from_str_radix(found.answer(set), 16).unwrap();
+        let names = CAPABILITIES
+            .iter()
+            .filter(|(bit, _)| bits & (1 << bit) != 0);
+        let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+        assert_eq!(profile.capabilities, names, "{set}: {bits:x}");
+        assert_eq!(bits.count_ones() as usize, names.len(), "{set}: {bits:x}");
     }
     assert_eq!(found.answer("NoNewPrivs"), "1");
     assert!(profile.no_new_privileges);
@@ -198,5 +210,60 @@ async fn what_a_warm_slot_locks_in_is_told_like_the_rest() {
         ..profile
     };
     assert_eq!(but_for_ids(warm), but_for_ids(cold));
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn a_job_has_the_capabilities_it_asks_for_of_those_that_are_allowed() {
+    let mut executor = Executor::start_with_capabilities("CAP_CHOWN CAP_SYS_CHROOT").await;
+    let asking = |names: &[&str], user: &str| SubmitRequest {
+        capabilities: names.iter().map(|name| (*name).to_owned()).collect(),
+        user: Some(user.into()),
+        ..SubmitRequest::default()
+    };
+    // Whoever it is: root by execve's rules for root, others by the ambient set.
+    let mut digests = BTreeSet::new();
+    for user in ["0", "100:101"] {
+        for (names, told) in [
+            (&[][..], &[][..]),
+            (&["CAP_CHOWN"], &["CAP_CHOWN"]),
+            (&["sys_chroot", "chown"], &["CAP_CHOWN", "CAP_SYS_CHROOT"]),
+        ] {
+            let (found, _, profile) = looked(&mut executor, asking(names, user)).await;
+            assert_true(&found, &profile);
+            assert_eq!(profile.capabilities, told);
+            digests.insert(profile.seccomp_digest);
+
+            let doing = "touch /tmp/a; chown 7:8 /tmp/a 2>/dev/null && echo owner; \
+                 chroot / /bin/echo root 2>/dev/null; mount -t tmpfs none /mnt 2>/dev/null && echo mounted; true";
+            let run = SubmitRequest {
+                image: BUSYBOX.into(),
+                command: Some(doing.into()),
+                ..asking(names, user)
+            };
+            let run = executor.submit(run).await.unwrap();
+            let (records, ended) = executor.follow(&run, 0).await;
+            assert_eq!(ended.exit_code, Some(0), "{ended:?}");
+            let did = String::from_utf8(output(&records, "stdout")).unwrap();
+            assert_eq!(did, ["", "owner\n", "owner\nroot\n"][names.len()], "{user}");
+        }
+    }
+    assert_eq!(digests.len(), 2, "only chroot has a filter of its own");
+
+    for (names, problem) in [
+        (&["CAP_CHOWN", "CAP_NET_RAW"][..], "capabilities_allowed"),
+        (&["CAP_SYS_ADMIN"], "no capability that a run can be given"),
+    ] {
+        let run = SubmitRequest {
+            image: BUSYBOX.into(),
+            ..asking(names, "0")
+        };
+        let status = executor.submit(run).await.unwrap_err();
+        let errors = davit_rpc::field_errors(&status).unwrap().0;
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].field.starts_with("capabilities"), "{errors:?}");
+        assert!(errors[0].problem.contains(problem), "{errors:?}");
+    }
     executor.finish().await;
 }

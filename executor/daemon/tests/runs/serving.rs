@@ -10,6 +10,8 @@ const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
 /// A file in the executor's directory that has containerd execute the shims.
 pub const PLAIN_SHIMS: &str = "plain-shims";
 /// A file beside the executor's: its runs may have the host's network.
+/// The capabilities that its runs may be given, by name.
+pub const CAPABILITIES: &str = "capabilities";
 pub const HOST_NETWORK: &str = "host-network";
 /// A file beside the executor's: it makes no slots.
 pub const NO_SLOTS: &str = "no-slots";
@@ -70,6 +72,10 @@ pub fn settings(dir: &Path) -> Settings {
     settings.link.server = std::fs::read_to_string(dir.join(SCHEDULER)).ok();
     settings.link.credentials_file = dir.join("host.json");
     settings.link.labels = vec!["rack=7".into()];
+    if let Ok(names) = std::fs::read_to_string(dir.join(CAPABILITIES)) {
+        let names = names.split_whitespace();
+        settings.capabilities_allowed = names.map(|name| name.parse().unwrap()).collect();
+    }
     settings.network.allow_host = dir.join(HOST_NETWORK).exists();
     // What else the machine has in hand, a build say, is no part of a test.
     settings.warm.memory_stall_ms = 0;

@@ -18,7 +18,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::scheduler;
-use super::serving::{self, HOST_NETWORK, NO_SLOTS, PLAIN_SHIMS, USER_NAMESPACES, settings};
+use super::serving::{
+    self, CAPABILITIES, HOST_NETWORK, NO_SLOTS, PLAIN_SHIMS, USER_NAMESPACES, settings,
+};
 
 pub const BUSYBOX: &str = "127.0.0.1:5000/davit/busybox:1";
 pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
@@ -45,6 +47,13 @@ impl Executor {
     /// One whose runs may ask for the host's network.
     pub async fn start_with_host_network() -> Self {
         Self::start_with(&[HOST_NETWORK]).await
+    }
+
+    /// One whose runs may be given these capabilities.
+    pub async fn start_with_capabilities(names: &str) -> Self {
+        let dir = Self::make_dir();
+        std::fs::write(dir.join(CAPABILITIES), names).unwrap();
+        Self::start_in(dir).await
     }
 
     /// One that makes no container in advance.

@@ -167,6 +167,7 @@ mod tests {
             wall_ms: 0,
             log_last_id: 0,
             complete: true,
+            profile: None,
         };
         let attempts = [
             attempt(1, EndReason::StartFailed, 1_000),

@@ -36,6 +36,7 @@ pub(crate) fn row(state: ActiveState) -> ActiveRun {
         active_ms: 0,
         ever_started: false,
         image_digest: None,
+        profile: None,
         desired: Desired::default(),
         desired_revision: 0,
         heeded_revision: 0,

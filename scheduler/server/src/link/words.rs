@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use davit_rpc::link as proto;
-use davit_types::{Attempt, EndReason, RunId, RunKey, UsageSegment, segment_id};
+use davit_types::{Attempt, EndReason, RunId, RunKey, SecurityProfile, UsageSegment, segment_id};
 
 use super::error::LinkError;
 use super::facts::bounded;
 use crate::logs::{LogRecord, LogStream};
 use crate::starts::Phases;
 use crate::store::limits::SEGMENTS_PER_UPDATE_MAX;
-use crate::store::{AttemptEnd, AttemptUpdate, Desired, Event, Sender};
+use crate::store::{AttemptEnd, AttemptUpdate, Desired, Event, Profile, Sender};
 
 /// Attempts that a host may say it holds.
 pub(super) const HELD_MAX: usize = 20_000;
@@ -79,6 +79,7 @@ pub(super) fn report(told: proto::Report, from: Sender) -> Result<AttemptUpdate,
         },
         Told::Started(started) => Event::Started {
             image_digest: text("started.image_digest", started.image_digest)?,
+            profile: started.security_json.and_then(|told| profile(key, told)),
         },
         Told::Paused(_) => Event::Paused,
         Told::Resumed(_) => Event::Resumed,
@@ -96,6 +97,18 @@ pub(super) fn report(told: proto::Report, from: Sender) -> Result<AttemptUpdate,
         segments: told.segments.iter().map(segment).collect(),
         at_ms: told.at_unix_ms,
     })
+}
+
+/// What an attempt is locked in with. Nothing is decided by it, and no run is held up for it: what cannot be read is not
+/// recorded, and the log says so.
+fn profile(key: RunKey, told: String) -> Option<Profile> {
+    let readable = serde_json::from_str::<SecurityProfile>(&told);
+    if told.len() > MESSAGE_BYTES_MAX || readable.is_err() {
+        let bytes = told.len();
+        tracing::warn!(%key, bytes, "a host tells a security profile that cannot be read: none is recorded");
+        return None;
+    }
+    Some(Profile::new(told))
 }
 
 /// How long the parts of a start took, by its host. It is for figures only, so what cannot be is left out and refused to
@@ -259,6 +272,28 @@ mod tests {
         assert_eq!(phases(&started(Some(told))), read);
         assert_eq!(phases(&started(None)), Phases::default());
         assert_eq!(phases(&ended("exited", None)), Phases::default());
+    }
+
+    #[test]
+    fn equal_profiles_are_one_and_what_is_none_is_left_out() {
+        let told = |security: &str| {
+            let started = proto::Report {
+                event: Some(proto::report::Event::Started(proto::Started {
+                    security_json: Some(security.to_owned()),
+                    ..proto::Started::default()
+                })),
+                ..ended("exited", None)
+            };
+            let update = report(started, FROM).unwrap();
+            update.event.profile().cloned()
+        };
+        let crun = told(r#"{"runtime":"crun"}"#).unwrap();
+        assert_eq!(told(&crun.body).unwrap(), crun);
+        assert_ne!(told(r#"{"runtime":"runc"}"#).unwrap().id, crun.id);
+        let long = format!(r#"{{"runtime":"{}"}}"#, "c".repeat(MESSAGE_BYTES_MAX));
+        for odd in ["", "crun", r#"{"runtime":7}"#, &long] {
+            assert_eq!(told(odd), None, "{odd}");
+        }
     }
 
     #[test]

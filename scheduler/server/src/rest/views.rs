@@ -11,6 +11,7 @@ pub(super) mod run;
 pub(super) mod run_view;
 pub(super) mod runner;
 pub(super) mod runner_view;
+pub(super) mod security;
 pub(super) mod usage;
 
 use serde::{Deserialize, Deserializer, Serialize};

@@ -8,7 +8,7 @@
 //!
 //! What many runs have in common is read once: a `Saved` runner, the `Places`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use davit_types::{
     Bytes, EnvVar, FieldError, FieldErrors, InstanceType, Labels, OciRuntime, Resources, RunId,
@@ -152,6 +152,7 @@ impl Job {
             timeout_seconds: overrides.timeout_seconds.or(Some(settings.timeout_seconds)),
             max_pause_seconds: settings.max_pause_seconds,
             network: settings.network,
+            capabilities: settings.capabilities,
             pull_policy: settings.pull_policy,
             runtime: settings.runtime,
             ..RunRequest::default()
@@ -306,6 +307,7 @@ pub fn plain_settings(region: String, instance_type: String) -> RunnerSettings {
         runtime: None,
         pull_policy: davit_types::PullPolicy::default(),
         max_pause_seconds: None,
+        capabilities: BTreeSet::new(),
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Invariant: a kept runner is valid by the limits of its time; a run of it is checked again as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use davit_types::{EnvVar, NetworkMode, OciRuntime, PullPolicy, limits};
+use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, limits};
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
@@ -88,6 +88,9 @@ pub struct RunnerSettings {
     /// Longest pause, seconds.
     #[serde(default)]
     pub max_pause_seconds: Option<u64>,
+    /// Capabilities, of those that its host's operator allows.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub capabilities: BTreeSet<Capability>,
 }
 
 /// A runner as the catalogue holds it.

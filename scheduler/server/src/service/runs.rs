@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use davit_types::{RunId, RunStatus, limits};
+use davit_types::{RunId, RunStatus, SecurityProfile, limits};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -30,6 +30,8 @@ pub struct Shown {
     pub executor: Option<String>,
     /// Attempts that are over, with their hosts' names; only where one run is shown.
     pub attempts: Vec<(AttemptRow, Option<String>)>,
+    /// What the live attempt or the last is locked in with; only where one run is shown, and it started.
+    pub security: Option<SecurityProfile>,
     /// Why it waits; only where one run is shown, and it waits.
     pub waiting: Option<Explained>,
 }
@@ -109,6 +111,7 @@ pub async fn show(
         let name = executor(service, attempt.host).await?;
         shown.attempts.push((attempt, name));
     }
+    shown.security = security(service, &shown).await?;
     if shown.status() == RunStatus::Pending {
         shown.waiting = match service.placing.explain(run).await {
             None => held_by_cap(service, caller).await?,
@@ -116,6 +119,27 @@ pub async fn show(
         };
     }
     Ok(shown)
+}
+
+/// What a run's live attempt or its last is locked in with, as far as that is still kept.
+async fn security(
+    service: &Service,
+    shown: &Shown,
+) -> Result<Option<SecurityProfile>, ServiceError> {
+    let live = shown.view.active.as_ref().and_then(|row| row.profile);
+    let last = shown.attempts.last().and_then(|(last, _)| last.profile);
+    let Some(profile) = live.or(last) else {
+        return Ok(None);
+    };
+    let Some(body) = service.store.profile(profile).await? else {
+        return Ok(None);
+    };
+    let read = serde_json::from_str(&body).map_err(|source| ServiceError::Corrupt {
+        what: "security profile",
+        id: profile.to_string(),
+        source,
+    })?;
+    Ok(Some(read))
 }
 
 /// Why a run waits that no replica looks at, if its tenant's spend cap is why.
@@ -156,6 +180,7 @@ async fn shown(service: &Service, view: RunView) -> Result<Shown, ServiceError> 
         plan,
         executor: executor(service, host).await?,
         attempts: Vec::new(),
+        security: None,
         waiting: None,
     })
 }

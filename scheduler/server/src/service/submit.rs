@@ -91,6 +91,7 @@ pub async fn submit(
         plan: planned.plan,
         executor: None,
         attempts: Vec::new(),
+        security: None,
         waiting: None,
     };
     submission.answer = render(service, &shown);

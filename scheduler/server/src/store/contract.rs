@@ -68,6 +68,8 @@ pub trait RunStore {
         before: Option<RunId>,
         limit: usize,
     ) -> Stored<Vec<RunView>>;
+    /// A security profile, JSON.
+    async fn profile(&self, profile: Uuid) -> Stored<Option<String>>;
     /// The attempts of a run that are over.
     async fn attempts(&self, run: RunId) -> Stored<Vec<AttemptRow>>;
 

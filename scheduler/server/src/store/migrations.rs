@@ -30,6 +30,10 @@ pub(super) const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0004.sqlite.sql"),
         postgres: include_str!("migrations/0004.postgres.sql"),
     },
+    Migration {
+        sqlite: include_str!("migrations/0005.sqlite.sql"),
+        postgres: include_str!("migrations/0005.postgres.sql"),
+    },
 ];
 
 /// The version this program brings.

@@ -15,7 +15,7 @@ pub use account::{
     CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Sealed, Secret, SecretKey, Tenancy, Token,
 };
 pub use attempt::{
-    Assignment, AttemptEnd, AttemptUpdate, Event, FencedBy, LogChunk, Loss, Retry, Sender,
+    Assignment, AttemptEnd, AttemptUpdate, Event, FencedBy, LogChunk, Loss, Profile, Retry, Sender,
 };
 pub use host::{
     Assigned, Beat, Drain, DrainOrder, HeldRun, Hello, Host, HostState, JoinRequest, JoinToken,

@@ -2,7 +2,7 @@
 //!
 //! Written once over [`Tx`](super::tx::Tx), so SQLite and PostgreSQL cannot differ in the order of steps.
 //! PostgreSQL locks rows in one order everywhere, so that batches never wait in a circle:
-//! host sessions, runs by id, runners by id, tenants' totals by name.
+//! host sessions, runs by id, runners by id, profiles by id, tenants' totals by name.
 
 pub(crate) mod audit;
 pub(crate) mod catalog;
@@ -13,6 +13,7 @@ pub(crate) mod ledger;
 mod load;
 pub(crate) mod logs;
 pub(crate) mod orders;
+pub(crate) mod profiles;
 pub(crate) mod replicas;
 pub(crate) mod report;
 pub(crate) mod retention;

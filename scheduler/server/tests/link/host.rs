@@ -221,6 +221,7 @@ impl Line {
 pub(crate) fn started() -> Event {
     Event::Started(Started {
         image_digest: "sha256:00".to_owned(),
+        security_json: None,
         phases: None,
     })
 }

@@ -46,6 +46,7 @@ impl Told {
 fn started_in_parts() -> Event {
     Event::Started(Started {
         image_digest: "sha256:00".to_owned(),
+        security_json: None,
         phases: Some(StartPhases {
             pull_us: Some(2_500_000),
             prepare_us: Some(30_000),

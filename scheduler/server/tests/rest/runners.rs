@@ -12,6 +12,7 @@ async fn a_runner_is_made_shown_changed_and_removed() {
     let acme = world.acme().await;
     let mut new = runner("job one");
     new["run_command"] = json!("echo $GREETING");
+    new["capabilities"] = json!(["net_raw", "CAP_CHOWN"]);
     new["env_variables"] = json!([{"env_key": "GREETING", "env_val": "hush"}]);
     let answer = acme.post("/v1/runners", &new).await;
     let location = answer.header("location").unwrap().to_owned();
@@ -20,6 +21,7 @@ async fn a_runner_is_made_shown_changed_and_removed() {
     assert_eq!(made["status"], "ready");
     assert_eq!(made["image_tag"], "latest");
     assert_eq!(made["timeout_seconds"], 3600);
+    assert_eq!(made["capabilities"], json!(["CAP_CHOWN", "CAP_NET_RAW"]));
     assert_eq!(made["region"], json!({"slug": "here", "name": "Here"}));
     assert_eq!(made["instance_type"]["price_second"], "0.000007");
     assert_eq!(made["instance_type"]["cpu"], "0.5");
@@ -44,6 +46,9 @@ async fn a_runner_is_made_shown_changed_and_removed() {
     assert_eq!(changed["run_command"], json!(null), "argv takes its place");
     assert_eq!(changed["argv"], json!(["true"]));
     assert_eq!(changed["name"], "job one");
+    assert_eq!(changed["capabilities"], made["capabilities"]);
+    let none = acme.patch(&location, &json!({"capabilities": []})).await;
+    assert_eq!(none.expect(200)["runner"]["capabilities"], json!([]));
     assert_eq!(changed["live_runs_max"], 2);
     let clear = acme
         .get(&format!("{location}?reveal=true"))
@@ -100,6 +105,15 @@ async fn every_wrong_field_of_a_runner_is_named() {
     }
     let unknown = acme.post("/v1/runners", &json!({"nam": "x"})).await;
     assert_eq!(unknown.fields(), ["nam"]);
+    let mut powerful = runner("job");
+    powerful["capabilities"] = json!(["CAP_SYS_ADMIN"]);
+    let refused = acme.post("/v1/runners", &powerful).await;
+    assert_eq!(refused.status, 422);
+    assert!(
+        refused.text.contains("CAP_NET_BIND_SERVICE"),
+        "{}",
+        refused.text
+    );
     assert_eq!(
         acme.get("/v1/runners").await.expect(200)["runners"],
         json!([])

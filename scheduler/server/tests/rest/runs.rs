@@ -3,6 +3,7 @@
 use davit_scheduler::service::environment;
 use davit_scheduler::service::planned::PlannedRun;
 use davit_scheduler::store::*;
+use davit_types::Capability;
 use serde_json::{Value, json};
 
 use crate::client::{Client, run_id};
@@ -26,6 +27,7 @@ async fn a_run_has_the_runners_settings_and_its_own() {
         json!({
             "argv": ["serve"], "entrypoint": "/bin/e", "timeout_seconds": 7, "live_runs_max": 3,
             "priority": 2, "executors": ["host-0"], "retry": {"attempts_max": 3, "exit_codes": [4]},
+            "capabilities": ["CAP_CHOWN"],
             "env_variables": [{"env_key": "A", "env_val": "1"}, {"env_key": "B", "env_val": "1"}],
         }),
     )
@@ -61,6 +63,7 @@ async fn a_run_has_the_runners_settings_and_its_own() {
     assert_eq!(plan.live_runs_max, Some(3));
     assert_eq!(plan.retry.exit_codes, [4]);
     assert_eq!(plan.executors, ["host-0"]);
+    assert_eq!(plan.request.capabilities, [Capability::Chown].into());
     assert_eq!(stored[0].base.priority, -1);
     let tenant = "acme".parse().unwrap();
     // The environment is the run's own: what happens to the runner does not touch it.
@@ -104,6 +107,34 @@ async fn every_wrong_field_of_a_run_is_named() {
     let explained = acme.post("/v1/explain", &one_off()).await.expect(200);
     assert_eq!(explained["explanation"]["reason"], "no_hosts");
     assert_eq!(acme.get("/v1/runs").await.expect(200)["runs"], json!([]));
+}
+
+#[tokio::test]
+async fn what_a_run_is_locked_in_with_is_shown_from_its_start_on() {
+    let world = World::begin().await;
+    let acme = world.acme().await;
+    let peer = world.host().await;
+    let run = acme.run().await;
+    let path = format!("/v1/runs/{run}");
+    let security = async || acme.get(&path).await.expect(200)["run"]["security"].clone();
+    assert_eq!(security().await, json!(null), "it waits");
+    let key = world.running("acme", run, peer).await;
+    let live = security().await;
+    assert_eq!(live["runtime"], "crun");
+    assert_eq!(
+        (&live["uid"], &live["network"]),
+        (&json!(7), &json!("none"))
+    );
+    assert_eq!(live["capabilities"], json!(["CAP_CHOWN"]));
+    assert_eq!(live["mounts"][0]["type"], "proc");
+    let listed = acme.get("/v1/runs").await.expect(200);
+    assert_eq!(
+        listed["runs"][0]["security"],
+        json!(null),
+        "where one is shown"
+    );
+    world.end(peer, key, 2, 5, 0).await;
+    assert_eq!(security().await, live);
 }
 
 #[tokio::test]

@@ -78,6 +78,10 @@ fn waiting() -> Explained {
     }
 }
 
+/// What a run that executes is locked in with.
+const LOCKED_IN: &str = r#"{"runtime":"crun","uid":7,"capabilities":["CAP_CHOWN"],"network":"none",
+    "mounts":[{"destination":"/proc","type":"proc","options":["nosuid"]}]}"#;
+
 /// A host with a session.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) Sender);
@@ -288,6 +292,7 @@ impl World {
         let key = self.assign(tenant, run, peer).await;
         let started = Event::Started {
             image_digest: "sha256:00".to_owned(),
+            profile: Some(Profile::new(LOCKED_IN.to_owned())),
         };
         self.say(peer, key, 1, started, vec![]).await;
         key

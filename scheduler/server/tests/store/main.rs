@@ -21,6 +21,7 @@ mod logs;
 mod orders;
 mod people;
 mod plans_postgres;
+mod profiles;
 mod queue;
 mod reports;
 mod retention;
@@ -44,6 +45,7 @@ fn cases() -> Vec<Case> {
     [
         queue::cases(),
         reports::cases(),
+        profiles::cases(),
         ledger::cases(),
         logs::cases(),
         orders::cases(),

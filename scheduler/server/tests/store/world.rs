@@ -226,6 +226,7 @@ pub(crate) fn only<T>(mut items: Vec<T>) -> T {
 pub(crate) fn started() -> Event {
     Event::Started {
         image_digest: "sha256:00".to_owned(),
+        profile: None,
     }
 }
 

@@ -135,6 +135,7 @@ impl Life {
                 started: START,
                 image_digest: "sha256:0".into(),
                 timings: Timings::default(),
+                security: None,
                 pauses: self.pauses(now_us.min(self.wall_us)),
             }),
             heeded: self.heeded,
@@ -290,6 +291,7 @@ fn a_lost_run_is_billed_what_was_reported() {
         started: START,
         image_digest: String::new(),
         timings: Timings::default(),
+        security: None,
         pauses: Vec::new(),
     });
     facts.end = Some(end(at_us(9_000_000), false));
@@ -313,6 +315,7 @@ fn an_end_before_what_was_metered_moves_to_it() {
         started: START,
         image_digest: String::new(),
         timings: Timings::default(),
+        security: None,
         pauses: Vec::new(),
     });
     facts.end = Some(end(at_us(1_000_000), true));

@@ -1,8 +1,8 @@
 //! Runs as they are asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use davit_types::{EnvVar, NetworkMode, OciRuntime, PullPolicy, StopSignal, limits};
+use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, StopSignal, limits};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -94,6 +94,10 @@ pub(in crate::rest) struct NewOneOff {
     pull_policy: Pull,
     /// Longest pause at a stretch, seconds.
     max_pause_seconds: Option<u64>,
+    /// `CAP_…`, of those that the host's operator allows; a job has none but these.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["CAP_NET_BIND_SERVICE"]))]
+    capabilities: BTreeSet<Capability>,
 }
 
 impl From<NewOneOff> for OneOff {
@@ -109,6 +113,7 @@ impl From<NewOneOff> for OneOff {
         settings.runtime = new.runtime.map(OciRuntime::from);
         settings.pull_policy = PullPolicy::from(new.pull_policy);
         settings.max_pause_seconds = new.max_pause_seconds;
+        settings.capabilities = new.capabilities;
         Self {
             image: new.image,
             settings,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::security::SecurityView;
 use super::{Money, time};
 use crate::service::runs::Shown;
 use crate::service::{Explained, Service};
@@ -219,6 +220,8 @@ pub(in crate::rest) struct RunView {
     cost: Money,
     /// Attempts that are over; only where one run is shown.
     attempts: Vec<AttemptView>,
+    /// What the live attempt or the last is locked in with; only where one run is shown, and it started.
+    security: Option<SecurityView>,
     /// Why it waits; only where one run is shown.
     waiting: Option<WaitingView>,
 }
@@ -338,6 +341,7 @@ impl RunView {
             },
             cost: Money::new(shown.cost_micros(), &service.currency),
             attempts: shown.attempts.iter().map(attempt).collect(),
+            security: shown.security.clone().map(SecurityView::from),
             waiting: shown.waiting.clone().map(WaitingView::from),
         }
     }

@@ -1,8 +1,8 @@
 //! Runners.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use davit_types::{EnvVar, NetworkMode, OciRuntime, PullPolicy, limits};
+use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, limits};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -220,6 +220,10 @@ pub(in crate::rest) struct NewRunner {
     pull_policy: Pull,
     /// Longest pause at a stretch, seconds.
     max_pause_seconds: Option<u64>,
+    /// `CAP_…`, of those that the host's operator allows; a job has none but these.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["CAP_NET_BIND_SERVICE"]))]
+    capabilities: BTreeSet<Capability>,
 }
 
 fn variables(list: Vec<Variable>) -> Vec<EnvVar> {
@@ -252,6 +256,7 @@ impl From<NewRunner> for RunnerInput {
                 runtime: new.runtime.map(OciRuntime::from),
                 pull_policy: new.pull_policy.into(),
                 max_pause_seconds: new.max_pause_seconds,
+                capabilities: new.capabilities,
             },
             env: Some(variables(new.env_variables)),
         }
@@ -298,6 +303,9 @@ pub(in crate::rest) struct RunnerChange {
     #[serde(deserialize_with = "clearable")]
     #[schema(value_type = Option<u64>)]
     max_pause_seconds: Option<Option<u64>>,
+    /// Replaces all of them.
+    #[schema(value_type = Option<Vec<String>>)]
+    capabilities: Option<BTreeSet<Capability>>,
 }
 
 impl RunnerChange {
@@ -337,6 +345,7 @@ impl RunnerChange {
                     .map_or(kept.runtime, |r| r.map(OciRuntime::from)),
                 pull_policy: new.pull_policy.map_or(kept.pull_policy, PullPolicy::from),
                 max_pause_seconds: new.max_pause_seconds.unwrap_or(kept.max_pause_seconds),
+                capabilities: new.capabilities.unwrap_or(kept.capabilities),
             },
             env: new.env_variables.map(variables),
         }

@@ -1,8 +1,8 @@
 //! Runners as they are shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use davit_types::EnvVar;
+use davit_types::{Capability, EnvVar};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -57,6 +57,8 @@ pub(in crate::rest) struct RunnerView {
     runtime: Option<Runtime>,
     pull_policy: Pull,
     max_pause_seconds: Option<u64>,
+    #[schema(value_type = Vec<String>)]
+    capabilities: BTreeSet<Capability>,
     /// When a host last fetched its image ahead.
     warmed_at: Option<String>,
     created_at: String,
@@ -128,6 +130,7 @@ impl RunnerView {
             runtime: settings.runtime.map(Runtime::from),
             pull_policy: settings.pull_policy.into(),
             max_pause_seconds: settings.max_pause_seconds,
+            capabilities: settings.capabilities,
             warmed_at: runner.body.warmed_ms.map(time),
             created_at: time(runner.created_ms),
             updated_at: time(runner.updated_ms),

@@ -8,7 +8,7 @@ use super::super::Stored;
 use super::super::contract::RunStore;
 use super::super::limits::{DOCUMENT_BYTES_MAX, NAME_BYTES_MAX, PAGE_ROWS_MAX, SUBMIT_SECRETS_MAX};
 use super::super::model::*;
-use super::super::ops::{claim, logs, orders, report, submit, views};
+use super::super::ops::{claim, logs, orders, profiles, report, submit, views};
 use super::{Database, Driver, bounded, fits_batch, fits_page, fits_secret, keys, run};
 
 #[async_trait]
@@ -187,6 +187,13 @@ impl<D: Driver> RunStore for Database<D> {
             tx,
             *run,
             PAGE_ROWS_MAX
+        ))
+    }
+
+    async fn profile(&self, profile: Uuid) -> Stored<Option<String>> {
+        let key = profile.to_string();
+        run!(self.read, "profile", key, [profile], |tx| profiles::find(
+            tx, *profile
         ))
     }
 

@@ -1,6 +1,7 @@
 //! What hosts say of attempts, and what replicas decide about them.
 
 use davit_types::{EndReason, RunId, RunKey, UsageSegment};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// Who speaks: compared with what the store knows before anything is believed.
@@ -57,6 +58,8 @@ pub enum Event {
     Started {
         /// What exactly.
         image_digest: String,
+        /// Locked in with what, as far as its host says so.
+        profile: Option<Profile>,
     },
     /// It is frozen.
     Paused,
@@ -71,6 +74,29 @@ pub enum Event {
     },
     /// It is over.
     Ended(AttemptEnd),
+}
+
+/// What an attempt is locked in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Made of the body: equal ones have the same.
+    pub id: Uuid,
+    /// [`davit_types::SecurityProfile`], JSON.
+    pub body: String,
+}
+
+impl Profile {
+    /// Names a profile by its content.
+    #[must_use]
+    pub fn new(body: String) -> Self {
+        let digest: [u8; 32] = Sha256::digest(&body).into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self {
+            id: uuid::Builder::from_custom_bytes(half).into_uuid(),
+            body,
+        }
+    }
 }
 
 /// The end of an attempt, from its durable exit record.
@@ -152,5 +178,16 @@ impl AttemptUpdate {
     #[must_use]
     pub const fn frees(&self) -> bool {
         matches!(self.event, Event::Ended(_) | Event::Declined { .. })
+    }
+}
+
+impl Event {
+    /// What the attempt is locked in with, if that is what it tells.
+    #[must_use]
+    pub const fn profile(&self) -> Option<&Profile> {
+        match self {
+            Self::Started { profile, .. } => profile.as_ref(),
+            _ => None,
+        }
     }
 }

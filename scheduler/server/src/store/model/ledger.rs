@@ -132,4 +132,6 @@ pub struct Expired {
     pub audit: usize,
     /// Idempotency keys.
     pub keys: usize,
+    /// Security profiles, once for each day they were used.
+    pub profiles: usize,
 }

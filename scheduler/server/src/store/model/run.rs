@@ -176,6 +176,8 @@ pub struct ActiveRun {
     pub ever_started: bool,
     /// The image's digest, once the host knows it.
     pub image_digest: Option<String>,
+    /// What the attempt is locked in with, [`super::Profile::id`].
+    pub profile: Option<Uuid>,
     /// What the user wants of it.
     pub desired: Desired,
     /// Counts changes of `desired`.
@@ -259,6 +261,8 @@ pub struct AttemptRow {
     pub log_last_id: u64,
     /// Whether ledger and log are known to be whole: not so for a lost one.
     pub complete: bool,
+    /// What it was locked in with, [`super::Profile::id`].
+    pub profile: Option<Uuid>,
 }
 
 /// How a run ended: the books' last word.

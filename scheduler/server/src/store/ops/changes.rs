@@ -7,10 +7,12 @@ use davit_types::{RunId, Tenant};
 use uuid::Uuid;
 
 use super::super::error::Failure;
-use super::super::model::{ActiveRun, AttemptRow, AuditEntry, EndedRun, LedgerRow, LogChunk};
+use super::super::model::{
+    ActiveRun, AttemptRow, AuditEntry, EndedRun, LedgerRow, LogChunk, Profile,
+};
 use super::super::rules::{Charge, Finished, Outcome};
 use super::super::tx::{Bulk, Kind, Tx, Value, values};
-use super::rows;
+use super::{logs, profiles, rows};
 
 #[derive(Default)]
 pub(super) struct Changes {
@@ -21,6 +23,7 @@ pub(super) struct Changes {
     charges: BTreeMap<Tenant, Charge>,
     chunks: Vec<LogChunk>,
     audit: Vec<AuditEntry>,
+    profiles: BTreeMap<(Uuid, u64), Vec<Value>>,
 }
 
 /// A live run as it is to be stored.
@@ -95,6 +98,12 @@ impl Changes {
         self.chunks.push(chunk.clone());
     }
 
+    /// An attempt of the row's started, locked in so.
+    pub(super) fn locked_in(&mut self, row: &ActiveRun, profile: &Profile) {
+        let (key, values) = profiles::row(row, profile);
+        self.profiles.entry(key).or_insert(values);
+    }
+
     pub(super) fn audit(&mut self, entry: AuditEntry) {
         self.audit.push(entry);
     }
@@ -110,6 +119,7 @@ impl Changes {
         let (moved, in_place): (Vec<_>, Vec<_>) =
             self.active.values().partition(|kept| kept.is_moved);
         tx.write_all(vec![
+            (&profiles::INSERT, self.profiles.into_values().collect()),
             (&MOVE_ACTIVE, all(moved, |kept| rows::hot(&kept.row))),
             (
                 &UPDATE_ACTIVE,
@@ -119,7 +129,7 @@ impl Changes {
             (&INSERT_ENDED, all(self.ended.values(), rows::from_ended)),
             (&INSERT_ATTEMPTS, all(&self.attempts, rows::from_attempt)),
             (&INSERT_SEGMENTS, all(&self.segments, rows::from_segment)),
-            (&INSERT_CHUNKS, all(&self.chunks, rows::from_chunk)),
+            (&INSERT_CHUNKS, all(&self.chunks, logs::from_chunk)),
             (&INSERT_AUDIT, all(&self.audit, rows::from_audit)),
             // Last: others may wait for these rows.
             (&ADD_TOTALS, charges.collect()),
@@ -173,7 +183,7 @@ static INSERT_SEGMENTS: LazyLock<Bulk> =
     LazyLock::new(|| Bulk::insert("usage_segments", rows::SEGMENT, ""));
 
 static INSERT_CHUNKS: LazyLock<Bulk> =
-    LazyLock::new(|| Bulk::insert("log_chunks", rows::CHUNK, ""));
+    LazyLock::new(|| Bulk::insert("log_chunks", logs::CHUNK, ""));
 
 pub(super) static INSERT_AUDIT: LazyLock<Bulk> =
     LazyLock::new(|| Bulk::insert("audit", rows::AUDIT, ""));

@@ -7,10 +7,32 @@ use davit_types::{Attempt, RunId, RunKey};
 use super::super::error::Failure;
 use super::super::model::{Done, LogChunk, Sender, Verdict};
 use super::super::rules;
-use super::super::tx::{Bulk, Kind, Row, Sql, Tx, values};
+use super::super::tx::{Bulk, Kind, Row, Sql, Tx, Value, values};
 use super::changes::Changes;
 use super::load;
 use super::report::{already_over, past_of, unknown};
+
+pub(super) const CHUNK: &[(&str, Kind)] = &[
+    ("run", Kind::Uuid),
+    ("attempt", Kind::Int),
+    ("first_id", Kind::Int),
+    ("last_id", Kind::Int),
+    ("object", Kind::Text),
+    ("bytes", Kind::Int),
+    ("at_ms", Kind::Int),
+];
+
+pub(super) fn from_chunk(chunk: &LogChunk) -> Vec<Value> {
+    values![
+        chunk.key.run,
+        chunk.key.attempt.number(),
+        chunk.first_id,
+        chunk.last_id,
+        &chunk.object,
+        chunk.bytes,
+        chunk.at_ms,
+    ]
+}
 
 pub(crate) async fn index_logs(
     tx: &mut dyn Tx,

@@ -40,6 +40,9 @@ pub(crate) async fn report(
                             over.attempts
                                 .insert((row.run, update.key.attempt.number()), true);
                         }
+                        if let Some(profile) = update.event.profile() {
+                            changes.locked_in(row, profile);
+                        }
                         if changes.take(row, host_before, outcome) {
                             active.remove(&update.key.run);
                         }

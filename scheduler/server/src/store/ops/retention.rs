@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use super::super::error::Failure;
 use super::super::model::{Expired, Retention};
 use super::super::tx::{Bulk, Kind, Sql, Tx, values};
+use super::profiles;
 
 const OLD_RUNS: Sql = Sql::both(
     "SELECT e.run FROM ended_runs e WHERE e.ended_ms < $1 \
@@ -54,6 +55,7 @@ pub(crate) async fn sweep(tx: &mut dyn Tx, keep: &Retention) -> Result<Expired, 
     let keys = values![keep.keys_before_ms, keep.rows_max];
     Ok(Expired {
         runs: count,
+        profiles: profiles::sweep(tx, keep.runs_before_ms, keep.rows_max).await?,
         audit: tx.query(OLD_AUDIT, audit).await?.len(),
         keys: tx.query(OLD_KEYS, keys).await?.len(),
     })

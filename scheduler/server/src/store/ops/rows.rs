@@ -4,7 +4,7 @@ use davit_types::{EndReason, RunStatus};
 
 use super::super::error::Failure;
 use super::super::model::{
-    ActiveRun, ActiveState, AttemptRow, AuditEntry, BaseRun, Desired, EndedRun, LedgerRow, LogChunk,
+    ActiveRun, ActiveState, AttemptRow, AuditEntry, BaseRun, Desired, EndedRun, LedgerRow,
 };
 use super::super::tx::{Columns, Kind, Row, Value, values};
 use Kind::{Int, Text, Uuid};
@@ -46,6 +46,7 @@ pub(super) const ACTIVE: &[(&str, Kind)] = &[
     ("active_ms", Int),
     ("ever_started", Int),
     ("image_digest", Text),
+    ("profile", Uuid),
     ("desired", Text),
     ("desired_revision", Int),
     ("heeded_revision", Int),
@@ -88,6 +89,7 @@ pub(super) const ATTEMPT: &[(&str, Kind)] = &[
     ("wall_ms", Int),
     ("log_last_id", Int),
     ("complete", Int),
+    ("profile", Uuid),
 ];
 
 pub(super) const SEGMENT: &[(&str, Kind)] = &[
@@ -113,16 +115,6 @@ pub(super) const AUDIT: &[(&str, Kind)] = &[
     ("action", Text),
     ("subject", Text),
     ("detail", Text),
-    ("at_ms", Int),
-];
-
-pub(super) const CHUNK: &[(&str, Kind)] = &[
-    ("run", Uuid),
-    ("attempt", Int),
-    ("first_id", Int),
-    ("last_id", Int),
-    ("object", Text),
-    ("bytes", Int),
     ("at_ms", Int),
 ];
 
@@ -200,6 +192,7 @@ pub(super) fn hot(row: &ActiveRun) -> Vec<Value> {
         row.active_ms,
         row.ever_started,
         row.image_digest.as_ref(),
+        row.profile,
         &desired,
         row.desired_revision,
         row.heeded_revision,
@@ -233,6 +226,7 @@ pub(super) fn active(row: Row) -> Result<ActiveRun, Failure> {
         active_ms: c.u64()?,
         ever_started: c.flag()?,
         image_digest: c.opt_text()?,
+        profile: c.opt_uuid()?,
         desired: desired(&mut c)?,
         desired_revision: c.number()?,
         heeded_revision: c.number()?,
@@ -333,6 +327,7 @@ pub(super) fn from_attempt(row: &AttemptRow) -> Vec<Value> {
         row.wall_ms,
         row.log_last_id,
         row.complete,
+        row.profile,
     ]
 }
 
@@ -352,6 +347,7 @@ pub(super) fn attempt(row: Row) -> Result<AttemptRow, Failure> {
         wall_ms: c.u64()?,
         log_last_id: c.u64()?,
         complete: c.flag()?,
+        profile: c.opt_uuid()?,
     })
 }
 
@@ -382,17 +378,5 @@ pub(super) fn from_audit(entry: &AuditEntry) -> Vec<Value> {
         &entry.subject,
         &entry.detail,
         entry.at_ms,
-    ]
-}
-
-pub(super) fn from_chunk(chunk: &LogChunk) -> Vec<Value> {
-    values![
-        chunk.key.run,
-        chunk.key.attempt.number(),
-        chunk.first_id,
-        chunk.last_id,
-        &chunk.object,
-        chunk.bytes,
-        chunk.at_ms,
     ]
 }

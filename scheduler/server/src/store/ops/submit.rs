@@ -231,6 +231,7 @@ fn waiting(base: &BaseRun) -> ActiveRun {
         active_ms: 0,
         ever_started: false,
         image_digest: None,
+        profile: None,
         desired: Desired::default(),
         desired_revision: 0,
         heeded_revision: 0,

@@ -129,11 +129,18 @@ fn happen(
             let finished = decline(row, message, update.at_ms);
             return Ok((Some("run.declined"), Some(finished)));
         }
-        (Event::Started { image_digest }, Assigned | Accepted) => {
+        (
+            Event::Started {
+                image_digest,
+                profile,
+            },
+            Assigned | Accepted,
+        ) => {
             row.state = Running;
             row.started_ms = Some(update.at_ms);
             row.ever_started = true;
             row.image_digest = Some(image_digest.clone());
+            row.profile = profile.as_ref().map(|profile| profile.id);
             Some("run.started")
         }
         (Event::Paused, Running) => {
@@ -182,6 +189,7 @@ fn decline(row: &mut ActiveRun, message: &str, at_ms: u64) -> Finished {
         wall_ms: 0,
         log_last_id: row.log_last_id,
         complete: true,
+        profile: row.profile,
     };
     let retry = Retry {
         not_before_ms: at_ms,
@@ -221,6 +229,7 @@ fn end_attempt(
         wall_ms: end.wall_ms,
         log_last_id: end.log_last_id,
         complete: true,
+        profile: row.profile,
     };
     Ok(finish(row, attempt, end.retry))
 }
@@ -324,6 +333,7 @@ pub(crate) fn lose(
         wall_ms: row.ledger_ms,
         log_last_id: row.log_last_id,
         complete: false,
+        profile: row.profile,
     };
     Ok(finish(row, attempt, loss.retry))
 }
@@ -378,6 +388,7 @@ pub(super) fn begin_attempt(
     row.assigned_ms = Some(at_ms);
     row.started_ms = None;
     row.paused_at_ms = None;
+    row.profile = None;
     row.ledger_sequence = 0;
     row.ledger_ms = 0;
     row.log_last_id = 0;

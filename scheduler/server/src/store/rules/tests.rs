@@ -39,6 +39,7 @@ pub(in crate::store) fn assigned() -> ActiveRun {
         active_ms: 0,
         ever_started: false,
         image_digest: None,
+        profile: None,
         desired: Desired::default(),
         desired_revision: 0,
         heeded_revision: 0,
@@ -72,6 +73,7 @@ fn messages(lengths_ms: &[u64]) -> Vec<AttemptUpdate> {
     };
     let started = Event::Started {
         image_digest: String::new(),
+        profile: None,
     };
     let mut all = vec![update(1, started, vec![])];
     let mut begin_ms = 0;
