@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::metadata::Metadata;
-use crate::{arrows, licences, tidy};
+use crate::{arrows, licences, links, tidy};
 
 struct Step {
     name: &'static str,
@@ -22,6 +22,11 @@ const STEPS: &[Step] = &[
         name: "tidy",
         mend: "each line above says what and where; the rules are in scripts/xtask/src/tidy.rs",
         run: tidy::check,
+    },
+    Step {
+        name: "links",
+        mend: "mend the link, or write the test that the document promises",
+        run: links::check,
     },
     Step {
         name: "arrows",

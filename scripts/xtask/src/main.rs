@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  main ─► check ─► tidy        text rules over the files git knows
+//!                   links       what documents point at is there, tests among it
 //!                   arrows      who may depend on whom      ┐ over one
 //!                   licences    allowed licences, versions  ┘ `cargo metadata`
 //!                   fmt, clippy, doc, tests                   cargo itself
@@ -20,6 +21,7 @@ mod bench;
 mod bench_limits;
 mod check;
 mod licences;
+mod links;
 mod metadata;
 mod spdx;
 mod tidy;

@@ -63,7 +63,8 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn files(root: &Path) -> Result<Vec<String>> {
+/// All files of the tree, from its root.
+pub(crate) fn files(root: &Path) -> Result<Vec<String>> {
     let output = Command::new("git")
         .args([
             "ls-files",
