@@ -83,6 +83,9 @@ impl From<Stats> for Usage {
             pids_peak: stats.pids_peak,
             oom_kills: stats.oom_kills,
             pids_refused: stats.pids_refused,
+            // No file of a cgroup's tells of the network.
+            network_received_bytes: None,
+            network_sent_bytes: None,
         }
     }
 }

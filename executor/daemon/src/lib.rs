@@ -19,6 +19,7 @@ mod ids;
 pub mod images;
 pub mod link;
 mod metrics;
+mod network;
 pub mod oci;
 pub mod runs;
 pub mod runtimes;

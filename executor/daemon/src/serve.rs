@@ -212,6 +212,7 @@ async fn serve_once(
 ) -> Result<Ended, ServeError> {
     let checked = checks::check(settings).await?;
     let host = Arc::new(checked.host);
+    host.network.recover(&host.containerd).await;
     let runs = Runs::new(Arc::clone(&host), LogWatch::open());
     let found = runs.reconcile().await?;
     tracing::info!(

@@ -23,6 +23,8 @@ impl From<&Usage> for local::Usage {
             pids_peak: usage.pids_peak,
             oom_kills: usage.oom_kills,
             pids_refused: usage.pids_refused,
+            network_received_bytes: usage.network_received_bytes,
+            network_sent_bytes: usage.network_sent_bytes,
         }
     }
 }

@@ -9,8 +9,11 @@ use davit_types::{
 
 use crate::local::{self, RegistryCredentials, SubmitRequest};
 
-const NETWORKS: [(&str, NetworkMode); 2] =
-    [("none", NetworkMode::None), ("host", NetworkMode::Host)];
+const NETWORKS: [(&str, NetworkMode); 3] = [
+    ("none", NetworkMode::None),
+    ("bridge", NetworkMode::Bridge),
+    ("host", NetworkMode::Host),
+];
 const POLICIES: [(&str, PullPolicy); 3] = [
     ("always", PullPolicy::Always),
     ("missing", PullPolicy::Missing),
@@ -105,6 +108,9 @@ pub fn run_request(
         runtime,
         read_only_root: submit.read_only_root,
         capabilities,
+        egress: submit.egress,
+        publish: submit.publish,
+        network_bytes_per_second_max: submit.network_bytes_per_second_max,
     };
     Ok((request, submit.credentials))
 }
@@ -144,6 +150,9 @@ pub fn submit_request(
             .map_or("", |runtime| spelling(runtime, &RUNTIMES))
             .to_owned(),
         read_only_root: request.read_only_root,
+        egress: request.egress,
+        publish: request.publish,
+        network_bytes_per_second_max: request.network_bytes_per_second_max,
         credentials,
         capabilities: request
             .capabilities

@@ -38,6 +38,7 @@ pub mod log;
 mod phases;
 mod records;
 mod slot;
+mod traffic;
 mod zygote;
 
 pub use control::{ControlError, ControlErrorCode, ControlReply, ControlRequest, FRAME_BYTES_MAX};
@@ -46,9 +47,11 @@ pub use error::RunDirError;
 pub use phases::Phase;
 pub use records::{
     EndRecord, ExitRecord, FORMAT_VERSION, FencedRecord, KillReason, LaunchRecord, LogTotals,
-    PAUSES_MAX, Pause, Scheduled, SettledRecord, SpecRecord, Stamp, StateRecord, Timings,
+    NetworkRecord, PAUSES_MAX, Pause, Scheduled, SettledRecord, SpecRecord, Stamp, StateRecord,
+    Timings,
 };
 pub use slot::{Assignment, Granted, SlotDir, SlotId, SlotRecord, SlotReply, SlotRequest};
+pub use traffic::Traffic;
 pub use zygote::{
     BUNDLE_LINK_SUFFIX, ZYGOTE_MESSAGE_BYTES_MAX, ZygoteReply, ZygoteRequest, bundle_link,
 };

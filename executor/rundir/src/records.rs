@@ -1,6 +1,7 @@
 //! The JSON records of a run directory. All times are nanoseconds: `boot` ones on CLOCK_BOOTTIME
 //! (meters and deadlines; meaningless across a reboot, hence the boot id), `unix` ones for people.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use davit_types::{
@@ -8,7 +9,7 @@ use davit_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::SlotId;
+use crate::{SlotId, Traffic};
 
 /// The format this code writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -128,6 +129,21 @@ pub struct LaunchRecord {
     /// What its job is locked in with, for people. Absent in records of old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<SecurityProfile>,
+    /// Its link to the outside, of a run with a bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkRecord>,
+}
+
+/// A container's link to the outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// The host's end: the kernel counts there what goes over it.
+    pub interface: String,
+    /// The container's address.
+    pub ipv4: Ipv4Addr,
+    /// Its other one; absent on a host without a way out for IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// Why somebody asked for the kill; recorded before the kill is sent, so that a 137 is never misread
@@ -178,6 +194,9 @@ pub struct StateRecord {
     pub pauses: Vec<Pause>,
     /// Set before any kill is sent.
     pub kill: Option<KillReason>,
+    /// What had gone over its link when the job was let go; absent without a bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_before: Option<Traffic>,
 }
 
 impl StateRecord {

@@ -18,6 +18,7 @@ mod capability;
 mod end;
 mod error;
 mod id;
+mod network;
 mod request;
 mod resources;
 mod security;
@@ -29,10 +30,9 @@ pub use capability::Capability;
 pub use end::{EndReason, ExitStatus, RunStatus, TIMEOUT_EXIT_CODE};
 pub use error::{FieldError, FieldErrors};
 pub use id::{Attempt, ParseIdError, RunId, RunKey, Tenant};
+pub use network::{EgressRule, NetworkMode, Ports, Protocol, PublishedPort, addresses};
 pub use request::RunRequest;
 pub use resources::{InstanceType, Resources};
 pub use security::{IdRange, MountPoint, SecurityProfile};
-pub use spec::{
-    Command, EnvVar, Labels, NetworkMode, OciRuntime, PullPolicy, RunSpec, StopSignal, limits,
-};
+pub use spec::{Command, EnvVar, Labels, OciRuntime, PullPolicy, RunSpec, StopSignal, limits};
 pub use usage::{Usage, UsageSegment, segment_id};

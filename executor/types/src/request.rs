@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::limits as max;
 use crate::{
-    Attempt, Bytes, Capability, Command, EnvVar, FieldError, FieldErrors, InstanceType, Labels,
-    NetworkMode, OciRuntime, PullPolicy, RunId, RunSpec, Tenant,
+    Attempt, Bytes, Capability, Command, EgressRule, EnvVar, FieldError, FieldErrors, InstanceType,
+    Labels, NetworkMode, OciRuntime, PublishedPort, PullPolicy, RunId, RunSpec, Tenant,
 };
 
 #[cfg(test)]
 mod tests;
+
+mod network;
 
 /// A run as asked for. Nothing in it has been checked; absent means "the default".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,15 @@ pub struct RunRequest {
     pub hostname: Option<String>,
     /// Network.
     pub network: NetworkMode,
+    /// Whom it may reach, [`EgressRule`]s; whatever is public when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<String>,
+    /// Where it is reached, [`PublishedPort`]s.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<String>,
+    /// Bytes a second, in each direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_bytes_per_second_max: Option<u64>,
     /// Pull policy.
     pub pull_policy: PullPolicy,
     /// OCI runtime; the operator's default when absent.
@@ -139,6 +150,7 @@ impl RunRequest {
         );
         let log_bytes_max = self.log_bytes_max.unwrap_or(Bytes(max::LOG_BYTES_DEFAULT));
         check.range("log_bytes_max", log_bytes_max, Bytes(4096), Bytes::gib(64));
+        let (egress, publish) = self.parse_network(&mut check);
         let (true, Some(instance_type)) = (check.0.is_empty(), instance_type) else {
             return Err(FieldErrors(check.0));
         };
@@ -166,6 +178,9 @@ impl RunRequest {
             max_pause_seconds,
             log_bytes_max,
             network: self.network,
+            egress,
+            publish,
+            network_bytes_per_second_max: self.network_bytes_per_second_max,
             runtime: self.runtime.unwrap_or(default_runtime),
             read_only_root: self.read_only_root,
             capabilities: self.capabilities,

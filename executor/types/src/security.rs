@@ -32,7 +32,7 @@ pub struct SecurityProfile {
     pub no_user_namespace: Option<String>,
     /// Its own namespaces, `cgroup`, `ipc`, `mount`, `network`, `pid`, `user`, `uts`; what is not among them is the host's.
     pub namespaces: Vec<String>,
-    /// `none` or `host`.
+    /// `none`, `bridge` or `host`.
     pub network: String,
     /// Whether its root file system is read-only.
     pub read_only_root: bool,

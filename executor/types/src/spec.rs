@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Bytes, Capability, InstanceType, RunId, RunKey, Tenant};
+use crate::{
+    Attempt, Bytes, Capability, EgressRule, InstanceType, NetworkMode, PublishedPort, RunId,
+    RunKey, Tenant,
+};
 
 /// The numbers of the public contract (A2, A3, A5, B6, B7).
 pub mod limits {
@@ -42,6 +45,14 @@ pub mod limits {
     pub const PAUSE_SECONDS_DEFAULT: u64 = 86_400;
     /// Longest allowed pause: 7 days.
     pub const PAUSE_SECONDS_MAX: u64 = 604_800;
+    /// Rules of whom a run may reach.
+    pub const EGRESS_RULES_MAX: usize = 64;
+    /// Ports a run is reached at.
+    pub const PUBLISHED_PORTS_MAX: usize = 16;
+    /// Least bound of a run's network, bytes a second.
+    pub const NETWORK_RATE_BYTES_MIN: u64 = 16 << 10;
+    /// Largest bound of a run's network, bytes a second.
+    pub const NETWORK_RATE_BYTES_MAX: u64 = 100 << 30;
     /// Log bytes kept of a run that names no cap.
     pub const LOG_BYTES_DEFAULT: u64 = 256 << 20;
 }
@@ -65,28 +76,6 @@ pub struct EnvVar {
     pub key: String,
     /// Any text without NUL.
     pub value: String,
-}
-
-/// The run's network (A12).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NetworkMode {
-    /// A network namespace with a loopback device and nothing else.
-    #[default]
-    None,
-    /// The host's network: only where the operator's settings allow it.
-    Host,
-}
-
-impl NetworkMode {
-    /// The word for people and interfaces.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Host => "host",
-        }
-    }
 }
 
 /// When to ask the registry (A11).
@@ -218,6 +207,15 @@ pub struct RunSpec {
     pub log_bytes_max: Bytes,
     /// The network.
     pub network: NetworkMode,
+    /// With a bridge: all it may reach, private addresses among them; empty: whatever is public.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<EgressRule>,
+    /// With a bridge: where it is reached from outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<PublishedPort>,
+    /// With a bridge: bytes a second in each direction, at most; the operator's bound when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_bytes_per_second_max: Option<u64>,
     /// The OCI runtime.
     pub runtime: OciRuntime,
     /// Mount the root file system read-only.

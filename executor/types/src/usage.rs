@@ -33,6 +33,12 @@ pub struct Usage {
     pub oom_kills: u64,
     /// `max` in `pids.events`: forks refused.
     pub pids_refused: u64,
+    /// Bytes that reached it over its link, headers included; absent without a bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_received_bytes: Option<u64>,
+    /// Bytes it sent over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_sent_bytes: Option<u64>,
 }
 
 impl Usage {

@@ -199,6 +199,7 @@ mod tests {
             deadline_boot_ns: None,
             pauses: Vec::new(),
             kill: None,
+            network_before: None,
         };
         Books::new(record, 60_000)
     }

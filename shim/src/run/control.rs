@@ -189,6 +189,7 @@ mod tests {
             stop_signal: StopSignal::TERM,
             slot: None,
             security: None,
+            network: None,
         })
         .unwrap();
         Run::open(dir.path(), None).unwrap()

@@ -59,7 +59,8 @@ impl Owner {
             log::error!("final figures are missing: {}", chain(&error));
             Usage::default()
         });
-        let usage = less(usage, &self.used_before);
+        let usage = self.shared.with_traffic(less(usage, &self.used_before));
+        drop(self.namespace.take());
         let books = {
             let mut books = lock(&self.shared.books);
             let books = books.as_mut().expect("an owned run has books");

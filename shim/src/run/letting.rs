@@ -48,6 +48,7 @@ pub(crate) type Starter = Box<dyn Fn() -> Starting + Send + Sync>;
 impl Run {
     /// The job is about to be let go.
     pub(crate) fn starting(&self) {
+        self.shared.note_traffic();
         self.shared
             .letting
             .send_replace(Letting::Begun(Stamp::now()));

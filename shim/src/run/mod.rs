@@ -30,6 +30,7 @@ mod letting;
 mod owner;
 mod prepare;
 mod timer;
+mod traffic;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,7 @@ pub(crate) use owner::Signaller;
 use owner::{Command, Owner};
 pub(crate) use prepare::set_kill_rules;
 use prepare::{RESERVE_FILE, reserve};
+use traffic::NetworkNamespace;
 
 /// Commands waiting for the owner; each connection has at most one under way.
 const COMMANDS_MAX: usize = 32;
@@ -267,9 +269,14 @@ impl Run {
             deadline_boot_ns: None,
             pauses: Vec::new(),
             kill: None,
+            network_before: None,
         };
         prepared.capture.start()?;
         control::serve(self.clone())?;
+        let namespace = match &shared.launch.network {
+            Some(_) => Some(NetworkNamespace::of(init)?),
+            None => None,
+        };
         let owner = Owner::new(
             shared.clone(),
             prepared.cgroup,
@@ -277,6 +284,7 @@ impl Run {
             prepared.capture,
             init.clone(),
             signaller,
+            namespace,
         )
         .map_err(|source| RunError::Io {
             operation: "make",

@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::books::Books;
 use super::capture::Capture;
 use super::timer::BootTimer;
+use super::traffic::NetworkNamespace;
 use super::{Shared, refused};
 use crate::cgroup::{AsyncWatch, ContainerCgroup};
 use crate::error::chain;
@@ -87,6 +88,8 @@ pub(crate) struct Owner {
     pub(super) signaller: Signaller,
     pub(super) timer: BootTimer,
     pub(super) freezing: Option<Freezing>,
+    /// Held for the figures of its link.
+    pub(super) namespace: Option<NetworkNamespace>,
 }
 
 pub(super) fn answer(reply: Reply, result: Result<StateRecord, ControlError>) {
@@ -103,6 +106,7 @@ impl Owner {
         capture: Capture,
         init: ProcessHandle,
         signaller: Signaller,
+        namespace: Option<NetworkNamespace>,
     ) -> std::io::Result<Self> {
         Ok(Self {
             shared,
@@ -113,6 +117,7 @@ impl Owner {
             signaller,
             timer: BootTimer::new()?,
             freezing: None,
+            namespace,
         })
     }
 

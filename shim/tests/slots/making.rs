@@ -57,6 +57,7 @@ pub fn launch(
         stop_signal: StopSignal::TERM,
         slot,
         security: None,
+        network: None,
     }
 }
 

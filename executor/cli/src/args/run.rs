@@ -52,9 +52,14 @@ pub(crate) struct RunArgs {
     /// Log bytes kept [default: 256MiB]
     #[arg(long, value_name = "BYTES")]
     log_cap: Option<Bytes>,
-    /// none, or host where the operator allows it
-    #[arg(long, default_value = "none", value_parser = network)]
+    /// none, bridge (an address of its own behind the host's), or host where the operator allows it
+    #[arg(long, default_value = "none", value_name = "none|bridge|host")]
     network: NetworkMode,
+    #[command(flatten)]
+    bridge: BridgeArgs,
+    /// With a bridge: be reached at a port of the host's, where the operator allows it
+    #[arg(long, value_name = "HOST-PORT:PORT[/tcp|udp]")]
+    publish: Vec<String>,
     /// Working directory in the container
     #[arg(long, value_name = "DIR")]
     workdir: Option<String>,
@@ -99,6 +104,17 @@ pub(crate) struct RunArgs {
     argv: Vec<String>,
 }
 
+/// What goes with `--network bridge`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct BridgeArgs {
+    /// With a bridge: reach this and nothing else; several times for several [default: whatever is public]
+    #[arg(long, value_name = "CIDR[,tcp|udp[,PORT[-PORT]]]")]
+    pub(crate) egress: Vec<String>,
+    /// With a bridge: bytes a second in each direction, e.g. 10MiB
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) network_rate: Option<Bytes>,
+}
+
 /// Where `--help` has what only a scheduler is told.
 const PLACING: &str = "Through a scheduler";
 
@@ -130,14 +146,6 @@ impl PlacingArgs {
         ]
         .into_iter()
         .find_map(|(flag, given)| given.then_some(flag))
-    }
-}
-
-pub(super) fn network(text: &str) -> Result<NetworkMode, String> {
-    match text {
-        "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
-        _ => Err("must be none or host".to_owned()),
     }
 }
 
@@ -193,6 +201,9 @@ impl RunArgs {
             user: self.user.clone(),
             hostname: self.hostname.clone(),
             network: self.network,
+            egress: self.bridge.egress.clone(),
+            publish: self.publish.clone(),
+            network_bytes_per_second_max: self.bridge.network_rate.map(|rate| rate.0),
             pull_policy: self.pull,
             runtime: self.runtime,
             read_only_root: self.read_only,

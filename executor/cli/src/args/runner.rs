@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use davit_types::{Capability, NetworkMode, OciRuntime};
 
-use super::run::{network, oci_runtime};
+use super::run::{BridgeArgs, oci_runtime};
 use super::whole_seconds;
 
 #[derive(Debug, Subcommand)]
@@ -79,9 +79,11 @@ pub(crate) struct JobArgs {
     /// -1000 to 1000; higher goes first
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) priority: Option<i32>,
-    /// Network: none, or host where the operator allows it [default: none]
-    #[arg(long, value_parser = network, value_name = "none|host")]
+    /// Network: none, bridge, or host where the host's operator allows it [default: none]
+    #[arg(long, value_name = "none|bridge|host")]
     pub(crate) network: Option<NetworkMode>,
+    #[command(flatten)]
+    pub(crate) bridge: BridgeArgs,
     /// OCI runtime [default: the host's]
     #[arg(long, value_parser = oci_runtime, value_name = "crun|runc|runsc")]
     pub(crate) runtime: Option<OciRuntime>,

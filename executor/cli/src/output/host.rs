@@ -20,6 +20,8 @@ pub(crate) struct HostJson<'a> {
     user_namespaces: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     no_user_namespaces: Option<&'a str>,
+    bridge: bool,
+    no_bridge: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<LinkJson<'a>>,
 }
@@ -83,6 +85,8 @@ impl<'a> From<&'a HostInfo> for HostJson<'a> {
             warnings: &info.warnings,
             user_namespaces: info.no_user_namespaces.is_none(),
             no_user_namespaces: info.no_user_namespaces.as_deref(),
+            bridge: info.no_bridge.is_none(),
+            no_bridge: info.no_bridge.as_deref(),
             link: info.link.as_ref().map(|link| LinkJson {
                 server: &link.server,
                 state: &link.state,

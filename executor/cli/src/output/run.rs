@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use davit_rpc::local::{LogTotals, MountPoint, Run, SecurityProfile, Timings, Usage};
+use davit_rpc::local::{LogTotals, MountPoint, NetworkLink, Run, SecurityProfile, Timings, Usage};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -41,6 +41,15 @@ pub(crate) struct RunJson<'a> {
     pids_max: u32,
     timeout_seconds: u64,
     network: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    egress: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    publish: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_bytes_per_second_max: Option<u64>,
+    /// `davit inspect` alone asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<LinkJson<'a>>,
     runtime: &'a str,
     created_at: String,
     started_at: Option<String>,
@@ -83,6 +92,10 @@ impl<'a> From<&'a Run> for RunJson<'a> {
             pids_max: run.pids_max,
             timeout_seconds: run.timeout_seconds,
             network: &run.network,
+            egress: &run.egress,
+            publish: &run.publish,
+            network_bytes_per_second_max: run.network_bytes_per_second_max,
+            link: run.link.as_ref().map(LinkJson::from),
             runtime: &run.runtime,
             created_at: rfc3339(run.created_at_ns),
             started_at: run.started_at_ns.map(rfc3339),
@@ -94,6 +107,25 @@ impl<'a> From<&'a Run> for RunJson<'a> {
             timings: run.timings.as_ref().map(TimingsJson::from),
             security: run.security.as_ref().map(SecurityJson::from),
             run_dir: &run.run_dir,
+        }
+    }
+}
+
+/// Its link to the outside.
+#[derive(Debug, Serialize)]
+struct LinkJson<'a> {
+    interface: &'a str,
+    ipv4: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv6: Option<&'a str>,
+}
+
+impl<'a> From<&'a NetworkLink> for LinkJson<'a> {
+    fn from(link: &'a NetworkLink) -> Self {
+        Self {
+            interface: &link.interface,
+            ipv4: &link.ipv4,
+            ipv6: link.ipv6.as_deref(),
         }
     }
 }
@@ -157,6 +189,10 @@ struct UsageJson {
     pids_peak: Option<u64>,
     oom_kills: u64,
     pids_refused: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_received_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_sent_bytes: Option<u64>,
 }
 
 impl From<&Usage> for UsageJson {
@@ -175,6 +211,8 @@ impl From<&Usage> for UsageJson {
             pids_peak: usage.pids_peak,
             oom_kills: usage.oom_kills,
             pids_refused: usage.pids_refused,
+            network_received_bytes: usage.network_received_bytes,
+            network_sent_bytes: usage.network_sent_bytes,
         }
     }
 }

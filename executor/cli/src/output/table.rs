@@ -144,6 +144,10 @@ pub(crate) fn host(info: &HostInfo) -> String {
         None => "user ns      one for each container of crun or runc".to_owned(),
         Some(why) => format!("user ns      none: {why}"),
     });
+    lines.push(match &info.no_bridge {
+        None => "bridge       for runs that ask for it".to_owned(),
+        Some(why) => format!("bridge       none: {why}"),
+    });
     for runtime in &info.runtimes {
         lines.push(format!(
             "runtime      {} {} ({})",

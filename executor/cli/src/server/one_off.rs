@@ -35,6 +35,10 @@ pub(super) struct OneOff {
     max_pause_seconds: Option<u64>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     capabilities: BTreeSet<Capability>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    egress: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network_bytes_per_second_max: Option<u64>,
 }
 
 /// An environment variable.
@@ -80,6 +84,8 @@ impl OneOff {
             pull_policy: request.pull_policy,
             max_pause_seconds: request.max_pause_seconds,
             capabilities: request.capabilities,
+            egress: request.egress,
+            network_bytes_per_second_max: request.network_bytes_per_second_max,
         }
     }
 }
@@ -105,6 +111,11 @@ pub(super) fn refuse_host_only(request: &RunRequest) -> Result<(), ServerError> 
             "--name",
             request.name.is_some(),
             "runs have ids there: use --label, or save a runner (`davit runner create NAME`)",
+        ),
+        (
+            "--publish",
+            !request.publish.is_empty(),
+            "which host it comes to is not known before: publish on a host's own executor",
         ),
         (
             "--log-cap",

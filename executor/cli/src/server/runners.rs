@@ -138,6 +138,13 @@ fn described(job: &JobArgs) -> Result<Map<String, Value>, CliError> {
         "capabilities",
         (!job.cap_add.is_empty()).then(|| json!(job.cap_add)),
     );
+    let bridge = &job.bridge;
+    put(
+        "egress",
+        (!bridge.egress.is_empty()).then(|| json!(bridge.egress)),
+    );
+    let rate = bridge.network_rate.map(|rate| rate.0);
+    put("network_bytes_per_second_max", rate.map(Value::from));
     put("run_command", job.shell.clone().map(Value::from));
     put("argv", (!job.argv.is_empty()).then(|| json!(job.argv)));
     Ok(body)

@@ -1,8 +1,8 @@
 //! A run as it goes out.
 
 use davit_rpc::local;
-use davit_rundir::Stamp;
-use davit_types::{Command, EnvVar, MountPoint, SecurityProfile, Usage};
+use davit_rundir::{NetworkRecord, Stamp};
+use davit_types::{Command, EgressRule, EnvVar, MountPoint, PublishedPort, SecurityProfile, Usage};
 
 use crate::images::{ImageInfo, PullProgress};
 use crate::runs::{View, elapsed};
@@ -61,6 +61,19 @@ pub(super) fn run(view: &View, usage: Option<&Usage>) -> local::Run {
         hostname: spec.hostname.clone(),
         timings: Some((&view.timings).into()),
         security: None,
+        egress: spec.egress.iter().map(EgressRule::to_string).collect(),
+        publish: spec.publish.iter().map(PublishedPort::to_string).collect(),
+        network_bytes_per_second_max: spec.network_bytes_per_second_max,
+        link: None,
+    }
+}
+
+/// A run's link to the outside.
+pub(super) fn network_link(link: NetworkRecord) -> local::NetworkLink {
+    local::NetworkLink {
+        interface: link.interface,
+        ipv4: link.ipv4.to_string(),
+        ipv6: link.ipv6.map(|address| address.to_string()),
     }
 }
 

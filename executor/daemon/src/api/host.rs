@@ -22,6 +22,7 @@ pub(crate) struct HostReport {
     pub(crate) warnings: Vec<String>,
     pub(crate) cgroup_parent: String,
     pub(crate) no_user_namespaces: Option<String>,
+    pub(crate) no_bridge: Option<String>,
 }
 
 /// Serves the [`HostReport`] and the [`Exposition`].
@@ -64,6 +65,7 @@ impl HostService {
                 warnings: report.warnings,
                 cgroup_parent: report.cgroup_parent,
                 no_user_namespaces: report.no_user_namespaces,
+                no_bridge: report.no_bridge,
                 link: None,
             },
         }

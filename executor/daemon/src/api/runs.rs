@@ -95,8 +95,10 @@ impl local::runs_server::Runs for RunsService {
         let dir = view.dir.clone();
         let launch = offload(move || dir.read_launch()).await;
         // What cannot be read is told as absent: whoever needs the record to go on says what is wrong with it.
-        let recorded = launch.ok().flatten().and_then(|launch| launch.security);
-        run.security = recorded.map(convert::security);
+        if let Some(launch) = launch.ok().flatten() {
+            run.security = launch.security.map(convert::security);
+            run.link = launch.network.map(convert::network_link);
+        }
         Ok(Response::new(run))
     }
 

@@ -12,7 +12,7 @@ use oci_spec::runtime::Spec;
 use prost_types::{Any, FieldMask};
 
 use super::error::gone_is_fine;
-use super::labels::{IDS_FIRST, IMAGE_DIGEST, managed_filter, of_run};
+use super::labels::{self, IDS_FIRST, IMAGE_DIGEST, NetworkHolder, managed_filter, of_run};
 use super::sandboxes::SANDBOX;
 use super::{
     Call, ContainerName, Containerd, ContainerdError, ImageRecord, REPLY_BYTES_MAX, RuncOptions,
@@ -41,6 +41,8 @@ pub struct ContainerSpec<'a> {
     pub options: Option<RuncOptions>,
     /// The ids of its user namespace, if it has one.
     pub ids: Option<IdRange>,
+    /// What it has of the network of bridges; for the labels.
+    pub network: Option<&'a NetworkHolder>,
     /// Whether its task will be given the address of a shim that runs already.
     pub in_sandbox: bool,
 }
@@ -63,6 +65,9 @@ impl Containerd {
         labels.insert(IMAGE_DIGEST.to_owned(), spec.image_digest.to_owned());
         if let Some(ids) = spec.ids {
             labels.insert(IDS_FIRST.to_owned(), ids.first.to_string());
+        }
+        if let Some(network) = spec.network {
+            labels::of_network(network, &mut labels);
         }
         let container = Container {
             id: id.clone(),
@@ -148,6 +153,21 @@ impl Containerd {
             ))
         });
         Ok(ranges.collect())
+    }
+
+    /// The places in the network of bridges that containers have.
+    ///
+    /// # Errors
+    /// When containerd fails.
+    pub(crate) async fn networks(
+        &self,
+    ) -> Result<Vec<(ContainerName, NetworkHolder)>, ContainerdError> {
+        let found = self.list_containers(vec![managed_filter()]).await?;
+        let networks = found.iter().filter_map(|container| {
+            let name = ContainerName::of_object(&container.id, &container.labels)?;
+            Some((name, labels::network_of(&container.labels)?))
+        });
+        Ok(networks.collect())
     }
 
     /// Digests and names of the images that containers here were made from.

@@ -51,6 +51,7 @@ use tokio::sync::Mutex;
 pub use self::containers::{ContainerSpec, DAVIT_RUNTIME};
 pub use self::error::ContainerdError;
 pub use self::inventory::{Found, FoundTask, Inventory};
+pub use self::labels::NetworkHolder;
 pub use self::name::{ContainerName, NoContainerName};
 pub use self::runtime_options::RuncOptions;
 pub use self::snapshots::SnapshotUsage;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::network::Network;
+
 /// The processor families davit has a seccomp profile for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
@@ -44,6 +46,8 @@ pub struct HostFacts {
     pub hosts_file: Option<PathBuf>,
     /// The host's resolver settings, for runs in the host's network only.
     pub resolv_conf: Option<PathBuf>,
+    /// The resolver settings for runs with a bridge.
+    pub bridge_resolv_conf: Option<PathBuf>,
     /// Open files a job may have.
     pub nofile_max: u64,
     /// Memory a job may lock, bytes.
@@ -80,6 +84,7 @@ impl HostFacts {
             arch: Arch::NATIVE,
             hosts_file: Some(hosts_file),
             resolv_conf: resolv_conf.is_file().then(|| resolv_conf.to_owned()),
+            bridge_resolv_conf: Some(Network::resolver_file(state_dir)),
             nofile_max: within_own(Resource::Nofile, NOFILE_MAX),
             memlock_bytes_max: within_own(Resource::Memlock, MEMLOCK_BYTES_MAX),
             throttle_counters: throttle_counters(Path::new(PROCESSORS)),

@@ -12,7 +12,7 @@
 //!
 //! Invariants (property-tested):
 //! - no capability in any set, `no_new_privs`, seccomp that denies by default, for every input;
-//! - no hook, no mount of a host path but the two files [`HostFacts`] names, and those read-only;
+//! - no hook, no mount of a host path but the files [`HostFacts`] names, and those read-only;
 //! - nothing of the image but user, environment, entrypoint, command, working directory and stop
 //!   signal has any influence: its labels, volumes and annotations were never read;
 //! - a private mount, pid, ipc, uts and cgroup namespace always; the host's network only for
@@ -27,6 +27,7 @@ mod ids;
 mod late;
 mod limits;
 mod mounts;
+mod network;
 mod process;
 mod rootfs;
 mod seccomp;
@@ -40,6 +41,7 @@ pub use self::host::{Arch, HostFacts};
 pub use self::ids::{give_ids, has_user_namespace};
 pub use self::late::{Late, divide, slot_spec};
 pub use self::limits::Controllers;
+pub(crate) use self::network::network;
 pub use self::security::security;
 pub use self::spec::{RUN_DIR_ANNOTATION, SLOT_DIR_ANNOTATION, SpecContext, build};
 pub use self::user::{ResolvedUser, UserError, resolve_user, user_text};

@@ -109,7 +109,12 @@ pub(super) fn mounts(run: &RunSpec, host: &HostFacts) -> Result<Vec<Mount>, Spec
     if let Some(hosts) = &host.hosts_file {
         mounts.push(mount("/etc/hosts", "bind", hosts, file)?);
     }
-    if let (NetworkMode::Host, Some(resolv_conf)) = (run.network, &host.resolv_conf) {
+    let resolv_conf = match run.network {
+        NetworkMode::None => &None,
+        NetworkMode::Bridge => &host.bridge_resolv_conf,
+        NetworkMode::Host => &host.resolv_conf,
+    };
+    if let Some(resolv_conf) = resolv_conf {
         mounts.push(mount("/etc/resolv.conf", "bind", resolv_conf, file)?);
     }
     Ok(mounts)

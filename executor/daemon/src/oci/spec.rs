@@ -14,7 +14,7 @@ use oci_spec::runtime::{
 use crate::images::ImageConfig;
 
 use super::{
-    Controllers, HostFacts, ResolvedUser, SpecError, ids, limits, mounts, process, seccomp,
+    Controllers, HostFacts, ResolvedUser, SpecError, ids, limits, mounts, network, process, seccomp,
 };
 
 /// The annotation that tells davit's shim which run directory is its own. Set here only: no
@@ -57,10 +57,11 @@ pub fn build(
     context: &SpecContext<'_>,
 ) -> Result<Spec, SpecError> {
     let hostname = hostname(run);
-    let annotations = HashMap::from([(
+    let mut annotations = HashMap::from([(
         RUN_DIR_ANNOTATION.to_owned(),
         context.run_dir.display().to_string(),
     )]);
+    annotations.extend(network::annotation(run)?);
     let root = RootBuilder::default()
         .path("rootfs")
         .readonly(run.read_only_root)
@@ -185,7 +186,7 @@ fn linux(run: &RunSpec, context: &SpecContext<'_>) -> Result<Linux, SpecError> {
         .seccomp(seccomp::profile(context.host.arch, &run.capabilities)?)
         .masked_paths(mounts::masked_paths(context.host))
         .readonly_paths(mounts::readonly_paths());
-    if run.network == NetworkMode::None {
+    if run.network != NetworkMode::Host {
         // Without CAP_NET_BIND_SERVICE; harmless in a network of the job's own.
         builder = builder.sysctl(HashMap::from([(
             "net.ipv4.ip_unprivileged_port_start".to_owned(),
@@ -204,8 +205,8 @@ fn namespaces(network: NetworkMode, user: bool) -> Result<Vec<LinuxNamespace>, S
         LinuxNamespaceType::Cgroup,
     ];
     match network {
-        // A new one: the runtime brings its loopback device up and that is all there is.
-        NetworkMode::None => kinds.push(LinuxNamespaceType::Network),
+        // A new one: the runtime brings its loopback device up and that is all there is, until one is given a link.
+        NetworkMode::None | NetworkMode::Bridge => kinds.push(LinuxNamespaceType::Network),
         NetworkMode::Host => {}
     }
     if user {

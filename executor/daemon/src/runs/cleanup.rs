@@ -19,6 +19,7 @@ use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
 use crate::containerd::{ContainerName, ContainerdError};
+use crate::network::NetworkError;
 
 /// First delay between attempts, milliseconds: the shim reaps within a few.
 const RETRY_FIRST_MS: u64 = 20;
@@ -41,6 +42,8 @@ pub(crate) enum CleanupError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     SlotDir(#[from] RunDirError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error("processes of {0} do not die")]
     Undead(ContainerName),
 }
@@ -99,6 +102,7 @@ async fn remove(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupErr
     container?;
     snapshot?;
     places?;
+    host.network.release(name).await?;
     host.ids.release(name);
     host.warm.is_gone(name);
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use davit_cgroup::{Cgroup, CgroupError, CgroupPath, Hierarchy};
 use davit_types::{InstanceType, OciRuntime};
@@ -11,6 +12,7 @@ use crate::containerd::{ContainerName, Containerd};
 use crate::ids::Ids;
 use crate::images::ImageStore;
 use crate::metrics::Metrics;
+use crate::network::{Network, NetworkError, Wanted};
 use crate::oci::{Controllers, HostFacts};
 use crate::settings::Settings;
 use crate::shims::Shims;
@@ -47,6 +49,8 @@ pub struct Host {
     pub slots_dir: PathBuf,
     /// The ids of user namespaces.
     pub(crate) ids: Ids,
+    /// Bridges.
+    pub(crate) network: Network,
     /// Containers made before anybody asked for them.
     pub(crate) warm: Pool,
     /// What came with a scheduler's runs and is nowhere on disk.
@@ -74,5 +78,23 @@ impl Host {
             Err(error) if error.is_gone() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives the created container `name`, whose first process is `pid`, its link to the outside.
+    ///
+    /// # Errors
+    /// When it cannot be made: the container has loopback alone.
+    pub(crate) async fn link(
+        self: &Arc<Self>,
+        name: &ContainerName,
+        pid: u32,
+        wanted: &Wanted,
+    ) -> Result<(), NetworkError> {
+        let (host, member) = (Arc::clone(self), name.clone());
+        let is_member = move |pid| {
+            let cgroup = host.cgroup(&member).ok().flatten();
+            cgroup.is_some_and(|cgroup| cgroup.procs().is_ok_and(|all| all.contains(&pid)))
+        };
+        self.network.attach(name, pid, wanted, is_member).await
     }
 }

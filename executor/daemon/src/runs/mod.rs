@@ -54,7 +54,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_lifecycle::{Event, State};
-use davit_rundir::{FORMAT_VERSION, RunDir, Scheduled, SpecRecord, Stamp, StateRecord};
+use davit_rundir::{FORMAT_VERSION, RunDir, Scheduled, SpecRecord, Stamp, StateRecord, Traffic};
 use davit_types::{RunId, RunKey, RunRequest, RunSpec, Tenant, Usage};
 
 pub(crate) use self::assigned::Assigned;
@@ -338,6 +338,7 @@ impl Runs {
         let shim: Arc<StateRecord> = view.shim.clone()?;
         let host = Arc::clone(&self.host);
         let name = view.container_name();
+        let dir = view.dir.clone();
         offload(move || {
             let clock = elapsed(&shim, Stamp::now());
             let figures = host
@@ -345,14 +346,24 @@ impl Runs {
                 .ok()
                 .flatten()
                 .and_then(|cgroup| cgroup.usage().ok());
+            let traffic = live_traffic(&dir, &shim);
             Some(Usage {
                 wall_ms: clock.wall_ms,
                 paused_ms: clock.paused_ms,
+                network_received_bytes: traffic.map(|since| since.received_bytes),
+                network_sent_bytes: traffic.map(|since| since.sent_bytes),
                 ..figures.unwrap_or_default()
             })
         })
         .await
     }
+}
+
+/// What went over the link of a live run since its job was let go; blocking.
+fn live_traffic(dir: &RunDir, shim: &StateRecord) -> Option<Traffic> {
+    let before = shim.network_before?;
+    let link = dir.read_launch().ok()??.network?;
+    Some(Traffic::read(&link).ok()?.since(before))
 }
 
 /// Waits until the owner of an ended run has removed what the run had made and is gone.

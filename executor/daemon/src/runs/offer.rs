@@ -1,6 +1,6 @@
 //! What a run may ask of this host: what is installed, and what its operator allows.
 
-use davit_types::{FieldError, FieldErrors, NetworkMode, RunSpec};
+use davit_types::{Capability, FieldError, FieldErrors, NetworkMode, OciRuntime, RunSpec};
 
 use super::{Host, RunError};
 use crate::images::ImageName;
@@ -14,13 +14,7 @@ pub(super) fn check(host: &Host, spec: &RunSpec) -> Result<(), RunError> {
     if let Err(error) = ImageName::parse(&spec.image) {
         wrong.push(error);
     }
-    if spec.network == NetworkMode::Host && !host.settings.network.allow_host {
-        wrong.push(FieldError::new(
-            "network",
-            "host",
-            "is not allowed on this host: its operator can set network.allow_host",
-        ));
-    }
+    network(host, spec, &mut wrong);
     let allowed = &host.settings.capabilities_allowed;
     for capability in &spec.capabilities {
         if !allowed.contains(capability) {
@@ -43,5 +37,60 @@ pub(super) fn check(host: &Host, spec: &RunSpec) -> Result<(), RunError> {
         Ok(())
     } else {
         Err(FieldErrors(wrong).into())
+    }
+}
+
+fn network(host: &Host, spec: &RunSpec, wrong: &mut Vec<FieldError>) {
+    let mut fail = |field: &str, value: &str, problem: String| {
+        wrong.push(FieldError::new(field, value, problem));
+    };
+    let mode = spec.network.as_str();
+    match spec.network {
+        NetworkMode::None => {}
+        NetworkMode::Host if host.settings.network.allow_host => {}
+        NetworkMode::Host => fail(
+            "network",
+            mode,
+            "is not allowed on this host: its operator can set network.allow_host".to_owned(),
+        ),
+        NetworkMode::Bridge => {
+            if let Some(why) = host.network.absent() {
+                fail("network", mode, format!("cannot be had: {why}"));
+            }
+            if spec.runtime == OciRuntime::Runsc {
+                let problem =
+                    "is not for runsc, which must find its network made: use crun or runc";
+                fail("network", mode, problem.to_owned());
+            }
+            // It could take its metered link away, and the address that the rules know it by.
+            if spec.capabilities.contains(&Capability::NetAdmin) {
+                let problem = "excludes network bridge: the link is not the job's to change";
+                fail(
+                    "capabilities",
+                    Capability::NetAdmin.as_str(),
+                    problem.to_owned(),
+                );
+            }
+        }
+    }
+    for (at, rule) in spec.egress.iter().enumerate() {
+        if !host.network.may_reach(rule) {
+            let problem = "is private, and its operator allows it to no run of this host: see network.private_allowed";
+            fail(
+                &format!("egress[{at}]"),
+                &rule.to_string(),
+                problem.to_owned(),
+            );
+        }
+    }
+    for (at, port) in spec.publish.iter().enumerate() {
+        if !host.network.may_publish(*port) {
+            let problem = "is not allowed on this host: its operator can add the port to network.publish_ports";
+            fail(
+                &format!("publish[{at}]"),
+                &port.to_string(),
+                problem.to_owned(),
+            );
+        }
     }
 }

@@ -78,6 +78,12 @@ impl Runs {
                 }
             }
         }
+        if let Err(error) = self.host.network.sweep().await {
+            tracing::warn!(
+                problem = sentence(&error),
+                "links without a container may be left"
+            );
+        }
         reaped.run_dirs = self.sweep_unaccepted(dirs, limit).await + self.retain().await;
         Ok(reaped)
     }

@@ -53,6 +53,7 @@ pub(crate) fn launch_record(key: RunKey) -> LaunchRecord {
         stop_signal: StopSignal::TERM,
         slot: None,
         security: None,
+        network: None,
     }
 }
 
@@ -88,5 +89,6 @@ pub(crate) fn state_record(key: RunKey) -> StateRecord {
         deadline_boot_ns: Some(START.boot_ns + 60_000_000_000),
         pauses: Vec::new(),
         kill: None,
+        network_before: None,
     }
 }

@@ -15,6 +15,7 @@ use crate::containerd::Containerd;
 use crate::ids::{Ids, IdsError};
 use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits};
 use crate::metrics::Metrics;
+use crate::network::Network;
 use crate::oci::{Controllers, HostFacts};
 use crate::runs::{GivenSecrets, Host, offload, sentence};
 use crate::runtimes::{FoundRuntime, find_runtimes};
@@ -70,6 +71,12 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
             &settings.state_dir,
         ))?;
     let ids = ids(&settings, &containerd, &shims, &mut warnings).await?;
+    let boot_id = read_line("/proc/sys/kernel/random/boot_id")?;
+    let opened = Network::open(&settings, &boot_id, &containerd).await;
+    let network = opened.map_err(|error| ServeError::Setting {
+        setting: "network",
+        problem: sentence(&error),
+    })?;
     let warm = Pool::new(&settings.warm);
     let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
     images.yield_by(warm.clone());
@@ -86,6 +93,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         warnings,
         cgroup_parent: cgroup_parent.as_str().to_owned(),
         no_user_namespaces: ids.absent().map(str::to_owned),
+        no_bridge: network.absent().map(str::to_owned),
     };
     let host = Host {
         instance_types: report.instance_types.clone(),
@@ -100,10 +108,11 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
             .collect(),
         facts,
         shims,
-        boot_id: read_line("/proc/sys/kernel/random/boot_id")?,
+        boot_id,
         runs_dir,
         slots_dir,
         ids,
+        network,
         warm,
         given: GivenSecrets::default(),
         metrics: Metrics::new(),

@@ -5,11 +5,13 @@
 //! in [`super::model`].
 
 mod images;
+mod network;
 
 use davit_settings::{Field, Kind, field, required};
 use davit_types::Capability;
 
 use self::images::IMAGES;
+use self::network::NETWORK;
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
@@ -232,12 +234,6 @@ const LINK: &[Field] = &[
         "Disk that they may have in all; absent: the file system of `state_dir`.",
     ),
 ];
-
-const NETWORK: &[Field] = &[field(
-    "allow_host",
-    Kind::Bool,
-    "Allow `--network host`: such a run sees every interface of the host.",
-)];
 
 const USER_NAMESPACES: &[Field] = &[
     field(

@@ -77,6 +77,11 @@ fn check_together(findings: &mut Findings, settings: &Settings, origins: &Origin
     }
     check_link(findings, &settings.link, &origin);
     check_ids(findings, settings.user_namespaces, &origin);
+    if let Err(wrong) = settings.network.parsed() {
+        let path = format!("network.{}", wrong.key);
+        let place = origin(path.split('[').next().unwrap_or(&path));
+        findings.fail(&path, &wrong.value, format!("{} ({place})", wrong.problem));
+    }
     let place = origin("registries");
     for (host, access) in &settings.registries {
         check_registry(findings, host, access, &place);

@@ -14,6 +14,7 @@
 mod fields;
 mod load;
 mod model;
+mod network;
 mod secret;
 mod server;
 #[cfg(test)]
@@ -23,9 +24,11 @@ pub use davit_settings::{FILE_BYTES_MAX, FlagValue, Origin, SettingsError, Sourc
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX};
 pub use model::{
     ContainerdSettings, ImageSettings, InstanceTypeSettings, LinkSettings, LogFormat, LogSettings,
-    NetworkSettings, ReapSettings, RegistrySettings, RetentionSettings, Settings,
-    UserNamespaceMode, UserNamespaceSettings, WarmSettings,
+    ReapSettings, RegistrySettings, RetentionSettings, Settings, UserNamespaceMode,
+    UserNamespaceSettings, WarmSettings,
 };
+pub use network::NetworkSettings;
+pub(crate) use network::{ParsedNetwork, WrongNetwork};
 pub use secret::{PASSWORD_BYTES_MAX, PASSWORD_SECONDS_MAX, Secret, SecretError};
 pub use server::check_server;
 

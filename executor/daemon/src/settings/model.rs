@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use davit_types::{Bytes, Capability, OciRuntime, Resources};
 use serde::{Deserialize, Serialize};
 
+use super::NetworkSettings;
+
 /// Everything an operator can set. Build it with [`load`](fn@super::load) or take
 /// [`Settings::default`], which is what an empty file gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,14 +137,6 @@ impl LinkSettings {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect()
     }
-}
-
-/// What runs may ask of the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkSettings {
-    /// Whether `--network host` is allowed.
-    pub allow_host: bool,
 }
 
 /// User namespaces of containers.

@@ -95,6 +95,8 @@ pub(crate) struct Made {
     pub(crate) prepared: Stamp,
     /// The task.
     pub(crate) created: Stamp,
+    /// The container's first process.
+    pub(crate) pid: u32,
 }
 
 impl Shims {
@@ -178,13 +180,17 @@ impl Shims {
             containerd.container_create(spec).await?;
             let prepared = Stamp::now();
             let address = shim.as_ref().map(|shim| shim.address.as_str());
-            containerd.task_create(name, rootfs, address).await?;
-            Ok((prepared, Stamp::now()))
+            let pid = containerd.task_create(name, rootfs, address).await?;
+            Ok((prepared, Stamp::now(), pid))
         };
         match created.await {
-            Ok((prepared, created)) => {
+            Ok((prepared, created, pid)) => {
                 tracing::debug!(%name, shim = shim.as_ref().map(|shim| shim.pid), "task created");
-                Ok(Made { prepared, created })
+                Ok(Made {
+                    prepared,
+                    created,
+                    pid,
+                })
             }
             Err(error) => {
                 if let Some(shim) = shim {

@@ -9,7 +9,8 @@ use super::profile::Blueprint;
 use super::slot::{Line, SlotError};
 use crate::containerd::{ContainerName, ContainerSpec, ContainerdError};
 use crate::ids::NoRange;
-use crate::oci;
+use crate::network::NetworkError;
+use crate::oci::{self, SpecError};
 use crate::runs::{Host, offload};
 
 /// Why a slot cannot be made.
@@ -25,6 +26,10 @@ pub(super) enum FillError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Ids(#[from] NoRange),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
 }
 
 /// Makes the container `slot` and connects to its shim. What a failure leaves is the caller's to remove.
@@ -52,6 +57,11 @@ pub(super) async fn make(
     if let Some(ids) = ids {
         oci::give_ids(&mut spec, ids);
     }
+    let wanted = oci::network(&spec)?;
+    let network = match &wanted {
+        Some(wanted) => Some(host.network.allot(&name, wanted, &[]).await?),
+        None => None,
+    };
     let containerd = &host.containerd;
     let mounts = containerd
         .snapshot_prepare(&name, &blueprint.chain_id)
@@ -64,8 +74,12 @@ pub(super) async fn make(
         runtime: &host.settings.containerd.runtime,
         options: None,
         ids,
+        network: network.as_ref(),
         in_sandbox: false,
     };
-    host.shims.create(container, mounts).await?;
+    let made = host.shims.create(container, mounts).await?;
+    if let Some(wanted) = &wanted {
+        host.link(&name, made.pid, wanted).await?;
+    }
     Ok(Line::connect(&dir.socket_path()).await?)
 }

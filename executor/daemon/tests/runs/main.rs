@@ -20,6 +20,7 @@ mod linked;
 mod logs;
 mod metering;
 mod metrics;
+mod network;
 mod no_containerd;
 mod restarts;
 mod scheduler;

@@ -17,6 +17,8 @@ pub const HOST_NETWORK: &str = "host-network";
 pub const NO_SLOTS: &str = "no-slots";
 /// A file beside the executor's: what is not the default of `user_namespaces`, `mode` and `ranges`.
 pub const USER_NAMESPACES: &str = "user-namespaces";
+/// A file beside the executor's: what is set of its network, JSON.
+pub const NETWORK: &str = "network.json";
 /// A file beside the executor's that names the scheduler it is linked to.
 pub const SCHEDULER: &str = "scheduler";
 
@@ -75,6 +77,9 @@ pub fn settings(dir: &Path) -> Settings {
     if let Ok(names) = std::fs::read_to_string(dir.join(CAPABILITIES)) {
         let names = names.split_whitespace();
         settings.capabilities_allowed = names.map(|name| name.parse().unwrap()).collect();
+    }
+    if let Ok(text) = std::fs::read(dir.join(NETWORK)) {
+        settings.network = serde_json::from_slice(&text).unwrap();
     }
     settings.network.allow_host = dir.join(HOST_NETWORK).exists();
     // What else the machine has in hand, a build say, is no part of a test.

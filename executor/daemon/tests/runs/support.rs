@@ -6,20 +6,20 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use davit_executor::link::{Registration, register};
-use davit_executor::settings::Settings;
+use davit_executor::settings::{NetworkSettings, Settings};
 use davit_rpc::local::{
     self, FollowEvent, FollowRequest, LogRecord, Run, RunRef, SubmitRequest, follow_event::Event,
     runs_client::RunsClient,
 };
+use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::scheduler;
 use super::serving::{
-    self, CAPABILITIES, HOST_NETWORK, NO_SLOTS, PLAIN_SHIMS, USER_NAMESPACES, settings,
+    self, CAPABILITIES, HOST_NETWORK, NETWORK, NO_SLOTS, PLAIN_SHIMS, USER_NAMESPACES, settings,
 };
 
 pub const BUSYBOX: &str = "127.0.0.1:5000/davit/busybox:1";
@@ -66,6 +66,14 @@ impl Executor {
         let dir = Self::make_dir();
         std::fs::write(dir.join(NO_SLOTS), "").unwrap();
         std::fs::write(dir.join(USER_NAMESPACES), told).unwrap();
+        Self::start_in(dir).await
+    }
+
+    /// One whose network is set so.
+    pub async fn start_with_network(network: &NetworkSettings) -> Self {
+        let dir = Self::make_dir();
+        let text = serde_json::to_vec(network).unwrap();
+        std::fs::write(dir.join(NETWORK), text).unwrap();
         Self::start_in(dir).await
     }
 
@@ -250,23 +258,28 @@ impl Executor {
         events
     }
 
+    /// How many records the log of `run` has now.
+    pub async fn logged(&mut self, run: &Run) -> usize {
+        let request = FollowRequest {
+            run: run.id.clone(),
+            ..FollowRequest::default()
+        };
+        let stream = self.client.follow(request).await.unwrap().into_inner();
+        // The last one is the state.
+        stream.count().await - 1
+    }
+
     /// Waits until the log of `run` has `count` records.
     pub async fn wait_logged(&mut self, run: &Run, count: usize) {
         let begin = Instant::now();
         loop {
-            let request = FollowRequest {
-                run: run.id.clone(),
-                ..FollowRequest::default()
-            };
-            let stream = self.client.follow(request).await.unwrap().into_inner();
-            let events: Vec<_> = stream.collect().await;
-            // The last one is the state.
-            if events.len() > count {
+            let logged = self.logged(run).await;
+            if logged >= count {
                 return;
             }
             assert!(
                 begin.elapsed() < WAIT,
-                "never logged {count} records: {events:?}"
+                "never logged {count} records, but {logged}"
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

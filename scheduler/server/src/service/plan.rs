@@ -153,6 +153,8 @@ impl Job {
             max_pause_seconds: settings.max_pause_seconds,
             network: settings.network,
             capabilities: settings.capabilities,
+            egress: settings.egress,
+            network_bytes_per_second_max: settings.network_bytes_per_second_max,
             pull_policy: settings.pull_policy,
             runtime: settings.runtime,
             ..RunRequest::default()
@@ -308,6 +310,8 @@ pub fn plain_settings(region: String, instance_type: String) -> RunnerSettings {
         pull_policy: davit_types::PullPolicy::default(),
         max_pause_seconds: None,
         capabilities: BTreeSet::new(),
+        egress: Vec::new(),
+        network_bytes_per_second_max: None,
     }
 }
 

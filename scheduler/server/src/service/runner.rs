@@ -91,6 +91,12 @@ pub struct RunnerSettings {
     /// Capabilities, of those that its host's operator allows.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub capabilities: BTreeSet<Capability>,
+    /// With a bridge: all it may reach; whatever is public when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<String>,
+    /// With a bridge: bytes a second in each direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_bytes_per_second_max: Option<u64>,
 }
 
 /// A runner as the catalogue holds it.

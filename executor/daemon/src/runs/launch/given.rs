@@ -27,8 +27,8 @@ pub(super) enum Attempt {
 pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
     let Order { host, dir, .. } = order;
     let run = order.run();
-    // Only crun holds a container before its program is known.
-    if run.runtime != OciRuntime::Crun || !host.warm.is_on() {
+    // Only crun holds a container before its program is known. What a run is reached at is nobody's before it is there.
+    if run.runtime != OciRuntime::Crun || !run.publish.is_empty() || !host.warm.is_on() {
         return Ok(Attempt::Unknown);
     }
     let user_text = oci::user_text(run, &order.image.config);
@@ -45,7 +45,8 @@ pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
     let prepared = Stamp::now();
     let name = ContainerName::Slot(slot.id().clone());
     security.ids = host.ids.of(&name);
-    let record = order.launch_record(Some(slot.id().clone()), security)?;
+    let network = host.network.record(&name).await;
+    let record = order.launch_record(Some(slot.id().clone()), security, network)?;
     let at = dir.clone();
     offload(move || at.write_launch(&record)).await?;
     match slot.assign(assignment(order, late)).await {

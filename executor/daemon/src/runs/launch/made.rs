@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use davit_types::{IdRange, OciRuntime};
+use davit_rundir::NetworkRecord;
+use davit_types::{IdRange, NetworkMode, OciRuntime};
 use oci_spec::runtime::Spec;
 
 use super::{LaunchError, Order, Prepared};
 use crate::containerd::{ContainerName, ContainerSpec, Mount};
+use crate::network::Wanted;
 use crate::oci;
 use crate::runs::offload::offload;
 use crate::warm::Profile;
@@ -22,8 +24,15 @@ pub(super) async fn prepare(order: Order<'_>, counted: bool) -> Result<Prepared,
         None => Some(host.ids.allot(&name)?),
         Some(_) => None,
     };
+    let run = order.run();
+    let wanted = (run.network == NetworkMode::Bridge).then(|| Wanted::of(run));
+    let network = match &wanted {
+        Some(wanted) => Some(host.network.allot(&name, wanted, &run.publish).await?),
+        None => None,
+    };
     let mounts = containerd.snapshot_prepare(&name, &image.chain_id).await?;
-    let spec = describe(order, mounts.clone(), ids, counted).await?;
+    let record = host.network.record(&name).await;
+    let spec = describe(order, mounts.clone(), ids, record, counted).await?;
     let container = ContainerSpec {
         name: &name,
         image: &image.name,
@@ -32,9 +41,13 @@ pub(super) async fn prepare(order: Order<'_>, counted: bool) -> Result<Prepared,
         runtime: &host.settings.containerd.runtime,
         options: None,
         ids,
+        network: network.as_ref(),
         in_sandbox: false,
     };
     let made = host.shims.create(container, mounts).await?;
+    if let Some(wanted) = &wanted {
+        host.link(&name, made.pid, wanted).await?;
+    }
     Ok(Prepared {
         name,
         prepared: made.prepared,
@@ -47,6 +60,7 @@ async fn describe(
     order: Order<'_>,
     mounts: Vec<Mount>,
     ids: Option<IdRange>,
+    network: Option<NetworkRecord>,
     counted: bool,
 ) -> Result<Spec, LaunchError> {
     let (host, dir) = (Arc::clone(order.host), order.dir.clone());
@@ -61,7 +75,9 @@ async fn describe(
         let text = oci::user_text(order.run(), &image.config);
         let user = host.warm.users().resolve(&image.chain_id, text, &mounts)?;
         let mut spec = order.spec(&user)?;
-        if !counted && host.warm.is_on() && order.run().runtime == OciRuntime::Crun {
+        let run = order.run();
+        let has_slots = run.runtime == OciRuntime::Crun && run.publish.is_empty();
+        if !counted && has_slots && host.warm.is_on() {
             let (shared, _) = oci::divide(spec.clone());
             let profile = Profile::new(shared, &image, order.runtime_binary()?);
             host.warm.missed(&profile);
@@ -69,7 +85,7 @@ async fn describe(
         if let Some(ids) = ids {
             oci::give_ids(&mut spec, ids);
         }
-        dir.write_launch(&order.launch_record(None, order.security(&spec))?)?;
+        dir.write_launch(&order.launch_record(None, order.security(&spec), network)?)?;
         Ok(spec)
     })
     .await

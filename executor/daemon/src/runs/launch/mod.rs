@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use davit_cgroup::CgroupError;
 use davit_rundir::{
-    FORMAT_VERSION, LaunchRecord, RunDir, RunDirError, SlotDir, SlotId, SpecRecord, Stamp,
+    FORMAT_VERSION, LaunchRecord, NetworkRecord, RunDir, RunDirError, SlotDir, SlotId, SpecRecord,
+    Stamp,
 };
 use davit_types::{OciRuntime, RunSpec, SecurityProfile, StopSignal};
 use oci_spec::runtime::Spec;
@@ -35,6 +36,7 @@ use super::offload::offload;
 use crate::containerd::{ContainerName, ContainerdError};
 use crate::ids::NoRange;
 use crate::images::ResolvedImage;
+use crate::network::NetworkError;
 use crate::oci::{self, ResolvedUser, SpecContext, SpecError, UserError};
 use crate::warm;
 
@@ -60,6 +62,8 @@ pub(crate) enum LaunchError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Ids(#[from] NoRange),
+    #[error("the run has no network")]
+    Network(#[from] NetworkError),
     #[error("runtime {} is not installed on this host", .0.binary())]
     NoRuntime(OciRuntime),
 }
@@ -202,6 +206,7 @@ impl Order<'_> {
         &self,
         slot: Option<SlotId>,
         security: SecurityProfile,
+        network: Option<NetworkRecord>,
     ) -> Result<LaunchRecord, LaunchError> {
         let run = self.run();
         let key = run.key();
@@ -219,6 +224,7 @@ impl Order<'_> {
             stop_signal: self.image.config.stop_signal.unwrap_or(StopSignal::TERM),
             slot,
             security: Some(security),
+            network,
         })
     }
 }

@@ -98,6 +98,12 @@ pub(in crate::rest) struct NewOneOff {
     #[serde(default)]
     #[schema(value_type = Vec<String>, example = json!(["CAP_NET_BIND_SERVICE"]))]
     capabilities: BTreeSet<Capability>,
+    /// With network bridge: all it may reach, `CIDR[,tcp|udp[,PORT[-PORT]]]`; whatever is public when empty.
+    #[serde(default)]
+    #[schema(example = json!(["192.0.2.0/24,tcp,443"]))]
+    egress: Vec<String>,
+    /// With network bridge: bytes a second in each direction.
+    network_bytes_per_second_max: Option<u64>,
 }
 
 impl From<NewOneOff> for OneOff {
@@ -114,6 +120,8 @@ impl From<NewOneOff> for OneOff {
         settings.pull_policy = PullPolicy::from(new.pull_policy);
         settings.max_pause_seconds = new.max_pause_seconds;
         settings.capabilities = new.capabilities;
+        settings.egress = new.egress;
+        settings.network_bytes_per_second_max = new.network_bytes_per_second_max;
         Self {
             image: new.image,
             settings,

@@ -90,6 +90,10 @@ pub(in crate::rest) struct Measured {
     pids_peak: Option<u64>,
     oom_kills: u64,
     pids_refused: u64,
+    /// Bytes that reached it over its link, of a run with network bridge.
+    network_received_bytes: Option<u64>,
+    /// Bytes it sent.
+    network_sent_bytes: Option<u64>,
 }
 
 /// What was measured; `None` for an attempt of which that is not known.
@@ -108,6 +112,8 @@ fn measured(attempt: &AttemptRow) -> Option<Measured> {
         pids_peak: usage.pids_peak,
         oom_kills: usage.oom_kills,
         pids_refused: usage.pids_refused,
+        network_received_bytes: usage.network_received_bytes,
+        network_sent_bytes: usage.network_sent_bytes,
     })
 }
 

@@ -21,6 +21,8 @@ pub(in crate::rest) enum Network {
     /// Loopback only.
     #[default]
     None,
+    /// An address of its own behind the host's: what is public, and what the operator allows.
+    Bridge,
     /// The host's, where its operator allows it.
     Host,
 }
@@ -76,7 +78,7 @@ macro_rules! same_words {
         }
     };
 }
-same_words!(Network, NetworkMode: None, Host);
+same_words!(Network, NetworkMode: None, Bridge, Host);
 same_words!(Pull, PullPolicy: Always, Missing, Never);
 same_words!(Runtime, OciRuntime: Crun, Runc, Runsc);
 same_words!(Lost, LostPolicy: Wait, Fail, Requeue);
@@ -224,6 +226,13 @@ pub(in crate::rest) struct NewRunner {
     #[serde(default)]
     #[schema(value_type = Vec<String>, example = json!(["CAP_NET_BIND_SERVICE"]))]
     capabilities: BTreeSet<Capability>,
+    /// With network bridge: all it may reach, `CIDR[,tcp|udp[,PORT[-PORT]]]`; whatever is public when empty. Private addresses
+    /// are to be allowed by the host's operator.
+    #[serde(default)]
+    #[schema(example = json!(["192.0.2.0/24,tcp,443"]))]
+    egress: Vec<String>,
+    /// With network bridge: bytes a second in each direction.
+    network_bytes_per_second_max: Option<u64>,
 }
 
 fn variables(list: Vec<Variable>) -> Vec<EnvVar> {
@@ -257,6 +266,8 @@ impl From<NewRunner> for RunnerInput {
                 pull_policy: new.pull_policy.into(),
                 max_pause_seconds: new.max_pause_seconds,
                 capabilities: new.capabilities,
+                egress: new.egress,
+                network_bytes_per_second_max: new.network_bytes_per_second_max,
             },
             env: Some(variables(new.env_variables)),
         }
@@ -306,6 +317,10 @@ pub(in crate::rest) struct RunnerChange {
     /// Replaces all of them.
     #[schema(value_type = Option<Vec<String>>)]
     capabilities: Option<BTreeSet<Capability>>,
+    egress: Option<Vec<String>>,
+    #[serde(deserialize_with = "clearable")]
+    #[schema(value_type = Option<u64>)]
+    network_bytes_per_second_max: Option<Option<u64>>,
 }
 
 impl RunnerChange {
@@ -346,6 +361,10 @@ impl RunnerChange {
                 pull_policy: new.pull_policy.map_or(kept.pull_policy, PullPolicy::from),
                 max_pause_seconds: new.max_pause_seconds.unwrap_or(kept.max_pause_seconds),
                 capabilities: new.capabilities.unwrap_or(kept.capabilities),
+                egress: new.egress.unwrap_or(kept.egress),
+                network_bytes_per_second_max: new
+                    .network_bytes_per_second_max
+                    .unwrap_or(kept.network_bytes_per_second_max),
             },
             env: new.env_variables.map(variables),
         }

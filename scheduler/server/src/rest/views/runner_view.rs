@@ -59,6 +59,8 @@ pub(in crate::rest) struct RunnerView {
     max_pause_seconds: Option<u64>,
     #[schema(value_type = Vec<String>)]
     capabilities: BTreeSet<Capability>,
+    egress: Vec<String>,
+    network_bytes_per_second_max: Option<u64>,
     /// When a host last fetched its image ahead.
     warmed_at: Option<String>,
     created_at: String,
@@ -131,6 +133,8 @@ impl RunnerView {
             pull_policy: settings.pull_policy.into(),
             max_pause_seconds: settings.max_pause_seconds,
             capabilities: settings.capabilities,
+            egress: settings.egress,
+            network_bytes_per_second_max: settings.network_bytes_per_second_max,
             warmed_at: runner.body.warmed_ms.map(time),
             created_at: time(runner.created_ms),
             updated_at: time(runner.updated_ms),

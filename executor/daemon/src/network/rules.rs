@@ -1,0 +1,309 @@
+//! The packet filter of all runs with a bridge, as nft(8) reads it. Pure.
+//!
+//! ```text
+//!  from a run ─► guard: its own address, or none ─► forward ─► not another run ─► known connection: through
+//!                   │                                            │
+//!                   └─► input: nothing reaches the host          ├─► name servers, port 53
+//!                                                                ├─► never: link-local, metadata, multicast…
+//!                                                                ├─► its own rules, if it has any: these, and nothing else
+//!                                                                └─► no private address; the rest is public ─► masqueraded
+//! ```
+//!
+//! A run's rules are those of its link's group: 0 for those without, else a number that follows from the rules. So a
+//! launch changes nothing here, unless it brings rules or ports that nobody has.
+//!
+//! Invariants:
+//! - what is denied to all (`NEVER`) is denied before any rule of a run's;
+//! - a link of a group that is not in the map has no rules and reaches no private address: a rule that is lost locks in.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use davit_types::{EgressRule, PublishedPort};
+use ipnet::IpNet;
+use sha2::{Digest as _, Sha256};
+
+use super::pool::{PREFIX, Place, Subnets};
+
+/// The table, of family inet and of family arp.
+pub(super) const TABLE: &str = "davit";
+
+/// Nobody's to reach: this host and what is on its link alone, what clouds tell a machine about itself, and what embeds
+/// IPv4 addresses in others and would lead around the rules.
+const NEVER_V4: &[&str] = &[
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "192.0.0.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "100.100.100.200/32",
+];
+const NEVER_V6: &[&str] = &[
+    "::/96",
+    "::ffff:0:0/96",
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
+    "2001::/32",
+    "2002::/16",
+    "fd00:ec2::/32",
+    "fd20:ce::254/128",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+];
+
+/// Reached by those only who ask for it.
+const PRIVATE_V4: &[&str] = &[
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+];
+const PRIVATE_V6: &[&str] = &["fc00::/7"];
+
+/// Whether all of `net` is private. Networks nest, so one that is not has public addresses alone, or all private ones of a kind.
+pub(super) fn is_private(net: IpNet) -> bool {
+    let within = |others: &[&str]| {
+        let mut others = others.iter().filter_map(|text| text.parse::<IpNet>().ok());
+        others.any(|other| other.contains(&net))
+    };
+    within(PRIVATE_V4) || within(PRIVATE_V6)
+}
+
+/// What the table is made from, beside what runs bring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ground {
+    pub(super) subnets: Subnets,
+    pub(super) ipv6: bool,
+    pub(super) name_servers: Vec<IpAddr>,
+    /// The host forwarded no packets of IPv4, of IPv6, before davit came.
+    pub(super) forwarding_is_ours: [bool; 2],
+}
+
+/// The group of links with these rules.
+pub(super) fn group(egress: &[EgressRule]) -> u32 {
+    if egress.is_empty() {
+        return 0;
+    }
+    let text: Vec<String> = egress.iter().map(EgressRule::to_string).collect();
+    let digest = Sha256::digest(text.join(" "));
+    let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    // 0 is that of every link in the world.
+    number.max(1)
+}
+
+/// The whole table, in place of what is there.
+pub(super) fn whole<'a>(
+    ground: &Ground,
+    policies: impl Iterator<Item = &'a [EgressRule]>,
+    published: impl Iterator<Item = (Place, &'a [PublishedPort])>,
+) -> String {
+    let mut text = base(ground);
+    let mut known = std::collections::BTreeSet::new();
+    for egress in policies.filter(|egress| !egress.is_empty()) {
+        if known.insert(group(egress)) {
+            text.push_str(&add_policy(egress));
+        }
+    }
+    for (place, ports) in published {
+        text.push_str(&publish(&place, ports, ground.ipv6));
+    }
+    text
+}
+
+fn list(items: &[&str]) -> String {
+    items.join(", ")
+}
+
+fn base(ground: &Ground) -> String {
+    let mut servers = (Vec::new(), Vec::new());
+    for server in &ground.name_servers {
+        match server {
+            IpAddr::V4(address) => servers.0.push(address.to_string()),
+            IpAddr::V6(address) => servers.1.push(address.to_string()),
+        }
+    }
+    let elements = |addresses: &[String]| match addresses {
+        [] => String::new(),
+        some => format!("elements = {{ {} }}", some.join(", ")),
+    };
+    let (servers_v4, servers_v6) = (elements(&servers.0), elements(&servers.1));
+    // A host that was no router is one for runs alone.
+    let others: String = ["ipv4", "ipv6"]
+        .iter()
+        .zip(ground.forwarding_is_ours)
+        .filter(|(_, ours)| *ours)
+        .map(|(family, _)| format!("meta nfproto {family} drop\n\t\t"))
+        .collect();
+    let others = others.trim_end();
+    let (never_v4, never_v6) = (list(NEVER_V4), list(NEVER_V6));
+    let (private_v4, private_v6) = (list(PRIVATE_V4), list(PRIVATE_V6));
+    let (ours_v4, ours_v6) = (ground.subnets.ipv4, ground.subnets.ipv6);
+    format!(
+        r#"table inet {TABLE} {{
+}}
+delete table inet {TABLE}
+table inet {TABLE} {{
+	map egress {{
+		type devgroup : verdict
+	}}
+	map published_v4 {{
+		type inet_proto . inet_service : ipv4_addr . inet_service
+	}}
+	map published_v6 {{
+		type inet_proto . inet_service : ipv6_addr . inet_service
+	}}
+	set servers_v4 {{
+		type ipv4_addr
+		{servers_v4}
+	}}
+	set servers_v6 {{
+		type ipv6_addr
+		{servers_v6}
+	}}
+	chain guard {{
+		type filter hook prerouting priority raw; policy accept;
+		iifname "{PREFIX}*" fib saddr . iif oif missing drop
+	}}
+	chain input {{
+		type filter hook input priority filter - 10; policy accept;
+		iifname "{PREFIX}*" drop
+	}}
+	chain forward {{
+		type filter hook forward priority filter - 10; policy accept;
+		iifname "{PREFIX}*" goto from_run
+		oifname "{PREFIX}*" goto to_run
+		{others}
+	}}
+	chain to_run {{
+		ct state established,related accept
+		ct status dnat accept
+		drop
+	}}
+	chain from_run {{
+		oifname "{PREFIX}*" drop
+		ct state established,related accept
+		ct state invalid drop
+		ip daddr @servers_v4 meta l4proto {{ tcp, udp }} th dport 53 accept
+		ip6 daddr @servers_v6 meta l4proto {{ tcp, udp }} th dport 53 accept
+		ip daddr {{ {never_v4} }} drop
+		ip6 daddr {{ {never_v6} }} drop
+		ip daddr {ours_v4} drop
+		ip6 daddr {ours_v6} drop
+		iifgroup vmap @egress
+		ip daddr {{ {private_v4} }} drop
+		ip6 daddr {{ {private_v6} }} drop
+		accept
+	}}
+	chain inward {{
+		type nat hook prerouting priority dstnat; policy accept;
+		iifname "{PREFIX}*" accept
+		fib daddr type local dnat ip to meta l4proto . th dport map @published_v4
+		fib daddr type local dnat ip6 to meta l4proto . th dport map @published_v6
+	}}
+	chain outward {{
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr {ours_v4} oifname != "{PREFIX}*" masquerade
+		ip6 saddr {ours_v6} oifname != "{PREFIX}*" masquerade
+	}}
+}}
+table arp {TABLE} {{
+}}
+delete table arp {TABLE}
+table arp {TABLE} {{
+	chain input {{
+		type filter hook input priority filter; policy accept;
+		iifname "{PREFIX}*" drop
+	}}
+}}
+"#
+    )
+}
+
+/// Rules that links of their group have from now on.
+pub(super) fn add_policy(egress: &[EgressRule]) -> String {
+    let group = group(egress);
+    let chain = format!("egress_{group:08x}");
+    let mut text = format!("add chain inet {TABLE} {chain}\nflush chain inet {TABLE} {chain}\n");
+    // A rule for more than private addresses is one for the public among them.
+    let (private, public): (Vec<_>, Vec<_>) = egress.iter().partition(|rule| is_private(rule.to));
+    for rule in private {
+        accept(&mut text, &chain, rule);
+    }
+    let (private_v4, private_v6) = (list(PRIVATE_V4), list(PRIVATE_V6));
+    for denied in [
+        format!("ip daddr {{ {private_v4} }}"),
+        format!("ip6 daddr {{ {private_v6} }}"),
+    ] {
+        writeln!(text, "add rule inet {TABLE} {chain} {denied} drop").expect("a String");
+    }
+    for rule in public {
+        accept(&mut text, &chain, rule);
+    }
+    writeln!(text, "add rule inet {TABLE} {chain} drop").expect("a String");
+    writeln!(
+        text,
+        "add element inet {TABLE} egress {{ {group} : goto {chain} }}"
+    )
+    .expect("a String");
+    text
+}
+
+fn accept(text: &mut String, chain: &str, rule: &EgressRule) {
+    let family = match rule.to {
+        IpNet::V4(_) => "ip",
+        IpNet::V6(_) => "ip6",
+    };
+    let mut matches = format!("{family} daddr {}", rule.to);
+    match (rule.protocol, rule.ports) {
+        (Some(protocol), Some(ports)) => {
+            write!(matches, " {} dport {ports}", protocol.as_str()).expect("a String");
+        }
+        (Some(protocol), None) => {
+            write!(matches, " meta l4proto {}", protocol.as_str()).expect("a String");
+        }
+        (None, _) => {}
+    }
+    writeln!(text, "add rule inet {TABLE} {chain} {matches} accept").expect("a String");
+}
+
+/// Takes back [`add_policy`]; no link of the group may be left.
+pub(super) fn remove_policy(group: u32) -> String {
+    let chain = format!("egress_{group:08x}");
+    format!(
+        "delete element inet {TABLE} egress {{ {group} }}\nflush chain inet {TABLE} {chain}\ndelete chain inet {TABLE} {chain}\n"
+    )
+}
+
+/// The ports at which a run is reached.
+pub(super) fn publish(place: &Place, ports: &[PublishedPort], ipv6: bool) -> String {
+    published("add", place, ports, ipv6)
+}
+
+/// Takes back [`publish`].
+pub(super) fn unpublish(place: &Place, ports: &[PublishedPort], ipv6: bool) -> String {
+    published("delete", place, ports, ipv6)
+}
+
+fn published(verb: &str, place: &Place, ports: &[PublishedPort], ipv6: bool) -> String {
+    let mut text = String::new();
+    let mut addresses = vec![("published_v4", IpAddr::V4(place.ipv4))];
+    if ipv6 {
+        addresses.push(("published_v6", IpAddr::V6(place.ipv6)));
+    }
+    for port in ports {
+        for (map, address) in &addresses {
+            let protocol = port.protocol.as_str();
+            let (from, to) = (port.host_port, port.port);
+            writeln!(
+                text,
+                "{verb} element inet {TABLE} {map} {{ {protocol} . {from} : {address} . {to} }}"
+            )
+            .expect("a String");
+        }
+    }
+    text
+}
