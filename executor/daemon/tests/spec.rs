@@ -48,6 +48,9 @@ fn run() -> RunSpec {
         max_pause_seconds: 60,
         log_bytes_max: Bytes::mib(1),
         network: NetworkMode::None,
+        egress: Vec::new(),
+        publish: Vec::new(),
+        network_bytes_per_second_max: None,
         runtime: OciRuntime::Crun,
         read_only_root: false,
         capabilities: BTreeSet::new(),
@@ -73,6 +76,7 @@ fn host() -> HostFacts {
         arch: Arch::X86_64,
         hosts_file: Some("/var/lib/davit/hosts".into()),
         resolv_conf: Some("/etc/resolv.conf".into()),
+        bridge_resolv_conf: Some("/var/lib/davit/bridge-resolv.conf".into()),
         nofile_max: 65_536,
         memlock_bytes_max: 8 << 20,
         throttle_counters: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".into()],
@@ -247,7 +251,7 @@ fn a_limit_is_left_out_only_with_its_controller() {
 }
 
 #[test]
-fn only_the_hosts_network_brings_the_hosts_resolver() {
+fn each_network_brings_its_own_resolver() {
     let sources = |network| {
         let spec = built(&RunSpec { network, ..run() }, &image());
         host_paths(&spec)
@@ -256,7 +260,11 @@ fn only_the_hosts_network_brings_the_hosts_resolver() {
     assert_eq!(sources(NetworkMode::None), std::slice::from_ref(&hosts));
     assert_eq!(
         sources(NetworkMode::Host),
-        [hosts, "/etc/resolv.conf".into()]
+        [hosts.clone(), "/etc/resolv.conf".into()]
+    );
+    assert_eq!(
+        sources(NetworkMode::Bridge),
+        [hosts, "/var/lib/davit/bridge-resolv.conf".into()]
     );
 }
 
@@ -304,7 +312,7 @@ prop_compose! {
         workdir in prop::option::of("/.{0,40}"),
         hostname in prop::option::of("[a-z0-9.-]{1,63}"),
         labels in prop::collection::btree_map(".{1,30}", ".{0,30}", 0..4),
-        host_network: bool,
+        network in prop::sample::select(NetworkMode::ALL.to_vec()),
         read_only_root: bool,
         capabilities in prop::collection::btree_set(prop::sample::select(&Capability::ALL[..]), 0..4),
         numbers in (10..100_000u32, (4u64 << 20)..(1 << 44), 1..100_000u32),
@@ -316,7 +324,7 @@ prop_compose! {
         run.workdir = workdir;
         run.hostname = hostname;
         run.labels = labels;
-        run.network = if host_network { NetworkMode::Host } else { NetworkMode::None };
+        run.network = network;
         run.read_only_root = read_only_root;
         run.capabilities = capabilities;
         run.instance_type.resources = Resources {
@@ -355,10 +363,17 @@ proptest! {
         }
         prop_assert_eq!(process.no_new_privileges(), Some(true));
         prop_assert!(spec.hooks().is_none());
-        let allowed = [PathBuf::from("/var/lib/davit/hosts"), "/etc/resolv.conf".into()];
+        let resolver = match run.network {
+            NetworkMode::Host => "/etc/resolv.conf",
+            _ => "/var/lib/davit/bridge-resolv.conf",
+        };
+        let allowed = [PathBuf::from("/var/lib/davit/hosts"), resolver.into()];
         prop_assert!(host_paths(&spec).iter().all(|path| allowed.contains(path)));
         let annotations = spec.annotations().as_ref().unwrap();
-        prop_assert_eq!(annotations.keys().collect::<Vec<_>>(), ["davit.run-dir"]);
+        let keys: BTreeSet<&str> = annotations.keys().map(String::as_str).collect();
+        let linked = run.network == NetworkMode::Bridge;
+        let davits = ["davit.network", "davit.run-dir"].into_iter().skip(usize::from(!linked));
+        prop_assert_eq!(keys, davits.collect());
         let linux = spec.linux().as_ref().unwrap();
         let seccomp = linux.seccomp().as_ref().unwrap();
         prop_assert_eq!(seccomp.default_action(), LinuxSeccompAction::ScmpActErrno);
@@ -372,7 +387,7 @@ proptest! {
                     LinuxNamespaceType::Mount, LinuxNamespaceType::Cgroup] {
             prop_assert!(namespaces.contains(&own));
         }
-        prop_assert_eq!(namespaces.contains(&LinuxNamespaceType::Network), run.network == NetworkMode::None);
+        prop_assert_eq!(namespaces.contains(&LinuxNamespaceType::Network), run.network != NetworkMode::Host);
         prop_assert_eq!(spec.root().as_ref().unwrap().readonly(), Some(run.read_only_root));
         prop_assert!(process.args().as_ref().unwrap().first().is_some_and(|program| !program.is_empty()));
     }

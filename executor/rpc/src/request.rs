@@ -194,6 +194,9 @@ mod tests {
             runtime: Some(OciRuntime::Runsc),
             read_only_root: true,
             capabilities: [Capability::Chown, Capability::NetRaw].into(),
+            egress: vec!["192.0.2.0/24".into()],
+            publish: vec!["80:81".into()],
+            network_bytes_per_second_max: Some(7),
         };
         let (back, credentials) = run_request(submit_request(request.clone(), None)).unwrap();
         assert_eq!(back, request);
@@ -205,7 +208,7 @@ mod tests {
     #[test]
     fn unknown_words_are_errors_all_at_once() {
         let submit = SubmitRequest {
-            network: "bridge".into(),
+            network: "bridged".into(),
             pull_policy: "sometimes".into(),
             runtime: "kata".into(),
             capabilities: vec!["chown".into(), "CAP_SYS_ADMIN".into()],

@@ -307,3 +307,79 @@ fn published(verb: &str, place: &Place, ports: &[PublishedPort], ipv6: bool) -> 
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::pool::Subnets;
+
+    fn ground() -> Ground {
+        Ground {
+            subnets: Subnets {
+                ipv4: "100.96.0.0/16".parse().expect("a network"),
+                ipv6: "fd64:6176:6974::/64".parse().expect("a network"),
+            },
+            ipv6: true,
+            name_servers: vec![
+                "10.0.0.2".parse().expect("an address"),
+                "2001:db8::53".parse().expect("an address"),
+            ],
+            forwarding_is_ours: [true, false],
+        }
+    }
+
+    fn rules(texts: &[&str]) -> Vec<EgressRule> {
+        let parsed = texts.iter().map(|text| text.parse().expect("a rule"));
+        parsed.collect()
+    }
+
+    #[test]
+    fn the_whole_table() {
+        let egress = rules(&[
+            "0.0.0.0/0,tcp,443",
+            "10.1.0.0/16,udp",
+            "2001:db8::/32,tcp,1-9",
+        ]);
+        let place = ground().subnets.place(5);
+        let ports = ["8080:80/tcp".parse().expect("ports")];
+        // Twice the same rules are once in the table.
+        let policies = [egress.as_slice(), &[], &egress];
+        let text = whole(
+            &ground(),
+            policies.into_iter(),
+            [(place, &ports[..])].into_iter(),
+        );
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn equal_rules_have_one_group_and_others_another() {
+        let one = rules(&["192.0.2.0/24"]);
+        assert_eq!(group(&one), group(&one.clone()));
+        assert_ne!(group(&one), group(&rules(&["192.0.2.0/24,tcp"])));
+        assert_eq!(group(&[]), 0);
+    }
+
+    #[test]
+    fn what_is_partly_public_is_not_private() {
+        let private = |text: &str| is_private(text.parse().expect("a network"));
+        for text in [
+            "10.0.0.0/8",
+            "10.1.2.3/32",
+            "192.168.4.0/24",
+            "100.64.0.0/10",
+            "fd00::/8",
+        ] {
+            assert!(private(text), "{text}");
+        }
+        for text in [
+            "0.0.0.0/0",
+            "8.0.0.0/6",
+            "::/0",
+            "192.0.2.1/32",
+            "2001:db8::/32",
+        ] {
+            assert!(!private(text), "{text}");
+        }
+    }
+}

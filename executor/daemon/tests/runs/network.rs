@@ -98,6 +98,54 @@ async fn two_runs_do_not_reach_each_other() {
     executor.stop(&neighbour, 0).await;
 }
 
+/// Sends a datagram as somebody else between two as itself.
+const SPOOF: &str = r"
+import socket, struct, sys, time
+to, port = sys.argv[1], int(sys.argv[2])
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+own.sendto(b'first', (to, port))
+data = struct.pack('!HHHH', 9, port, 8 + 7, 0) + b'spoofed'
+for source in ('198.51.100.99', '100.96.0.77', '100.96.0.1'):
+    head = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(data), 1, 0, 64, 17, 0,
+                       socket.inet_aton(source), socket.inet_aton(to))
+    raw.sendto(head + data, (to, 0))
+time.sleep(0.3)
+own.sendto(b'last', (to, port))
+";
+
+#[tokio::test]
+#[ignore = "needs a real host"]
+async fn nobody_sends_under_anothers_address() {
+    let _world = World::make();
+    let heard = world::hears_datagrams();
+    let mut executor = Executor::start_with_capabilities("CAP_NET_RAW").await;
+    let request = SubmitRequest {
+        image: "127.0.0.1:5000/davit/python:1".into(),
+        command: None,
+        argv: [
+            "python3",
+            "-c",
+            SPOOF,
+            PUBLIC_V4,
+            &world::DATAGRAMS.to_string(),
+        ]
+        .map(str::to_owned)
+        .into(),
+        capabilities: vec!["CAP_NET_RAW".into()],
+        ..bridged("")
+    };
+    said(&mut executor, request).await;
+    let mut all = Vec::new();
+    while all.last() != Some(&(HOST_V4.to_owned(), "last".to_owned())) {
+        all.push(heard.recv_timeout(WAIT).expect("the last datagram"));
+    }
+    assert_eq!(
+        all,
+        ["first", "last"].map(|text| (HOST_V4.to_owned(), text.to_owned()))
+    );
+}
+
 #[tokio::test]
 #[ignore = "needs a real host"]
 async fn a_job_with_rules_reaches_what_they_name_and_nothing_else() {

@@ -2,7 +2,7 @@
 //! their clients who they are.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::mpsc;
@@ -25,6 +25,9 @@ pub const SENDS: u16 = 81;
 pub const SENT_BYTES: usize = 1 << 20;
 /// Where it takes names to be asked for.
 pub const NAMES: u16 = 53;
+
+/// Where it hears datagrams.
+pub const DATAGRAMS: u16 = 5_353;
 
 const NAME: &str = "world";
 const CLIENT_WAIT: Duration = Duration::from_secs(5);
@@ -121,4 +124,25 @@ fn serve(port: u16) {
         });
     });
     wait.recv().unwrap();
+}
+
+/// Senders and texts of the datagrams that come to the world from now on.
+pub fn hears_datagrams() -> mpsc::Receiver<(String, String)> {
+    let (heard, receiver) = mpsc::channel();
+    let (ready, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        within(move || {
+            let socket = UdpSocket::bind(("0.0.0.0", DATAGRAMS)).unwrap();
+            ready.send(()).unwrap();
+            let mut bytes = [0; 64];
+            while let Ok((count, from)) = socket.recv_from(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+                if heard.send((from.ip().to_string(), text)).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    wait.recv().unwrap();
+    receiver
 }
