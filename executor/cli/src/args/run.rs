@@ -57,8 +57,8 @@ pub(crate) struct RunArgs {
     network: NetworkMode,
     #[command(flatten)]
     bridge: BridgeArgs,
-    /// With a bridge: be reached at a port of the host's, where the operator allows it
-    #[arg(long, value_name = "HOST-PORT:PORT[/tcp|udp]")]
+    /// With a bridge: HOST-PORT:PORT[/tcp|udp], be reached at a port of the host's, where the operator allows it
+    #[arg(long, value_name = "PORTS")]
     publish: Vec<String>,
     /// Working directory in the container
     #[arg(long, value_name = "DIR")]
@@ -107,8 +107,9 @@ pub(crate) struct RunArgs {
 /// What goes with `--network bridge`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct BridgeArgs {
-    /// With a bridge: reach this and nothing else; several times for several [default: whatever is public]
-    #[arg(long, value_name = "CIDR[,tcp|udp[,PORT[-PORT]]]")]
+    /// With a bridge: reach CIDR[,tcp|udp[,PORT[-PORT]]] and nothing else; several times for several [default: whatever is
+    /// public]
+    #[arg(long, value_name = "RULE")]
     pub(crate) egress: Vec<String>,
     /// With a bridge: bytes a second in each direction, e.g. 10MiB
     #[arg(long, value_name = "BYTES")]

@@ -72,8 +72,8 @@ fn what_can_be_seen_here_is_refused_before_anything_is_sent() {
             &["--memory", "a lot", "512MiB"],
         ),
         (
-            &["run", "--network", "bridge", "image"],
-            &["--network", "bridge", "none or host"],
+            &["run", "--network", "bridged", "image"],
+            &["--network", "bridged", "none, bridge or host"],
         ),
         (
             &["run", "--cap-add", "SYS_ADMIN", "image"],

@@ -226,3 +226,20 @@ fn a_repeated_key_gives_the_same_run() {
     assert_eq!(texts(&dev.client.log(&first, 10)), ["once"]);
     dev.finish();
 }
+
+#[test]
+#[ignore = "needs a real host: scripts/test runs it"]
+fn a_run_with_a_bridge_has_its_link_and_is_metered() {
+    let dev = Dev::start();
+    let mut wanted = one_off("grep -c eth0 /proc/net/dev; cat /sys/class/net/eth0/mtu");
+    wanted["network"] = json!("bridge");
+    wanted["egress"] = json!(["192.0.2.0/24,tcp,443"]);
+    let run = run_id(&dev.client.post("/v1/runs", &wanted).expect(201));
+    let end = dev.client.ended(&run);
+    assert_eq!(end["exit_code"], 0, "{end:#}");
+    assert_eq!(texts(&dev.client.log(&run, 10)), ["1", "1500"]);
+    assert_eq!(end["security"]["network"], "bridge", "{end:#}");
+    let measured = &end["usage"]["measured"];
+    assert!(measured["network_sent_bytes"].is_u64(), "{end:#}");
+    dev.finish();
+}

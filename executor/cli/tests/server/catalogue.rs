@@ -22,7 +22,10 @@ async fn a_runner_from_its_making_to_its_end() {
     ];
     let create = [
         &create[..],
-        &["--type", "small", "-e", "A=1", "--", "echo", "hi"],
+        &["--type", "small", "-e", "A=1", "--network", "bridge"],
+        &["--egress", "192.0.2.0/24,tcp", "--network-rate", "1MiB"],
+        &["--runtime", "runc", "--cap-add", "chown"],
+        &["--", "echo", "hi"],
     ]
     .concat();
     let id = acme.said(&create).await.trim().to_owned();
@@ -31,6 +34,11 @@ async fn a_runner_from_its_making_to_its_end() {
     assert_eq!(shown["image_name"], "library/busybox");
     assert_eq!(shown["image_tag"], "1.36");
     assert_eq!(shown["argv"], json!(["echo", "hi"]));
+    assert_eq!(shown["network"], "bridge");
+    assert_eq!(shown["egress"], json!(["192.0.2.0/24,tcp"]));
+    assert_eq!(shown["network_bytes_per_second_max"], 1 << 20);
+    assert_eq!(shown["runtime"], "runc");
+    assert_eq!(shown["capabilities"], json!(["CAP_CHOWN"]));
     assert_eq!(shown["env_variables"][0]["env_val"], "1");
     acme.said(&[
         "runner",

@@ -153,6 +153,7 @@ async fn run_to_end(
         spec: &spec,
         runtime: "io.containerd.runc.v2",
         options: Some(options),
+        network: None,
         ids: None,
         in_sandbox: false,
     };

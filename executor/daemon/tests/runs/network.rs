@@ -29,7 +29,7 @@ fn bridged(command: &str) -> SubmitRequest {
 /// Asks each, and says whom it is to them; nothing where nobody answers.
 fn asking<'a>(addresses: impl IntoIterator<Item = &'a str>, port: u16) -> String {
     let asks = addresses.into_iter().map(|address| {
-        format!("echo \"{address} $(nc -w 2 {address} {port} </dev/null 2>/dev/null)\"\n")
+        format!("echo \"{address} $(timeout 5 nc -w 2 {address} {port} </dev/null 2>/dev/null)\"\n")
     });
     asks.collect()
 }
@@ -160,7 +160,7 @@ async fn a_job_with_rules_reaches_what_they_name_and_nothing_else() {
         ..bridged(&command)
     };
     let all = [PUBLIC_V4, PRIVATE[0], PUBLIC_V6];
-    let command = asking(all, TELLS) + &asking([PRIVATE[0]], SENDS).replace("$(nc", "$(nc -z");
+    let command = asking(all, TELLS) + &asking([PRIVATE[0]], SENDS).replace("nc -w", "nc -z -w");
     let rules = ["10.9.9.9,tcp,80", "2001:db8:2::/48,tcp,80-81"];
     let (lines, _) = said(&mut executor, request(&rules, command)).await;
     assert_eq!(

@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, limits};
+use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, RunRequest, limits};
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
+use super::plan::check_request;
 use super::planned::{
     ATTEMPTS_MAX, BACKOFF_MS_MAX, EXECUTORS_MAX, FENCE_MS_MIN, LOST_AFTER_MS_MAX, LostPolicy,
     OnLost, RETRY_EXIT_CODES_MAX, RetryPolicy, STOP_AFTER_MS_MIN,
@@ -137,6 +138,7 @@ impl RunnerSettings {
             check.range("live_runs_max", cap, 1, LIVE_RUNS_MAX);
         }
         self.check_policies(check);
+        self.check_network(check);
         self.check_hosts(check);
     }
 
@@ -165,6 +167,19 @@ impl RunnerSettings {
             );
             check.fail("on_lost.lost_after_ms", lost.lost_after_ms, problem);
         }
+    }
+
+    /// As a host will. What its operator allows, only the host knows.
+    fn check_network(&self, check: &mut Check) {
+        let request = RunRequest {
+            // Checked apart.
+            image: "image".to_owned(),
+            network: self.network,
+            egress: self.egress.clone(),
+            network_bytes_per_second_max: self.network_bytes_per_second_max,
+            ..RunRequest::default()
+        };
+        check_request(check, &request, &[]);
     }
 
     fn check_hosts(&self, check: &mut Check) {

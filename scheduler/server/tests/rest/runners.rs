@@ -13,6 +13,9 @@ async fn a_runner_is_made_shown_changed_and_removed() {
     let mut new = runner("job one");
     new["run_command"] = json!("echo $GREETING");
     new["capabilities"] = json!(["net_raw", "CAP_CHOWN"]);
+    new["network"] = json!("bridge");
+    new["egress"] = json!(["192.0.2.0/24,tcp,443"]);
+    new["network_bytes_per_second_max"] = json!(1 << 20);
     new["env_variables"] = json!([{"env_key": "GREETING", "env_val": "hush"}]);
     let answer = acme.post("/v1/runners", &new).await;
     let location = answer.header("location").unwrap().to_owned();
@@ -22,6 +25,8 @@ async fn a_runner_is_made_shown_changed_and_removed() {
     assert_eq!(made["image_tag"], "latest");
     assert_eq!(made["timeout_seconds"], 3600);
     assert_eq!(made["capabilities"], json!(["CAP_CHOWN", "CAP_NET_RAW"]));
+    assert_eq!(made["egress"], json!(["192.0.2.0/24,tcp,443"]));
+    assert_eq!(made["network_bytes_per_second_max"], 1 << 20);
     assert_eq!(made["region"], json!({"slug": "here", "name": "Here"}));
     assert_eq!(made["instance_type"]["price_second"], "0.000007");
     assert_eq!(made["instance_type"]["cpu"], "0.5");
@@ -50,6 +55,12 @@ async fn a_runner_is_made_shown_changed_and_removed() {
     let none = acme.patch(&location, &json!({"capabilities": []})).await;
     assert_eq!(none.expect(200)["runner"]["capabilities"], json!([]));
     assert_eq!(changed["live_runs_max"], 2);
+    assert_eq!(changed["egress"], made["egress"]);
+    let open = json!({"egress": [], "network_bytes_per_second_max": null});
+    let open = acme.patch(&location, &open).await.expect(200);
+    assert_eq!(open["runner"]["egress"], json!([]));
+    assert_eq!(open["runner"]["network_bytes_per_second_max"], json!(null));
+    assert_eq!(open["runner"]["network"], "bridge");
     let clear = acme
         .get(&format!("{location}?reveal=true"))
         .await
@@ -105,6 +116,20 @@ async fn every_wrong_field_of_a_runner_is_named() {
     }
     let unknown = acme.post("/v1/runners", &json!({"nam": "x"})).await;
     assert_eq!(unknown.fields(), ["nam"]);
+    let mut linked = runner("job");
+    linked["network"] = json!("bridge");
+    linked["egress"] = json!(["10.0.0.0/8", "10.0.0.1/8"]);
+    linked["network_bytes_per_second_max"] = json!(1);
+    let refused = acme.post("/v1/runners", &linked).await;
+    let wrong = ["egress[1]", "network_bytes_per_second_max"];
+    assert_eq!(refused.fields(), wrong);
+    linked["network"] = json!("none");
+    let refused = acme.post("/v1/runners", &linked).await;
+    assert!(
+        refused.text.contains("is for network bridge"),
+        "{}",
+        refused.text
+    );
     let mut powerful = runner("job");
     powerful["capabilities"] = json!(["CAP_SYS_ADMIN"]);
     let refused = acme.post("/v1/runners", &powerful).await;

@@ -3,7 +3,7 @@
 use davit_scheduler::service::environment;
 use davit_scheduler::service::planned::PlannedRun;
 use davit_scheduler::store::*;
-use davit_types::Capability;
+use davit_types::{Capability, NetworkMode};
 use serde_json::{Value, json};
 
 use crate::client::{Client, run_id};
@@ -27,7 +27,7 @@ async fn a_run_has_the_runners_settings_and_its_own() {
         json!({
             "argv": ["serve"], "entrypoint": "/bin/e", "timeout_seconds": 7, "live_runs_max": 3,
             "priority": 2, "executors": ["host-0"], "retry": {"attempts_max": 3, "exit_codes": [4]},
-            "capabilities": ["CAP_CHOWN"],
+            "capabilities": ["CAP_CHOWN"], "network": "bridge", "egress": ["192.0.2.0/24"],
             "env_variables": [{"env_key": "A", "env_val": "1"}, {"env_key": "B", "env_val": "1"}],
         }),
     )
@@ -64,6 +64,8 @@ async fn a_run_has_the_runners_settings_and_its_own() {
     assert_eq!(plan.retry.exit_codes, [4]);
     assert_eq!(plan.executors, ["host-0"]);
     assert_eq!(plan.request.capabilities, [Capability::Chown].into());
+    assert_eq!(plan.request.network, NetworkMode::Bridge);
+    assert_eq!(plan.request.egress, ["192.0.2.0/24"]);
     assert_eq!(stored[0].base.priority, -1);
     let tenant = "acme".parse().unwrap();
     // The environment is the run's own: what happens to the runner does not touch it.
