@@ -28,13 +28,15 @@ const UNFINISHED: &[&str] = &[
     concat!("#[", "ignore]"),
 ];
 
-/// Hosts that code may name: documents, never a place that something is fetched from.
+/// Hosts that code may name: documents and names of formats, never a place that something is fetched from.
 const DOCUMENTS: &[&str] = &[
     "docs.kernel.org",
     "github.com",
+    "in-toto.io",
     "json-schema.org",
     "man7.org",
     "opencontainers.org",
+    "sigstore.dev",
     "spdx.org",
     "www.freedesktop.org",
     "www.kernel.org",

@@ -38,7 +38,9 @@ pub(super) fn run(error: &RunError) -> Status {
 pub(super) fn image(error: &ImageError) -> Status {
     let code = match error {
         ImageError::Reference(wrong) => return field(wrong.clone()),
-        ImageError::NotAllowed { .. } | ImageError::Unauthorized { .. } => Code::PermissionDenied,
+        ImageError::NotAllowed { .. }
+        | ImageError::Unsigned { .. }
+        | ImageError::Unauthorized { .. } => Code::PermissionDenied,
         ImageError::NotFound { .. }
         | ImageError::NoLocalCopy { .. }
         | ImageError::NotHere { .. } => Code::NotFound,

@@ -59,6 +59,24 @@ impl Containerd {
         }
     }
 
+    /// Labels of a blob that is there.
+    pub(crate) async fn blob_labels(
+        &self,
+        digest: &str,
+    ) -> Result<Option<LabelMap>, ContainerdError> {
+        let request = self.request(InfoRequest {
+            digest: digest.to_owned(),
+        });
+        let found = Call::metadata("look for labels of blob", digest)
+            .bound(self.content().info(request))
+            .await;
+        match found {
+            Ok(reply) => Ok(Some(reply.info.unwrap_or_default().labels)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads a small blob; `None` if it is not there.
     pub(crate) async fn blob_read(
         &self,

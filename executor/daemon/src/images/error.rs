@@ -15,13 +15,28 @@ pub enum ImageError {
     /// The host's allow-list does not have it.
     #[error(
         "image {image} is not allowed on this host: ask the operator to add its repository or its \
-         digest {digest} to the allowed images"
+         digest {digest} to setting images.allow"
     )]
     NotAllowed {
         /// Normalised reference.
         image: String,
         /// What it resolved to, or `(not resolved)`.
         digest: String,
+    },
+    /// It must be signed, and is not known to be.
+    #[error(
+        "image {image} ({digest}) is not signed as setting {setting} asks: {problem}; sign this digest with a key of the \
+         setting's (cosign sign --key …), or have the operator change the setting"
+    )]
+    Unsigned {
+        /// Normalised reference.
+        image: String,
+        /// What it resolved to.
+        digest: String,
+        /// Where the rules are.
+        setting: &'static str,
+        /// What is missing.
+        problem: String,
     },
     /// The registry does not have it.
     #[error("image {image} does not exist at {registry}: check repository and tag")]

@@ -39,6 +39,8 @@ pub(super) struct Known {
     last_used: Mutex<HashMap<String, SystemTime>>,
     /// Chain ids seen unpacked, and not removed by us since.
     unpacked: Mutex<HashSet<String>>,
+    /// Digests, and fingerprints of keys that signed them.
+    signed: Mutex<HashSet<(String, String)>>,
 }
 
 impl Known {
@@ -83,6 +85,20 @@ impl Known {
         unpacked.contains(chain_id)
     }
 
+    /// Whether it is known that the key with this fingerprint signed `digest`.
+    pub(super) fn is_signed(&self, digest: &str, fingerprint: &str) -> bool {
+        let signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        signed.contains(&(digest.to_owned(), fingerprint.to_owned()))
+    }
+
+    pub(super) fn remember_signed(&self, digest: &str, fingerprint: &str) {
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        if signed.len() >= KNOWN_IMAGES_MAX {
+            signed.clear();
+        }
+        signed.insert((digest.to_owned(), fingerprint.to_owned()));
+    }
+
     pub(super) fn remember_unpacked(&self, chain_id: String) {
         let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
         if unpacked.len() >= KNOWN_IMAGES_MAX {
@@ -111,7 +127,7 @@ impl Known {
 pub(super) enum Local {
     /// Nothing, or not all of it.
     Absent,
-    /// The blobs, but not unpacked.
+    /// The blobs, but not unpacked, or not known to be signed by whom they must be.
     Packed,
     /// All.
     Ready(ResolvedImage),
@@ -130,6 +146,9 @@ impl Inner {
             return Ok(Local::Absent);
         };
         self.check_allowed(name, &record.target.digest, &resolution.manifest_digest)?;
+        if !self.is_known_signed(name, &record.target.digest).await? {
+            return Ok(Local::Packed);
+        }
         let chain_id = resolution.chain_id();
         if !self.known.is_unpacked(&chain_id) {
             if !self.containerd.snapshot_exists(&chain_id).await? {

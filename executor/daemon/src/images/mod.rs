@@ -1,7 +1,7 @@
 //! The host's images: fetched, verified, unpacked, kept while used, evicted when the cache is full.
 //!
 //! ```text
-//!  ensure(reference, policy) ──► parse ──► allow-list ──► local copy? ──yes──► ResolvedImage + guard
+//!  ensure(reference, policy) ──► parse ──► allow-list ──► local copy, signed? ──yes──► ResolvedImage + guard
 //!                                                            │ no, or policy `always`
 //!                                                            ▼
 //!                         flights: same reference, policy and credentials = one pull, many waiters
@@ -19,8 +19,7 @@
 //!   unless the container is a warm slot that waits: those go first;
 //! - credentials live as long as the pull; no label, error or log line holds them.
 //!
-//! Absent on purpose: pushing, foreign layers, schema 1 manifests, signatures (the allow-list is by
-//! content), and containerd's own resolver, which differs between 1.7 and 2.x.
+//! Absent on purpose: pushing, foreign layers, schema 1 manifests, and containerd's own resolver, which differs between 1.7 and 2.x.
 
 mod cache;
 mod config;
@@ -36,6 +35,7 @@ mod pull;
 mod reference;
 mod registry;
 mod secret;
+mod signatures;
 mod unpack;
 mod uses;
 
@@ -55,6 +55,7 @@ pub use self::options::{ImageStoreOptions, PullLimits};
 pub use self::progress::{PullProgress, PullStep};
 pub use self::reference::{AllowList, ImageName};
 pub use self::secret::{Credentials, Secret};
+pub use self::signatures::SignatureRules;
 
 use self::flights::{FlightKey, Flights};
 use self::local::{Known, Local};

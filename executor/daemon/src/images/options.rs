@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::AllowList;
+use super::{AllowList, SignatureRules};
 
 /// Settings of the image store.
 #[derive(Clone, Debug, Default)]
 pub struct ImageStoreOptions {
     /// Images this host may run.
     pub allowed: AllowList,
+    /// Images that must be signed, and by whom.
+    pub signatures: SignatureRules,
     /// Registries spoken to over http, as `host` or `host:port`; loopback ones always are.
     pub plain_http: Vec<String>,
     /// Bytes all images together may take on disk, compressed and unpacked; unlimited when absent.

@@ -1,8 +1,8 @@
 //! One pull, from the reference to the recorded image.
 //!
 //! ```text
-//!  turn ─► lease ─► resolve ─► allow-list ─► config ─► ┌ download layers (3 at a time) ┐ ─► record
-//!                                                      └ unpack each when its turn is  ┘
+//!  turn ─► lease ─► resolve ─► allow-list, signatures ─► config ─► ┌ download layers (3 at a time) ┐ ─► record
+//!                                                                  └ unpack each when its turn is  ┘
 //!  on any failure, deadline or cancel: drop what is under way, abort writes, drop the lease (sync)
 //! ```
 
@@ -97,7 +97,7 @@ impl<'a> Pull<'a> {
         let _turn = self.store.turns.acquire().await;
         self.store.containerd.pull_lease_create(&self.lease).await?;
         if self.policy != PullPolicy::Always
-            && let Some(image) = self.unpack_local().await?
+            && let Some(image) = self.unpack_local(credentials.as_ref()).await?
         {
             return Ok(image);
         }
@@ -106,17 +106,23 @@ impl<'a> Pull<'a> {
                 image: self.name.to_string(),
             });
         }
-        let limits = self.store.options.limits.clone();
-        let session = self
-            .store
-            .registries
-            .session(&self.name, credentials, limits)
-            .await?;
+        let session = self.session(credentials).await?;
         self.fetch_and_unpack(&session).await
     }
 
+    async fn session(&self, credentials: Option<Credentials>) -> Result<Session, ImageError> {
+        let limits = self.store.options.limits.clone();
+        self.store
+            .registries
+            .session(&self.name, credentials, limits)
+            .await
+    }
+
     /// The image from blobs that are here already; `None` if some are not.
-    async fn unpack_local(&self) -> Result<Option<ResolvedImage>, ImageError> {
+    async fn unpack_local(
+        &self,
+        credentials: Option<&Credentials>,
+    ) -> Result<Option<ResolvedImage>, ImageError> {
         let store = self.store;
         let Some(record) = store.containerd.image_find(self.name.as_str()).await? else {
             return Ok(None);
@@ -132,6 +138,9 @@ impl<'a> Pull<'a> {
         }
         let digest = record.target.digest.clone();
         store.check_allowed(&self.name, &digest, &resolution.manifest_digest)?;
+        if !store.is_known_signed(&self.name, &digest).await? {
+            self.verify_local(&digest, credentials).await?;
+        }
         self.progress.send_modify(|progress| {
             progress.layers_total = count(resolution.manifest.len());
         });
@@ -139,6 +148,21 @@ impl<'a> Pull<'a> {
             self.unpack(&resolution, at).await?;
         }
         self.record(&resolution, record.target).await.map(Some)
+    }
+
+    /// Asks the registry about the signatures of what is here already.
+    async fn verify_local(
+        &self,
+        digest: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<(), ImageError> {
+        if self.policy == PullPolicy::Never {
+            let problem = "it is here, but was never verified, and with pull policy never its registry is not asked";
+            return Err(self.unsigned(digest, problem.to_owned()));
+        }
+        let session = self.session(credentials.cloned()).await?;
+        let keys = self.verify_signed(&session, digest).await?;
+        self.store.note_signed(digest, &keys).await
     }
 
     pub(super) async fn hold_blobs(&self, resolution: &Resolution) -> Result<(), ImageError> {
@@ -155,6 +179,7 @@ impl<'a> Pull<'a> {
         let target = resolved.target();
         self.store
             .check_allowed(&self.name, &target.digest, &resolved.manifest_blob.digest)?;
+        let signers = self.verify_signed(session, &target.digest).await?;
         self.check_sizes(&resolved.manifest)?;
         let config_blob = self.fetch_config(session, &resolved.manifest).await?;
         let parsed =
@@ -188,6 +213,7 @@ impl<'a> Pull<'a> {
             self.store_document(index, vec![("m.0".to_owned(), child)])
                 .await?;
         }
+        self.store.note_signed(&target.digest, &signers).await?;
         let descriptor = Descriptor {
             media_type: target.media_type.clone(),
             digest: target.digest.clone(),

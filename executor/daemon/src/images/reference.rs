@@ -119,7 +119,7 @@ impl AllowList {
     /// Parses entries `registry/repository`, `registry/repository/*` or `sha256:…`.
     ///
     /// # Errors
-    /// A [`FieldError`] per wrong entry, on `allowed_images[n]`.
+    /// A [`FieldError`] per wrong entry, on `images.allow[n]`.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, Vec<FieldError>> {
         let mut rules = Vec::with_capacity(entries.len());
         let mut errors = Vec::new();
@@ -127,7 +127,7 @@ impl AllowList {
             match parse_rule(entry.as_ref()) {
                 Ok(rule) => rules.push(rule),
                 Err(problem) => errors.push(FieldError::new(
-                    format!("allowed_images[{at}]"),
+                    format!("images.allow[{at}]"),
                     entry.as_ref(),
                     problem,
                 )),
@@ -142,12 +142,9 @@ impl AllowList {
 
     /// Whether `name` is allowed whatever it resolves to; known before the registry is asked.
     pub(super) fn allows_name(&self, name: &ImageName) -> bool {
-        let full = format!("{}/{}", name.registry, name.repository);
         self.0.is_empty()
             || self.0.iter().any(|rule| match rule {
-                AllowRule::Repository(prefix) => full
-                    .strip_prefix(prefix.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+                AllowRule::Repository(repository) => covers(repository, name),
                 AllowRule::Digest(digest) => name.digest.as_ref() == Some(digest),
             })
     }
@@ -176,11 +173,22 @@ fn parse_rule(entry: &str) -> Result<AllowRule, String> {
             Err("is no sha256 digest: write sha256: and 64 lower-case hex digits".to_owned())
         };
     }
+    let forms = "neither registry/repository, registry/repository/* nor sha256:…";
+    parse_repository(entry, forms).map(AllowRule::Repository)
+}
+
+/// Whether `name` is in `repository` or below it.
+pub(super) fn covers(repository: &str, name: &ImageName) -> bool {
+    let full = format!("{}/{}", name.registry, name.repository);
+    full.strip_prefix(repository)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Parses `registry/repository` or `registry/repository/*`, both meaning it and all below it; `forms` are what an
+/// entry is not, if it is not that.
+pub(super) fn parse_repository(entry: &str, forms: &str) -> Result<String, String> {
     let repository = entry.strip_suffix("/*").unwrap_or(entry);
-    let wrong = || {
-        "is neither registry/repository, registry/repository/* nor sha256:…; tags are not allowed here"
-            .to_owned()
-    };
+    let wrong = || format!("is {forms}; tags are not allowed here");
     // A first part that is no host would be read as Docker Hub: an allow-list does not guess.
     let (host, _) = repository.split_once('/').ok_or_else(wrong)?;
     if !host.contains(['.', ':']) && host != "localhost" {
@@ -190,11 +198,7 @@ fn parse_rule(entry: &str) -> Result<AllowRule, String> {
     let full = format!("{}/{}", parsed.registry(), parsed.repository());
     // Equal only if there was no tag or digest to drop.
     let unadorned = parsed.digest().is_none() && !repository[host.len()..].contains(':');
-    if unadorned {
-        Ok(AllowRule::Repository(full))
-    } else {
-        Err(wrong())
-    }
+    if unadorned { Ok(full) } else { Err(wrong()) }
 }
 
 #[cfg(test)]
@@ -285,11 +289,7 @@ mod tests {
         let fields: Vec<&str> = errors.iter().map(|e| e.field.as_str()).collect();
         assert_eq!(
             fields,
-            [
-                "allowed_images[0]",
-                "allowed_images[1]",
-                "allowed_images[2]"
-            ]
+            ["images.allow[0]", "images.allow[1]", "images.allow[2]"]
         );
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use davit_cgroup::{CgroupPath, Controller};
 use davit_rundir::RunDir;
-use davit_types::OciRuntime;
+use davit_types::{FieldError, OciRuntime};
 use rustix::fs::FlockOperation;
 
 use super::socket::make_dir;
@@ -13,7 +13,7 @@ use super::{ServeError, cgroups};
 use crate::api::HostReport;
 use crate::containerd::Containerd;
 use crate::ids::{Ids, IdsError};
-use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits};
+use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits, SignatureRules};
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::oci::{Controllers, HostFacts};
@@ -317,15 +317,22 @@ fn no_shim(settings: &Settings) -> Option<String> {
 }
 
 fn image_options(settings: &Settings) -> Result<ImageStoreOptions, ServeError> {
+    let unfit = |setting, wrong: Vec<FieldError>| ServeError::Setting {
+        setting,
+        problem: wrong
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; "),
+    };
     let allowed =
-        AllowList::parse(&settings.images.allow).map_err(|wrong| ServeError::Setting {
-            setting: "images.allow",
-            problem: wrong
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; "),
-        })?;
+        AllowList::parse(&settings.images.allow).map_err(|wrong| unfit("images.allow", wrong))?;
+    let mut signatures = SignatureRules::default();
+    for rule in &settings.image_signatures {
+        signatures
+            .add(&rule.repositories, &rule.public_key_files)
+            .map_err(|wrong| unfit("image_signatures", wrong))?;
+    }
     let plain_http = settings
         .registries
         .iter()
@@ -333,6 +340,7 @@ fn image_options(settings: &Settings) -> Result<ImageStoreOptions, ServeError> {
     let seconds = std::time::Duration::from_secs;
     Ok(ImageStoreOptions {
         allowed,
+        signatures,
         plain_http: plain_http.map(|(name, _)| name.clone()).collect(),
         cache_bytes_max: Some(settings.images.cache_bytes_max.0),
         limits: PullLimits {

@@ -10,7 +10,7 @@ mod network;
 use davit_settings::{Field, Kind, field, required};
 use davit_types::Capability;
 
-use self::images::IMAGES;
+use self::images::{IMAGE_SIGNATURE, IMAGE_SIGNATURES_MAX, IMAGES};
 use self::network::NETWORK;
 
 const MIB: u64 = 1 << 20;
@@ -123,6 +123,14 @@ pub(super) const SETTINGS: &[Field] = &[
             items_max: INSTANCE_TYPES_MAX,
         },
         "The sizes offered; the first is the default. Naming any replaces the built-in ones.",
+    ),
+    field(
+        "image_signatures",
+        Kind::Tables {
+            fields: IMAGE_SIGNATURE,
+            items_max: IMAGE_SIGNATURES_MAX,
+        },
+        "Images that must be signed (cosign, with a key): an image needs a signature for every entry that covers it. Without entries none needs one.",
     ),
     field(
         "reap",

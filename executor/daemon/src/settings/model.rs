@@ -36,6 +36,8 @@ pub struct Settings {
     pub containerd: ContainerdSettings,
     /// Image cache and pulls.
     pub images: ImageSettings,
+    /// Images that must be signed, and by whom.
+    pub image_signatures: Vec<ImageSignatureSettings>,
     /// By registry host (`registry.example.com`, `127.0.0.1:5000`).
     pub registries: BTreeMap<String, RegistrySettings>,
     /// The scheduler this host takes runs from.
@@ -90,6 +92,16 @@ pub struct ImageSettings {
     pub unpacked_files_max: u64,
     /// Digests (`sha256:…`) or repositories that may run; empty allows all.
     pub allow: Vec<String>,
+}
+
+/// Images that must be signed with one of some keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSignatureSettings {
+    /// Which: `registry/repository`, or `*`.
+    pub repositories: Vec<String>,
+    /// PEM files of public keys.
+    pub public_key_files: Vec<PathBuf>,
 }
 
 /// Access to one registry. A password is never kept: see [`RegistrySettings::password`].
@@ -262,6 +274,7 @@ impl Default for Settings {
                 unpacked_files_max: 2_000_000,
                 allow: Vec::new(),
             },
+            image_signatures: Vec::new(),
             registries: BTreeMap::new(),
             link: LinkSettings {
                 server: None,

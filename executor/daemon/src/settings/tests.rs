@@ -254,7 +254,8 @@ fn what_is_printed_can_be_read_back() {
     let loaded = from_file(
         "live_runs_max = 3\n[retention]\nfinished_seconds = 600\n\
          [registries.'r.example']\nusername = 'u'\npassword_command = ['pass', 'show', 'it \"x\"']\n\
-         [[instance_types]]\nslug = 'a'\ncpu = 1.25\nmemory = '1GiB'\npids = 5\n",
+         [[instance_types]]\nslug = 'a'\ncpu = 1.25\nmemory = '1GiB'\npids = 5\n\
+         [[image_signatures]]\nrepositories = ['*']\npublic_key_files = ['/etc/davit/cosign.pub']\n",
     )
     .unwrap();
     let text = effective(&loaded);

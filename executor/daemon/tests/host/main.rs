@@ -16,4 +16,6 @@ mod flights;
 mod hostile;
 mod lying_registry;
 mod pulls;
+mod signatures;
+mod signing;
 mod support;

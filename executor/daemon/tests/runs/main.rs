@@ -15,6 +15,7 @@ mod control;
 mod ends;
 mod forked_shims;
 mod ids;
+mod image_policy;
 mod leftovers;
 mod linked;
 mod logs;

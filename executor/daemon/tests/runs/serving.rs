@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use davit_executor::settings::{Settings, UserNamespaceMode};
+use davit_executor::settings::{ImageSignatureSettings, Settings, UserNamespaceMode};
 
 /// Tells the test binary to be an executor, and where its files are.
 const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
@@ -19,6 +19,10 @@ pub const NO_SLOTS: &str = "no-slots";
 pub const USER_NAMESPACES: &str = "user-namespaces";
 /// A file beside the executor's: what is set of its network, JSON.
 pub const NETWORK: &str = "network.json";
+/// A file beside the executor's: what may run (`images.allow`), a line each.
+pub const IMAGES_ALLOWED: &str = "images-allowed";
+/// A file beside the executor's: a public key, and after a space the repository whose images it must have signed.
+pub const IMAGES_SIGNED: &str = "images-signed";
 /// A file beside the executor's that names the scheduler it is linked to.
 pub const SCHEDULER: &str = "scheduler";
 
@@ -80,6 +84,16 @@ pub fn settings(dir: &Path) -> Settings {
     }
     if let Ok(text) = std::fs::read(dir.join(NETWORK)) {
         settings.network = serde_json::from_slice(&text).unwrap();
+    }
+    if let Ok(allowed) = std::fs::read_to_string(dir.join(IMAGES_ALLOWED)) {
+        settings.images.allow = allowed.lines().map(str::to_owned).collect();
+    }
+    if let Ok(told) = std::fs::read_to_string(dir.join(IMAGES_SIGNED)) {
+        let (key, repository) = told.split_once(' ').expect("a key and a repository");
+        settings.image_signatures.push(ImageSignatureSettings {
+            repositories: vec![repository.to_owned()],
+            public_key_files: vec![key.into()],
+        });
     }
     settings.network.allow_host = dir.join(HOST_NETWORK).exists();
     // What else the machine has in hand, a build say, is no part of a test.

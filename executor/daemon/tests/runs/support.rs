@@ -162,6 +162,18 @@ impl Executor {
         );
     }
 
+    /// SIGTERM, then another executor on the same files, which are one more.
+    pub async fn restart_with(&mut self, file: &str, text: &str) {
+        self.terminate();
+        std::fs::write(self.dir.join(file), text).unwrap();
+        self.restart().await;
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// What another executor on the same files says before it gives up.
     pub fn refused_second(&self) -> String {
         let output = serving::command(&self.dir).output().unwrap();

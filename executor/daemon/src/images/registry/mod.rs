@@ -170,6 +170,25 @@ impl Session {
         Ok(FetchedManifest { bytes, media_type })
     }
 
+    /// Fetches the list of what refers to the manifest with `digest`; `None` where the registry keeps no such lists.
+    pub(super) async fn referrers(&self, digest: &str) -> Result<Option<Vec<u8>>, ImageError> {
+        let url = format!("{}/referrers/{digest}", self.base);
+        let answer = self
+            .get(&url, "the referrers", &|request| {
+                request.header(ACCEPT, INDEX_TYPES[0])
+            })
+            .await;
+        match answer {
+            Ok(response) => {
+                let body = self.body("the referrers", response);
+                body.read_all(MANIFEST_BYTES_MAX).await.map(Some)
+            }
+            // Those that do not know the question say so in several ways.
+            Err(ImageError::NotFound { .. } | ImageError::RegistryFailed { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Fetches a small blob whole.
     pub(super) async fn small_blob(
         &self,

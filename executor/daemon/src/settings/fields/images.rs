@@ -1,8 +1,11 @@
-//! `[images]`: the cache, and the bounds of one pull.
+//! `[images]`: the cache, and the bounds of one pull. `[[image_signatures]]`: what must be signed.
 
-use davit_settings::{Field, Kind, field};
+use davit_settings::{Field, Kind, field, required};
 
 use super::{ALLOWED_IMAGES_MAX, DAY_SECONDS, MIB, TEXT, TIB};
+
+const REPOSITORIES_MAX: usize = 1_000;
+const KEYS_MAX: usize = 16;
 
 pub(super) const IMAGES: &[Field] = &[
     field(
@@ -57,5 +60,27 @@ pub(super) const IMAGES: &[Field] = &[
             items_max: ALLOWED_IMAGES_MAX,
         },
         "Digests (`sha256:…`) and repositories (`registry.example.com/team/app`) that may run. Empty allows all.",
+    ),
+];
+
+/// Entries of `image_signatures`.
+pub(super) const IMAGE_SIGNATURES_MAX: usize = 100;
+
+pub(super) const IMAGE_SIGNATURE: &[Field] = &[
+    required(
+        "repositories",
+        Kind::List {
+            of: &TEXT,
+            items_max: REPOSITORIES_MAX,
+        },
+        "Whose images: `registry.example.com/team/app`, which means all below it too, or `*` for every image.",
+    ),
+    required(
+        "public_key_files",
+        Kind::List {
+            of: &Kind::Path,
+            items_max: KEYS_MAX,
+        },
+        "Public keys (PEM; ECDSA P-256 or Ed25519), one of which must have signed. Only their owner may change the files.",
     ),
 ];

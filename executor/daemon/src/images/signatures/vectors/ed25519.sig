@@ -1,0 +1,1 @@
+9ybHIOFi3bXemdQHiOOtbXrVltZ11fW4obvkNRje8NKcUpocjGDC2PrSlxHqyzP98dDh+tYB9MjqQGXGVnEhBA==

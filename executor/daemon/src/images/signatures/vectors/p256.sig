@@ -1,0 +1,1 @@
+MEUCICxrjFhMnz7yfMMzvIlm/mNaeBuG6nCtN/hG88nquQ1EAiEAnI03PnG4egmk6sGkRgkgRsf3JGvuHnX+Rt8WLyTMk7U=
