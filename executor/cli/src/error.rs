@@ -160,7 +160,9 @@ impl CliError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoExecutor { source, .. } => Some(match source.kind() {
-                io::ErrorKind::PermissionDenied => "the socket is root's: run as root",
+                io::ErrorKind::PermissionDenied => {
+                    "the socket is root's and setting socket_group's: run as root"
+                }
                 _ => {
                     "start it with `davit executor serve`, or name its socket with --socket or DAVIT_SOCKET"
                 }

@@ -16,6 +16,7 @@
 
 mod cgroups;
 mod checks;
+mod peer;
 mod socket;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
+use tower::layer::util::{Identity, Stack};
 
 use crate::api::{HostService, ImagesService, RunsService, Shutdown};
 use crate::containerd::{Containerd, ContainerdError};
@@ -38,6 +40,8 @@ use crate::metrics::Exposition;
 use crate::runs::{LogWatch, RunError, Runs};
 use crate::settings::Settings;
 use crate::warm;
+
+use self::peer::Peers;
 
 /// Time that calls under way have after SIGTERM, milliseconds.
 const SHUTDOWN_GRACE_MS: u64 = 2_000;
@@ -224,14 +228,19 @@ async fn serve_once(
     );
     // Before anybody can know that it serves.
     let signals = stop.is_none().then(Signals::heed);
-    let bound = socket::bind(&host.settings.socket).await?;
+    let group = host.settings.socket_group.as_deref();
+    let peers = Peers {
+        group: group.map(peer::group_number).transpose()?,
+    };
+    let bound = socket::bind(&host.settings.socket, peers.group).await?;
     let (going_down, shutdown) = watch::channel(false);
     let retention = tokio::spawn(retain(runs.clone()));
     let keeper = tokio::spawn(warm::keep(Arc::clone(&host)));
     let mut sweeper = tokio::spawn(runs.clone().sweep_slots());
     let link = Link::start(&runs);
     let report = checked.report;
-    let serving = router(&runs, report, link.status(), Shutdown(shutdown.clone())).await?;
+    let told = Shutdown(shutdown.clone());
+    let serving = router(&runs, report, link.status(), told, peers).await?;
     let mut told = shutdown;
     let served =
         serving.serve_with_incoming_shutdown(UnixListenerStream::new(bound.listener), async move {
@@ -282,13 +291,14 @@ async fn answers(containerd: &Containerd) -> Result<(), ServeError> {
     }
 }
 
-type Routes = tonic::transport::server::Router;
+type Routes = tonic::transport::server::Router<Stack<Peers, Identity>>;
 
 async fn router(
     runs: &Runs,
     report: crate::api::HostReport,
     link: Option<link::Status>,
     shutdown: Shutdown,
+    peers: Peers,
 ) -> Result<Routes, ServeError> {
     let images = ImagesService {
         images: runs.host().images.clone(),
@@ -318,6 +328,7 @@ async fn router(
             problem: format!("the reflection service refused its descriptors: {error}"),
         })?;
     Ok(Server::builder()
+        .layer(peers)
         .add_service(runs)
         .add_service(images)
         .add_service(host)

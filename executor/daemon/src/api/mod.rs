@@ -10,7 +10,7 @@
 //! - a caller that hangs up ends nothing but its own wait;
 //! - a stream is pulled: what a slow client does not read is not produced.
 //!
-//! Absent on purpose: authentication (the socket's mode is it: 0600, root), paging (one host's runs).
+//! Absent on purpose: authentication (`serve/peer.rs` asks the kernel who calls), paging (one host's runs).
 
 mod convert;
 mod host;

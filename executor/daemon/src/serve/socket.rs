@@ -1,4 +1,4 @@
-//! The socket of the local API: 0600 in a directory of 0700, a stale one replaced.
+//! The socket of the local API: 0600 in a directory of 0700, or for a group too; a stale one replaced.
 
 use std::fs;
 use std::io;
@@ -28,8 +28,8 @@ impl Drop for Name {
     }
 }
 
-/// Binds `path`, unless somebody answers there.
-pub(super) async fn bind(path: &Path) -> Result<Bound, ServeError> {
+/// Binds `path` for root and `group`, unless somebody answers there.
+pub(super) async fn bind(path: &Path, group: Option<u32>) -> Result<Bound, ServeError> {
     if let Some(dir) = path.parent() {
         make_dir(dir).map_err(ServeError::path("create", dir))?;
     }
@@ -52,9 +52,27 @@ pub(super) async fn bind(path: &Path) -> Result<Bound, ServeError> {
     }
     let listener = UnixListener::bind(path).map_err(ServeError::path("bind", path))?;
     let name = Name(path.to_owned());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        .map_err(ServeError::path("restrict", path))?;
+    let restrict = |path: &Path, mode| {
+        if let Some(group) = group {
+            std::os::unix::fs::chown(path, None, Some(group))?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    };
+    let mode = if group.is_some() { 0o660 } else { 0o600 };
+    restrict(path, mode).map_err(ServeError::path("restrict", path))?;
+    // A directory that davit made lets nobody through; one of another mode is as somebody wanted it.
+    if group.is_some()
+        && let Some(dir) = path.parent()
+        && mode_of(dir).is_some_and(|mode| matches!(mode, 0o700 | 0o710))
+    {
+        restrict(dir, 0o710).map_err(ServeError::path("open to the group", dir))?;
+    }
     Ok(Bound { listener, name })
+}
+
+fn mode_of(path: &Path) -> Option<u32> {
+    let meta = fs::metadata(path).ok()?;
+    Some(meta.permissions().mode() & 0o7777)
 }
 
 /// Makes `dir` and what is missing above it, for root only; one that exists is left as it is.
@@ -70,16 +88,16 @@ mod tests {
     use super::*;
 
     fn mode(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().permissions().mode() & 0o777
+        mode_of(path).unwrap()
     }
 
     #[tokio::test]
     async fn the_socket_is_roots_alone_and_its_name_goes_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("davit/executor.sock");
-        let bound = bind(&path).await.unwrap();
+        let bound = bind(&path, None).await.unwrap();
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-        let second = bind(&path).await.unwrap_err();
+        let second = bind(&path, None).await.unwrap_err();
         assert!(matches!(second, ServeError::SocketTaken { .. }));
         drop(bound);
         assert!(!path.exists());
@@ -90,9 +108,35 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("executor.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(bind(&path).await.is_ok());
+        assert!(bind(&path, None).await.is_ok());
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(bind(&path).await, Err(ServeError::Path { .. })));
+        assert!(matches!(
+            bind(&path, None).await,
+            Err(ServeError::Path { .. })
+        ));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[tokio::test]
+    async fn a_group_comes_through_the_directory_to_the_socket_and_to_nothing_else() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("davit/executor.sock");
+        let parent = path.parent().unwrap();
+        let group = fs::metadata(dir.path()).unwrap().gid();
+        drop(bind(&path, Some(group)).await.unwrap());
+        assert_eq!(mode(parent), 0o710);
+        let bound = bind(&path, Some(group)).await.unwrap();
+        assert_eq!((mode(&path), mode(parent)), (0o660, 0o710));
+        assert_eq!(fs::metadata(&path).unwrap().gid(), group);
+        drop(bound);
+        // The operator's own directory is left as it is.
+        fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).unwrap();
+        let bound = bind(&path, Some(group)).await.unwrap();
+        assert_eq!(mode(parent), 0o755);
+        drop(bound);
+        // And without a group the socket is closed again.
+        let _bound = bind(&path, None).await.unwrap();
+        assert_eq!(mode(&path), 0o600);
     }
 }

@@ -44,6 +44,11 @@ pub(super) const SETTINGS: &[Field] = &[
         "Unix socket of the local API, made with mode 0600. The command line reads the same variable.",
     ),
     field(
+        "socket_group",
+        Kind::Name,
+        "Group, by name or number, that may use the socket beside root (mode 0660). Its members see and end every run of this host. Not set: root only.",
+    ),
+    field(
         "cgroup_parent",
         Kind::Path,
         "Cgroup all runs live in, from the root of the cgroup v2 file system.",

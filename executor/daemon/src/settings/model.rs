@@ -20,6 +20,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Unix socket of the local API (0600).
     pub socket: PathBuf,
+    /// Group, by name or number, that may use it beside root (0660).
+    pub socket_group: Option<String>,
     /// Cgroup of all runs, from the root of the cgroup v2 file system.
     pub cgroup_parent: String,
     /// Serve on a host without cpu, memory or pids controller: runs are then unlimited.
@@ -252,6 +254,7 @@ impl Default for Settings {
         Self {
             state_dir: "/var/lib/davit".into(),
             socket: "/run/davit/executor.sock".into(),
+            socket_group: None,
             cgroup_parent: "/davit".to_owned(),
             allow_missing_controllers: false,
             live_runs_max: 1_000,
