@@ -112,7 +112,15 @@ pub(crate) enum Command {
         #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
         timeout: u64,
     },
-    /// Forget ended runs: their logs and records
+    /// Bring what `davit run --extract` asked for of an ended run's files, once more or from elsewhere
+    Extract {
+        /// Id, unique beginning of an id, or name
+        run: String,
+        /// Directory that a relative TO begins at [default: the current one]
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Forget ended runs: their logs, records and collected files
     Rm {
         #[command(flatten)]
         runs: RunsArg,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use davit_rpc::local::{
-    host_client::HostClient, images_client::ImagesClient, runs_client::RunsClient,
+    files_client::FilesClient, host_client::HostClient, images_client::ImagesClient,
+    runs_client::RunsClient,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -13,6 +14,9 @@ use crate::error::CliError;
 
 /// Largest message taken from the executor, bytes: a list of all of a host's runs.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// What the executor may send before it is taken, bytes.
+const WINDOW_BYTES: u32 = 4 << 20;
 
 /// A connection to one executor.
 #[derive(Clone, Debug)]
@@ -49,6 +53,8 @@ impl Client {
         });
         // The address is never resolved: the connector above knows where to go.
         let channel = Endpoint::from_static("http://localhost")
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
             .connect_with_connector(connector)
             .await
             .map_err(unreachable)?;
@@ -66,6 +72,11 @@ impl Client {
     /// The service of runs.
     pub(crate) fn runs(&self) -> RunsClient<Channel> {
         RunsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The service of files.
+    pub(crate) fn files(&self) -> FilesClient<Channel> {
+        FilesClient::new(self.channel.clone())
     }
 
     /// The service of images.

@@ -3,6 +3,7 @@
 mod control;
 mod dev;
 mod executor;
+mod files;
 mod follow;
 mod host;
 mod images;
@@ -110,6 +111,7 @@ async fn client_command(command: Command, context: &Context) -> Result<u8, CliEr
     match command {
         Command::Run(args) => return run::run(&args, context).await,
         Command::Attach { run } => return run::attach(&run, context).await,
+        Command::Extract { run, to } => return files::extract(&run, to.as_deref(), context).await,
         Command::Wait(args) => return control::wait(&args.runs, context).await,
         Command::Ps { all, quiet } => show::list(all, quiet, context).await,
         Command::Logs(args) => run::logs(&args, context).await,

@@ -5,7 +5,7 @@
 //! | 0 | done; of `run`, `attach`, `wait`: the job ended with 0 |
 //! | 1…255 | `run`, `attach`, `wait`: the job's own (128 + n when signal n ended it) |
 //! | 124 | the run reached its timeout (or its program exits 124: `end_reason` tells) |
-//! | 125 | davit's own failure in any command: wrong arguments, no executor, pull or start failed, run lost |
+//! | 125 | davit's own failure in any command: wrong arguments, no executor, pull or start failed, run lost; a job that ended with 0, and not all that `--extract` asked for |
 //! | 141 | whoever read our output went away |
 
 use davit_rpc::local::Run;
@@ -19,7 +19,8 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   the job's own, 128 + n when signal n ended it (137: killed, also for memory)
   124  the timeout passed (or the program itself exits 124: `davit inspect` tells)
-  125  davit failed, not the job: wrong arguments, no executor, pull or start failed, run lost
+  125  davit failed, not the job: wrong arguments, no executor, pull or start failed, run lost;
+       or the job ended with 0 and a file that --extract asked for is not there
 
 With --output json, standard output is one JSON object a line instead of the job's bytes:
   {\"event\":\"log\",\"stream\":\"stdout\",\"line\":…}  each record of the log, of both streams

@@ -15,6 +15,7 @@
 mod api;
 pub mod containerd;
 mod credentials;
+pub mod files;
 mod ids;
 pub mod images;
 pub mod link;

@@ -32,7 +32,9 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tower::layer::util::{Identity, Stack};
 
-use crate::api::{HostService, ImagesService, RunsService, Shutdown};
+use crate::api::{
+    FILES_WINDOW_BYTES, FilesService, HostService, ImagesService, RunsService, Shutdown,
+};
 use crate::containerd::{Containerd, ContainerdError};
 use crate::images::ImageError;
 use crate::link::{self, Link};
@@ -307,6 +309,7 @@ async fn router(
     };
     let host = HostService::new(report, link, Exposition::new(runs));
     let host = local::host_server::HostServer::new(host);
+    let files = FilesService::server(runs, shutdown.clone());
     let runs = runs.clone();
     let runs = local::runs_server::RunsServer::new(RunsService { runs, shutdown });
     let images = local::images_server::ImagesServer::new(images);
@@ -329,8 +332,11 @@ async fn router(
         })?;
     Ok(Server::builder()
         .layer(peers)
+        .initial_stream_window_size(FILES_WINDOW_BYTES)
+        .initial_connection_window_size(FILES_WINDOW_BYTES)
         .add_service(runs)
         .add_service(images)
+        .add_service(files)
         .add_service(host)
         .add_service(health_service)
         .add_service(reflection))

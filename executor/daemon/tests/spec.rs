@@ -54,6 +54,8 @@ fn run() -> RunSpec {
         runtime: OciRuntime::Crun,
         read_only_root: false,
         capabilities: BTreeSet::new(),
+        extracts: Vec::new(),
+        files_in: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use davit_rundir::{LogTotals, Phase, Stamp, Timings};
-use davit_types::Usage;
+use davit_types::{ExtractKind, Extracted, Usage};
 
 use crate::{link, local};
 
@@ -35,6 +35,20 @@ impl From<LogTotals> for local::LogTotals {
             records: totals.records,
             bytes: totals.bytes,
             dropped_bytes: totals.dropped_bytes,
+        }
+    }
+}
+
+impl From<&Extracted> for local::Extracted {
+    fn from(extracted: &Extracted) -> Self {
+        Self {
+            from: extracted.from.clone(),
+            to: extracted.to.clone(),
+            status: extracted.status.as_str().to_owned(),
+            kind: extracted.kind.map_or("", ExtractKind::as_str).to_owned(),
+            bytes: extracted.bytes,
+            sha256: extracted.sha256.clone(),
+            message: extracted.message.clone(),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use davit_types::{
-    Bytes, Capability, EnvVar, FieldError, FieldErrors, NetworkMode, OciRuntime, PullPolicy,
-    RunRequest,
+    Bytes, Capability, EnvVar, ExtractPath, FieldError, FieldErrors, NetworkMode, OciRuntime,
+    PullPolicy, RunRequest,
 };
 
 use crate::local::{self, RegistryCredentials, SubmitRequest};
@@ -85,6 +85,10 @@ pub fn run_request(
         .env
         .into_iter()
         .map(|local::EnvVar { key, value }| EnvVar { key, value });
+    let extracts = submit
+        .extracts
+        .into_iter()
+        .map(|local::ExtractPath { from, to }| ExtractPath { from, to });
     let request = RunRequest {
         image: submit.image,
         command: submit.command,
@@ -111,6 +115,7 @@ pub fn run_request(
         egress: submit.egress,
         publish: submit.publish,
         network_bytes_per_second_max: submit.network_bytes_per_second_max,
+        extracts: extracts.collect(),
     };
     Ok((request, submit.credentials))
 }
@@ -125,6 +130,10 @@ pub fn submit_request(
         .env
         .into_iter()
         .map(|EnvVar { key, value }| local::EnvVar { key, value });
+    let extracts = request
+        .extracts
+        .into_iter()
+        .map(|ExtractPath { from, to }| local::ExtractPath { from, to });
     SubmitRequest {
         image: request.image,
         command: request.command,
@@ -159,6 +168,7 @@ pub fn submit_request(
             .into_iter()
             .map(|capability| capability.as_str().to_owned())
             .collect(),
+        extracts: extracts.collect(),
     }
 }
 
@@ -197,6 +207,10 @@ mod tests {
             egress: vec!["192.0.2.0/24".into()],
             publish: vec!["80:81".into()],
             network_bytes_per_second_max: Some(7),
+            extracts: vec![ExtractPath {
+                from: "out".into(),
+                to: "here".into(),
+            }],
         };
         let (back, credentials) = run_request(submit_request(request.clone(), None)).unwrap();
         assert_eq!(back, request);

@@ -91,6 +91,12 @@ impl RunDir {
         self.path.join("shim.sock")
     }
 
+    /// Where what was collected of its files is kept, if anything was.
+    #[must_use]
+    pub fn files_path(&self) -> PathBuf {
+        self.path.join("files")
+    }
+
     /// Whether this execution was never accepted: a crash came before its spec was there, or a power
     /// cut before it was durable.
     #[must_use]

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use davit_types::{
-    EndReason, ExitStatus, RunKey, RunSpec, RunStatus, SecurityProfile, StopSignal, Usage,
+    EndReason, ExitStatus, Extracted, RunKey, RunSpec, RunStatus, SecurityProfile, StopSignal,
+    Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +130,9 @@ pub struct LaunchRecord {
     /// What its job is locked in with, for people. Absent in records of old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<SecurityProfile>,
+    /// Its working directory, which relative paths of what is collected begin at. Absent in records of old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
     /// Its link to the outside, of a run with a bridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkRecord>,
@@ -292,4 +296,7 @@ pub struct EndRecord {
     /// How its start went.
     #[serde(default)]
     pub timings: Timings,
+    /// What was collected, in the order asked for; empty if nothing was asked for, or the job never began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extracts: Vec<Extracted>,
 }

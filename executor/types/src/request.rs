@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::limits as max;
 use crate::{
-    Attempt, Bytes, Capability, Command, EgressRule, EnvVar, FieldError, FieldErrors, InstanceType,
-    Labels, NetworkMode, OciRuntime, PublishedPort, PullPolicy, RunId, RunSpec, Tenant,
+    Attempt, Bytes, Capability, Command, EgressRule, EnvVar, ExtractPath, FieldError, FieldErrors,
+    InstanceType, Labels, NetworkMode, OciRuntime, PublishedPort, PullPolicy, RunId, RunSpec,
+    Tenant,
 };
 
 #[cfg(test)]
@@ -73,6 +74,9 @@ pub struct RunRequest {
     /// Capabilities; none when empty.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub capabilities: BTreeSet<Capability>,
+    /// What to collect once the job has ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extracts: Vec<ExtractPath>,
 }
 
 /// Collects errors while fields are checked, so that a user sees all of them at once.
@@ -133,6 +137,7 @@ impl RunRequest {
         self.check_command(&mut check);
         self.check_env(&mut check);
         self.check_labels(&mut check);
+        check.0.extend(crate::files::check(&self.extracts));
         let instance_type = self.choose_instance_type(&mut check, instance_types);
         let timeout_seconds = self.timeout_seconds.unwrap_or(max::TIMEOUT_SECONDS_DEFAULT);
         check.range(
@@ -184,6 +189,8 @@ impl RunRequest {
             runtime: self.runtime.unwrap_or(default_runtime),
             read_only_root: self.read_only_root,
             capabilities: self.capabilities,
+            extracts: self.extracts,
+            files_in: false,
         })
     }
 

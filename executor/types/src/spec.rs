@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, Bytes, Capability, EgressRule, InstanceType, NetworkMode, PublishedPort, RunId,
-    RunKey, Tenant,
+    Attempt, Bytes, Capability, EgressRule, ExtractPath, InstanceType, NetworkMode, PublishedPort,
+    RunId, RunKey, Tenant,
 };
 
 /// The numbers of the public contract (A2, A3, A5, B6, B7).
@@ -53,6 +53,8 @@ pub mod limits {
     pub const NETWORK_RATE_BYTES_MIN: u64 = 16 << 10;
     /// Largest bound of a run's network, bytes a second.
     pub const NETWORK_RATE_BYTES_MAX: u64 = 100 << 30;
+    /// Files and directories collected from a run.
+    pub const EXTRACTS_MAX: usize = 64;
     /// Log bytes kept of a run that names no cap.
     pub const LOG_BYTES_DEFAULT: u64 = 256 << 20;
 }
@@ -223,6 +225,12 @@ pub struct RunSpec {
     /// Its only capabilities, as whatever user it runs; of those that the operator's settings allow.
     #[serde(default)]
     pub capabilities: BTreeSet<Capability>,
+    /// What to collect once the job has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extracts: Vec<ExtractPath>,
+    /// It comes with files for its working directory. They are sent beside this, and it never begins without them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub files_in: bool,
 }
 
 impl RunSpec {

@@ -190,6 +190,7 @@ mod tests {
             slot: None,
             security: None,
             network: None,
+            workdir: None,
         })
         .unwrap();
         Run::open(dir.path(), None).unwrap()

@@ -58,6 +58,7 @@ pub fn launch(
         slot,
         security: None,
         network: None,
+        workdir: None,
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use davit_types::{
-    Bytes, Capability, EnvVar, FieldError, FieldErrors, NetworkMode, OciRuntime, PullPolicy,
-    RunRequest,
+    Bytes, Capability, EnvVar, ExtractPath, FieldError, FieldErrors, NetworkMode, OciRuntime,
+    PullPolicy, RunRequest,
 };
 
 use super::{Cpu, RegistryArgs, whole_seconds};
@@ -93,6 +93,14 @@ pub(crate) struct RunArgs {
     /// Give the job a capability, where the host's operator allows it; it has no others
     #[arg(long, value_name = "CAP")]
     cap_add: Vec<Capability>,
+    /// Files for the working directory: a directory, a tar file, or - for a tar stream on standard input. Without
+    /// --workdir, and where the image names none, that is /work
+    #[arg(long, value_name = "PATH", help_heading = FILES)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Once the job has ended, however it did, bring FROM (a file or directory in the container; a relative one begins
+    /// at the working directory) to TO on this side. Several times for several
+    #[arg(long, value_name = "FROM:TO", help_heading = FILES)]
+    extract: Vec<ExtractPath>,
     #[command(flatten)]
     pub(crate) credentials: RegistryArgs,
     #[command(flatten)]
@@ -115,6 +123,9 @@ pub(crate) struct BridgeArgs {
     #[arg(long, value_name = "BYTES")]
     pub(crate) network_rate: Option<Bytes>,
 }
+
+/// Where `--help` has what goes in and comes out.
+const FILES: &str = "Files";
 
 /// Where `--help` has what only a scheduler is told.
 const PLACING: &str = "Through a scheduler";
@@ -180,6 +191,11 @@ impl RunArgs {
             let problem = "command (--shell) excludes argv (after --): give one of the two";
             wrong.push(FieldError::new("command", line, problem));
         }
+        let stdin = self.dir.as_deref() == Some(Path::new("-"));
+        if stdin && self.credentials.registry_password_stdin {
+            let problem = "excludes --registry-password-stdin: standard input is one of the two";
+            wrong.push(FieldError::new("--dir", "-", problem));
+        }
         if !wrong.is_empty() {
             return Err(CliError::Fields(FieldErrors(wrong)));
         }
@@ -209,6 +225,7 @@ impl RunArgs {
             runtime: self.runtime,
             read_only_root: self.read_only,
             capabilities: self.cap_add.iter().copied().collect(),
+            extracts: self.extract.clone(),
         })
     }
 }

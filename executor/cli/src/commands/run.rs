@@ -11,6 +11,7 @@ use davit_rpc::local::{RegistryCredentials, RunRef, StopRequest};
 use davit_types::FieldError;
 
 use super::Context;
+use super::files::{self, Fetched, Source};
 use super::follow::{Following, follow};
 use super::{Ending, Signals};
 use crate::args::{Format, LogsArgs, RegistryArgs, RunArgs};
@@ -31,17 +32,41 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
     } else {
         Some(Signals::catch()?)
     };
+    // What cannot be sent makes no run.
+    let source = args.dir.as_deref().map(Source::open).transpose()?;
     let request = davit_rpc::submit_request(args.request()?, credentials(&args.credentials)?);
-    let accepted = context.client.runs().submit(request).await?.into_inner();
+    let (accepted, upload) = match source {
+        None => (
+            context.client.runs().submit(request).await?.into_inner(),
+            None,
+        ),
+        Some(source) => {
+            let (accepted, upload) = files::submit(&context.client, request, source).await?;
+            (accepted, Some(upload))
+        }
+    };
     let Some(signals) = signals else {
+        if let Some(upload) = upload {
+            upload.finished().await?;
+        }
         match context.format {
             Format::Json => print_json(&RunJson::from(&accepted))?,
             Format::Table => print_line(&accepted.id)?,
         }
         return Ok(0);
     };
-    let code = followed_to_the_end(&accepted.id, signals, context).await?;
-    if args.rm {
+    // What is wrong on this side is told at once; what is wrong on the other the run's end tells.
+    let uploading = upload.map(|upload| tokio::spawn(upload.told()));
+    let (code, fetched) = followed_to_the_end(&accepted.id, signals, true, context).await?;
+    if let Some(uploading) = uploading {
+        uploading.abort();
+    }
+    if args.rm && fetched == Fetched::Failed {
+        note(&format!(
+            "run {id} is kept: `davit extract {id}` tries again",
+            id = accepted.id
+        ));
+    } else if args.rm {
         context
             .client
             .runs()
@@ -53,7 +78,8 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
 
 /// `davit attach`.
 pub(super) async fn attach(run: &str, context: &Context) -> Result<u8, CliError> {
-    followed_to_the_end(run, Signals::catch()?, context).await
+    let (code, _) = followed_to_the_end(run, Signals::catch()?, false, context).await?;
+    Ok(code)
 }
 
 /// `davit logs`.
@@ -76,8 +102,9 @@ pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliEr
 async fn followed_to_the_end(
     run: &str,
     signals: Signals,
+    fetch: bool,
     context: &Context,
-) -> Result<u8, CliError> {
+) -> Result<(u8, Fetched), CliError> {
     let following = Following {
         run: run.to_owned(),
         after_id: 0,
@@ -95,11 +122,20 @@ async fn followed_to_the_end(
         Ok(())
     };
     let ended = signals.until(ended, run, ask).await?;
+    // Before the last line of --output json: who reads it finds the files in their places.
+    let fetched = match fetch {
+        true => files::fetch(&ended, None, context).await,
+        false => Fetched::Whole,
+    };
     if context.format == Format::Json {
         print_json_line(&EndJson::from(&ended))?;
     }
     tell_unusual_end(ended.end_reason.as_deref(), ended.message.as_deref());
-    Ok(exit::of_run(&ended))
+    let code = match exit::of_run(&ended) {
+        0 if fetched != Fetched::Whole => exit::DAVIT_FAILED,
+        code => code,
+    };
+    Ok((code, fetched))
 }
 
 /// Asks in the background: the answer comes only when the run has ended, which the log tells first.

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use davit_rpc::local::{LogTotals, MountPoint, NetworkLink, Run, SecurityProfile, Timings, Usage};
+use davit_rpc::local::{
+    Extracted, LogTotals, MountPoint, NetworkLink, Run, SecurityProfile, Timings, Usage,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -61,6 +63,8 @@ pub(crate) struct RunJson<'a> {
     timings: Option<TimingsJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     security: Option<SecurityJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    extracts: Vec<ExtractedJson<'a>>,
     run_dir: &'a str,
 }
 
@@ -106,6 +110,7 @@ impl<'a> From<&'a Run> for RunJson<'a> {
             log: run.log.as_ref().map(LogJson::from),
             timings: run.timings.as_ref().map(TimingsJson::from),
             security: run.security.as_ref().map(SecurityJson::from),
+            extracts: run.extracts.iter().map(ExtractedJson::from).collect(),
             run_dir: &run.run_dir,
         }
     }
@@ -126,6 +131,32 @@ impl<'a> From<&'a NetworkLink> for LinkJson<'a> {
             interface: &link.interface,
             ipv4: &link.ipv4,
             ipv6: link.ipv6.as_deref(),
+        }
+    }
+}
+
+/// What became of one `--extract`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExtractedJson<'a> {
+    from: &'a str,
+    to: &'a str,
+    status: &'a str,
+    kind: Option<&'a str>,
+    bytes: u64,
+    sha256: Option<&'a str>,
+    message: Option<&'a str>,
+}
+
+impl<'a> From<&'a Extracted> for ExtractedJson<'a> {
+    fn from(extracted: &'a Extracted) -> Self {
+        Self {
+            from: &extracted.from,
+            to: &extracted.to,
+            status: &extracted.status,
+            kind: Some(extracted.kind.as_str()).filter(|kind| !kind.is_empty()),
+            bytes: extracted.bytes,
+            sha256: extracted.sha256.as_deref(),
+            message: extracted.message.as_deref(),
         }
     }
 }

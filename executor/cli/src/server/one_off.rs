@@ -6,6 +6,7 @@ use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, RunRe
 use serde::Serialize;
 
 use super::error::ServerError;
+use super::words::FILES;
 use crate::args::PlacingArgs;
 
 /// The body of `POST /v1/runs`.
@@ -112,6 +113,7 @@ pub(super) fn refuse_host_only(request: &RunRequest) -> Result<(), ServerError> 
             request.name.is_some(),
             "runs have ids there: use --label, or save a runner (`davit runner create NAME`)",
         ),
+        ("--extract", !request.extracts.is_empty(), FILES),
         (
             "--publish",
             !request.publish.is_empty(),

@@ -110,6 +110,10 @@ impl Session {
     }
 }
 
+/// What there is instead of files through a scheduler.
+pub(super) const FILES: &str =
+    "run it on a host's own executor (--socket), or let the job fetch and store its files itself";
+
 /// The refusal of a command that only the executor of a host carries out.
 pub(crate) fn has_place_only_on_a_host(command: &Command) -> Option<ServerError> {
     let images = "its hosts fetch images as they need them, and evict them; `davit runner warmup` fetches ahead";
@@ -127,6 +131,8 @@ pub(crate) fn has_place_only_on_a_host(command: &Command) -> Option<ServerError>
             "`davit executor list` shows its hosts, `davit instance-type list` its sizes",
         ),
         Command::Metrics => ("davit metrics", "its /metrics is there for collectors"),
+        Command::Extract { .. } => ("davit extract", FILES),
+        Command::Run(args) if args.dir.is_some() => ("--dir", FILES),
         Command::Run(args) if args.rm => (
             "--rm",
             "it keeps ended runs for their books, and drops them by its settings of retention",

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use davit_rpc::local::{LogTotals, Run, Timings, Usage};
+use davit_rpc::local::{Extracted, LogTotals, Run, Timings, Usage};
 
 use crate::fake::{Executor, METRICS, Script, davit, text};
 
@@ -76,8 +76,31 @@ fn whole_run() -> Run {
             start_us: Some(600),
             ..Timings::default()
         }),
+        extracts: extracts(),
+        files_in: true,
         ..Run::default()
     }
+}
+
+fn extracts() -> Vec<Extracted> {
+    vec![
+        Extracted {
+            from: "out".into(),
+            to: "results".into(),
+            status: "ok".into(),
+            kind: "directory".into(),
+            bytes: 10_240,
+            sha256: Some("cd".repeat(32)),
+            message: None,
+        },
+        Extracted {
+            from: "/tmp/x".into(),
+            to: "x".into(),
+            status: "missing".into(),
+            message: Some("/tmp/x is in /tmp".into()),
+            ..Extracted::default()
+        },
+    ]
 }
 
 #[test]

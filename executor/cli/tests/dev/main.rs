@@ -14,6 +14,7 @@
 )]
 
 mod commands;
+mod files;
 mod host;
 mod ledger;
 mod place;

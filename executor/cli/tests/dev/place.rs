@@ -71,6 +71,18 @@ impl Dev {
         command
     }
 
+    /// `davit` for its host's own executor.
+    pub(crate) fn local(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(davit());
+        command
+            .env_clear()
+            .arg("--socket")
+            .arg(self.dir.path().join("executor.sock"))
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
     /// SIGTERM; it ends well.
     pub(crate) fn finish(mut self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();

@@ -61,6 +61,10 @@ pub(super) fn run(view: &View, usage: Option<&Usage>) -> local::Run {
         hostname: spec.hostname.clone(),
         timings: Some((&view.timings).into()),
         security: None,
+        extracts: end.map_or_else(Vec::new, |end| {
+            end.extracts.iter().map(Into::into).collect()
+        }),
+        files_in: spec.files_in,
         egress: spec.egress.iter().map(EgressRule::to_string).collect(),
         publish: spec.publish.iter().map(PublishedPort::to_string).collect(),
         network_bytes_per_second_max: spec.network_bytes_per_second_max,

@@ -13,6 +13,7 @@
 //! Absent on purpose: authentication (`serve/peer.rs` asks the kernel who calls), paging (one host's runs).
 
 mod convert;
+mod files;
 mod host;
 mod images;
 mod runs;
@@ -24,6 +25,7 @@ use futures::Stream;
 use tokio::sync::watch;
 use tonic::Status;
 
+pub(crate) use self::files::{FilesService, WINDOW_BYTES as FILES_WINDOW_BYTES};
 pub(crate) use self::host::{HostReport, HostService};
 pub(crate) use self::images::ImagesService;
 pub(crate) use self::runs::RunsService;

@@ -165,6 +165,7 @@ mod tests {
             usage: Usage::default(),
             log: LogTotals::default(),
             timings: Timings::default(),
+            extracts: Vec::new(),
         }
     }
 

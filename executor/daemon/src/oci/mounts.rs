@@ -38,6 +38,16 @@ const READ_ONLY: &[&str] = &[
     "/proc/sysrq-trigger",
 ];
 
+/// Directories of the root that a container has mounts of its own on: what the root file system has there it never sees.
+const HIDDEN: &[&str] = &["/dev", "/proc", "/sys", "/tmp"];
+
+/// What hides the name `first` of the root directory, if anything does.
+pub(crate) fn hidden_by(first: &str) -> Option<&'static str> {
+    let hidden = HIDDEN.iter().copied();
+    let mut hidden = hidden.filter(|path| path.strip_prefix('/') == Some(first));
+    hidden.next()
+}
+
 pub(super) fn masked_paths(host: &HostFacts) -> Vec<String> {
     let usual = MASKED.iter().map(|path| (*path).to_owned());
     usual.chain(host.throttle_counters.clone()).collect()

@@ -21,6 +21,9 @@ use super::{ResolvedUser, SpecError};
 pub(super) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where files are put, and the job begins, if neither run nor image says: not among those of the image.
+const FILES_WORKDIR: &str = "/work";
+
 pub(super) fn arguments(run: &RunSpec, image: &ImageConfig) -> Result<Vec<String>, SpecError> {
     let own: Option<Vec<String>> = run
         .entrypoint
@@ -73,10 +76,11 @@ pub(super) fn environment(
 }
 
 /// Where it starts; the runtimes make it if it does not exist.
-pub(super) fn working_directory(run: &RunSpec, image: &ImageConfig) -> String {
+pub(crate) fn working_directory(run: &RunSpec, image: &ImageConfig) -> String {
+    let default = if run.files_in { FILES_WORKDIR } else { "/" };
     run.workdir
         .as_ref()
         .or(image.workdir.as_ref())
         .cloned()
-        .unwrap_or_else(|| "/".to_owned())
+        .unwrap_or_else(|| default.to_owned())
 }

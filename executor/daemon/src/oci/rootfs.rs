@@ -6,6 +6,8 @@
 //! it. Merging follows the kernel's overlay rules: upper layers first, a 0/0 character device hides
 //! what is below, an opaque directory hides the lower ones of its name.
 
+mod walk;
+
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -15,6 +17,8 @@ use rustix::fs::{
 };
 
 use crate::containerd::Mount;
+
+pub(crate) use self::walk::Step;
 
 /// Symlinks followed for one path (the kernel's own bound is 40).
 const LINKS_MAX: usize = 16;
@@ -39,6 +43,9 @@ pub enum RootfsError {
     /// Links in circles, or a path of absurd depth.
     #[error("{0} leads through too many links")]
     TooManyLinks(String),
+    /// Neither a directory nor a link to one.
+    #[error("{0} is, or leads through, something that is no directory")]
+    NotADirectory(String),
     /// Not an ordinary file.
     #[error("{0} is no ordinary file")]
     NotAFile(String),
@@ -54,7 +61,7 @@ pub enum RootfsError {
 
 /// The layers of a root file system, top first.
 #[derive(Debug)]
-pub(super) struct Layers {
+pub(crate) struct Layers {
     roots: Vec<OwnedFd>,
 }
 
@@ -68,7 +75,7 @@ enum Entry {
 
 impl Layers {
     /// Opens the directories that `mounts` (one overlay or one bind mount) are made of.
-    pub(super) fn open(mounts: &[Mount]) -> Result<Self, RootfsError> {
+    pub(crate) fn open(mounts: &[Mount]) -> Result<Self, RootfsError> {
         let [mount] = mounts else {
             return Err(RootfsError::UnknownMount(format!(
                 "{} mounts",
@@ -261,7 +268,7 @@ fn overlay_directories(options: &[String]) -> Vec<String> {
 }
 
 /// Splits at colons; `\:` is a colon in a name, `\\` a backslash.
-fn split_lower(list: &str) -> Vec<String> {
+pub(crate) fn split_lower(list: &str) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut letters = list.chars();
     while let Some(letter) = letters.next() {

@@ -16,7 +16,7 @@ use davit_types::{EnvVar, InstanceType, RunKey, RunRequest, RunSpec, Tenant};
 
 use super::offload::offload;
 use super::registry::Entry;
-use super::{Given, Run, RunError, RunHandle, Runs, offer};
+use super::{Beside, Given, Run, RunError, RunHandle, Runs, offer};
 
 /// A run as a scheduler gives it.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Runs {
         let runs = self.clone();
         let accepted = tokio::spawn(async move {
             runs.clear_unaccepted(key).await?;
-            runs.accept(spec, None, Some(scheduled)).await
+            runs.accept(spec, Beside::default(), Some(scheduled)).await
         });
         match accepted.await.map_err(|_| RunError::ShuttingDown)? {
             Ok(handle) => Ok(Run::Live(handle)),

@@ -88,10 +88,21 @@ async fn once(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError
     remove(host, name).await
 }
 
-async fn remove(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
+/// One attempt at taking everything of `name` off its root file system, which stays.
+pub(crate) async fn release(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
+    kill_cgroup(host, name).await?;
+    delete_task(host, name).await
+}
+
+async fn delete_task(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
     host.shims.clear_dead(&name.to_string()).await;
     host.containerd.task_delete(name).await?;
     host.shims.end_forgotten(&name.to_string()).await;
+    Ok(())
+}
+
+async fn remove(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
+    delete_task(host, name).await?;
     // None of them holds another: with its task gone nothing has the root file system mounted.
     let containerd = &host.containerd;
     let (container, snapshot, places) = tokio::join!(

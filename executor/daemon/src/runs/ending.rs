@@ -41,6 +41,7 @@ pub(crate) fn from_exit(
             started: exit.started.or(timings.started),
             ..timings
         },
+        extracts: Vec::new(),
     }
 }
 
@@ -78,6 +79,7 @@ pub(crate) fn without_exit(
         usage: Usage::default(),
         log: LogTotals::default(),
         timings,
+        extracts: Vec::new(),
     }
 }
 

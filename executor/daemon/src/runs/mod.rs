@@ -75,6 +75,7 @@ pub use self::view::View;
 use self::owner::{Begin, Owner};
 use self::recovery::Recovery;
 use self::registry::{Entry, Registry};
+use crate::files::intake::Upload;
 use crate::images::Credentials;
 
 /// How long a removal waits for the clean-up of the run, milliseconds.
@@ -86,6 +87,15 @@ pub struct Runs {
     host: Arc<Host>,
     registry: Arc<Registry>,
     logs: LogWatch,
+}
+
+/// What comes beside a request, and is nowhere on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// For the pull.
+    pub(crate) credentials: Option<Credentials>,
+    /// For the working directory, on their way.
+    pub(crate) files: Option<Upload>,
 }
 
 /// A run as it was found: with an owner, or on disk only.
@@ -136,25 +146,39 @@ impl Runs {
         request: RunRequest,
         credentials: Option<Credentials>,
     ) -> Result<RunHandle, RunError> {
+        let beside = Beside {
+            credentials,
+            files: None,
+        };
+        self.submit_beside(request, beside).await
+    }
+
+    /// As [`Self::submit`], with what comes beside the request.
+    pub(crate) async fn submit_beside(
+        &self,
+        request: RunRequest,
+        beside: Beside,
+    ) -> Result<RunHandle, RunError> {
         let host = &self.host;
         host.containerd.known()?;
-        let spec = request.parse(
+        let mut spec = request.parse(
             RunId::generate(),
             Tenant::local(),
             &host.instance_types,
             host.settings.default_runtime,
         )?;
         offer::check(&self.host, &spec)?;
+        spec.files_in = beside.files.is_some();
         let runs = self.clone();
         // A task of its own: a caller that hangs up half-way must not leave a run half-accepted.
-        let accepted = tokio::spawn(async move { runs.accept(spec, credentials, None).await });
+        let accepted = tokio::spawn(async move { runs.accept(spec, beside, None).await });
         accepted.await.map_err(|_| RunError::ShuttingDown)?
     }
 
     async fn accept(
         &self,
         spec: RunSpec,
-        credentials: Option<Credentials>,
+        beside: Beside,
         scheduled: Option<Scheduled>,
     ) -> Result<RunHandle, RunError> {
         let key = spec.key();
@@ -179,7 +203,8 @@ impl Runs {
             launch: None,
             exit: None,
             end: None,
-            credentials,
+            credentials: beside.credentials,
+            files: beside.files,
         };
         let (owner, handle) = Owner::new(Arc::clone(&self.host), begin);
         self.registry

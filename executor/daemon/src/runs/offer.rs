@@ -33,6 +33,13 @@ pub(super) fn check(host: &Host, spec: &RunSpec) -> Result<(), RunError> {
             format!("is not installed on this host; it has {}", known.join(", ")),
         ));
     }
+    if spec.runtime == OciRuntime::Runsc && !spec.extracts.is_empty() {
+        wrong.push(FieldError::new(
+            "extracts",
+            spec.extracts.len(),
+            "cannot be collected with runsc, which keeps what a job writes to itself: choose crun or runc",
+        ));
+    }
     if wrong.is_empty() {
         Ok(())
     } else {

@@ -13,6 +13,7 @@
 //! belong to the owner and go with it: when the executor goes down the job goes on in its shim.
 
 mod closing;
+mod collecting;
 mod reports;
 
 use std::sync::Arc;
@@ -21,14 +22,17 @@ use davit_lifecycle::{Action, Event, State, step};
 use davit_rundir::{
     ControlRequest, EndRecord, ExitRecord, LaunchRecord, RunDir, SpecRecord, StateRecord,
 };
+use davit_types::Extracted;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use self::collecting::Collecting;
 use super::handle::{COMMANDS_WAITING_MAX, Command, ControlOrder, StopOrder};
 use super::host::Host;
 use super::recovery::{LostHow, Recovery};
 use super::vigil::{self, Outcome};
 use super::{RunError, RunHandle, View, work};
+use crate::files::intake::{Cancel, Upload};
 use crate::images::{Credentials, PullProgress, ResolvedImage};
 use crate::warm::Busy;
 pub(super) use reports::Happened;
@@ -49,6 +53,8 @@ pub(super) struct Begin {
     pub(super) end: Option<EndRecord>,
     /// For the pull, kept nowhere else.
     pub(super) credentials: Option<Credentials>,
+    /// The files it comes with, on their way.
+    pub(super) files: Option<Upload>,
 }
 
 /// The owner itself; see the module.
@@ -65,6 +71,12 @@ pub(super) struct Owner {
     pull: Option<AbortHandle>,
     recovery: Recovery,
     credentials: Option<Credentials>,
+    files: Option<Upload>,
+    /// Ends the upload of its files, if it has one.
+    upload: Option<Cancel>,
+    collecting: Option<Collecting>,
+    /// What was collected of its files, once that is done.
+    collected: Option<Vec<Extracted>>,
     stop: StopOrder,
     /// Orders for a job on its way up: its first line may be read before its start is confirmed.
     held: Vec<ControlOrder>,
@@ -117,6 +129,10 @@ impl Owner {
             pull: None,
             recovery: begin.recovery,
             credentials: begin.credentials,
+            upload: begin.files.as_ref().map(Upload::cancel),
+            files: begin.files,
+            collecting: None,
+            collected: None,
             stop: StopOrder::default(),
             held: Vec::new(),
             image: None,
@@ -153,6 +169,9 @@ impl Owner {
     }
 
     async fn obey(&mut self, command: Command) {
+        if let (Some(upload), Command::Stop(_) | Command::Cancel) = (&self.upload, &command) {
+            upload.cancel();
+        }
         match command {
             Command::Stop(order) => {
                 self.stop = order;
@@ -199,6 +218,9 @@ impl Owner {
     }
 
     async fn apply(&mut self, event: Event) {
+        if self.waits_for_files(event) {
+            return;
+        }
         let row = step(self.view.state, event);
         if row.next != self.view.state || !row.actions.is_empty() {
             tracing::debug!(key = %self.view.dir.key(), from = %self.view.state, ?event, to = %row.next);
@@ -296,6 +318,7 @@ impl Owner {
             spec: Arc::clone(&self.view.spec),
             image,
             anew: self.recovery.clear,
+            files: self.files.take(),
         };
         self.tasks.spawn(work.run(self.report.clone()));
     }

@@ -120,6 +120,7 @@ impl Runs {
             exit,
             end,
             credentials: None,
+            files: None,
         };
         let (owner, handle) = Owner::new(Arc::clone(&self.host), begin);
         let entry = Entry::Live {

@@ -54,6 +54,7 @@ pub(crate) fn launch_record(key: RunKey) -> LaunchRecord {
         slot: None,
         security: None,
         network: None,
+        workdir: None,
     }
 }
 

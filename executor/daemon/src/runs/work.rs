@@ -1,6 +1,7 @@
 //! What an owner's tasks do; each reports once, but for the control task, which serves in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use davit_rundir::{ControlErrorCode, ControlRequest, RunDir, SpecRecord};
 use tokio::sync::{mpsc, watch};
@@ -10,14 +11,19 @@ use super::error::sentence;
 use super::handle::{ControlKind, ControlOrder};
 use super::host::Host;
 use super::launch::{self, LaunchError, StartOutcome};
+use super::offload::offload;
 use super::owner::Happened;
 use super::shim::{self, ShimError, ShimState};
 use super::vigil::{self, Outcome};
 use super::{RunError, cleanup};
-use crate::containerd::ContainerName;
+use crate::containerd::{ContainerName, Mount};
 use crate::credentials;
+use crate::files::collect::{self, Halt};
+use crate::files::intake::Upload;
 use crate::images::{Credentials, ImageError, PullProgress, ResolvedImage};
 
+/// Longest wait for a container to be out of the way of collecting, and for containerd, seconds.
+const RELEASE_SECONDS_MAX: u64 = 60;
 /// Times a pull is tried while containerd comes and goes.
 const PULL_ATTEMPTS_MAX: u32 = 8;
 /// First delay between attempts, milliseconds.
@@ -109,6 +115,8 @@ pub(super) struct Prepare {
     pub(super) image: ResolvedImage,
     /// An earlier launch was cut off.
     pub(super) anew: bool,
+    /// The files it comes with.
+    pub(super) files: Option<Upload>,
 }
 
 impl Prepare {
@@ -119,9 +127,11 @@ impl Prepare {
             spec,
             image,
             anew,
+            mut files,
         } = self;
-        let mut prepared = launch::prepare(&host, &dir, &spec, &image, anew).await;
-        if prepared.as_ref().is_err_and(LaunchError::is_not_found) {
+        let mut prepared = launch::prepare(&host, &dir, &spec, &image, anew, &mut files).await;
+        let again = files.is_some() || !spec.spec.files_in;
+        if again && prepared.as_ref().is_err_and(LaunchError::is_not_found) {
             // Somebody else removed the image's layers: they are unpacked again, or pulled.
             host.images.look_again();
             let (progress, _) = watch::channel(PullProgress::default());
@@ -130,7 +140,7 @@ impl Prepare {
                 .images
                 .ensure(&run.image, run.pull_policy, None, progress);
             prepared = match found.await {
-                Ok(image) => launch::prepare(&host, &dir, &spec, &image, true).await,
+                Ok(image) => launch::prepare(&host, &dir, &spec, &image, true, &mut files).await,
                 Err(_) => prepared,
             };
         }
@@ -171,6 +181,76 @@ pub(super) async fn watch(host: Arc<Host>, dir: RunDir, name: ContainerName, rep
         Outcome::Lost(how) => Happened::Lost(how),
     };
     tell(&report, happened).await;
+}
+
+/// Collecting what was asked for of its files, once nothing of it is alive.
+pub(super) async fn collect(
+    host: Arc<Host>,
+    dir: RunDir,
+    spec: Arc<SpecRecord>,
+    name: ContainerName,
+    halt: Halt,
+    report: Report,
+) {
+    let extracts = spec.spec.extracts.clone();
+    let mounts = match left_by(&host, &name, &halt).await {
+        Ok(mounts) => mounts,
+        Err(problem) => {
+            let collected = collect::none(&extracts, &problem);
+            return tell(&report, Happened::Collected(collected)).await;
+        }
+    };
+    let bytes_max = host.settings.files.extract_bytes_max;
+    let collected = offload(move || {
+        let launch = dir.read_launch().ok().flatten();
+        let order = collect::Order {
+            extracts,
+            workdir: launch
+                .and_then(|launch| launch.workdir)
+                .unwrap_or_else(|| "/".to_owned()),
+            mounts,
+            keep_in: dir.files_path(),
+            bytes_max,
+        };
+        collect::collect(&order, &halt)
+    });
+    tell(&report, Happened::Collected(collected.await)).await;
+}
+
+/// The root file system that the container `name` left, with nothing of it alive.
+async fn left_by(
+    host: &Arc<Host>,
+    name: &ContainerName,
+    halt: &Halt,
+) -> Result<Vec<Mount>, String> {
+    let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
+    let left = async {
+        host.containerd.when_known().await;
+        loop {
+            let problem = match cleanup::release(host, name).await {
+                Err(error) => sentence(&error),
+                Ok(()) => match host.containerd.snapshot_mounts(name).await {
+                    Ok(mounts) => return Ok(mounts),
+                    Err(error) if error.is_not_found() => {
+                        return Err("its root file system is gone".to_owned());
+                    }
+                    Err(error) => sentence(&error),
+                },
+            };
+            if let Some(reason) = halt.reason() {
+                return Err(format!("{reason}; {problem}"));
+            }
+            tracing::debug!(%name, problem, "the files of a run cannot be collected yet");
+            backoff.wait().await;
+        }
+    };
+    let limit = Duration::from_secs(RELEASE_SECONDS_MAX);
+    match tokio::time::timeout(limit, left).await {
+        Ok(left) => left,
+        Err(_) => Err(format!(
+            "its container was not to be had for {RELEASE_SECONDS_MAX} s"
+        )),
+    }
 }
 
 /// Removing what the run made; `empty` says that its shim saw its cgroup empty.

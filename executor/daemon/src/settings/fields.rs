@@ -4,12 +4,14 @@
 //! hints all read this table, so none of them can lag behind. A test holds it against the structure
 //! in [`super::model`].
 
+mod files;
 mod images;
 mod network;
 
 use davit_settings::{Field, Kind, field, required};
 use davit_types::Capability;
 
+use self::files::FILES;
 use self::images::{IMAGE_SIGNATURE, IMAGE_SIGNATURES_MAX, IMAGES};
 use self::network::NETWORK;
 
@@ -115,6 +117,11 @@ pub(super) const SETTINGS: &[Field] = &[
         "user_namespaces",
         Kind::Section(USER_NAMESPACES),
         "User namespaces: root in a container is nobody on the host.",
+    ),
+    field(
+        "files",
+        Kind::Section(FILES),
+        "Files that go into runs and come out of them.",
     ),
     field(
         "warm",

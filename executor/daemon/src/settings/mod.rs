@@ -23,9 +23,9 @@ mod tests;
 pub use davit_settings::{FILE_BYTES_MAX, FlagValue, Origin, SettingsError, Sources};
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX};
 pub use model::{
-    ContainerdSettings, ImageSettings, ImageSignatureSettings, InstanceTypeSettings, LinkSettings,
-    LogFormat, LogSettings, ReapSettings, RegistrySettings, RetentionSettings, Settings,
-    UserNamespaceMode, UserNamespaceSettings, WarmSettings,
+    ContainerdSettings, FileSettings, ImageSettings, ImageSignatureSettings, InstanceTypeSettings,
+    LinkSettings, LogFormat, LogSettings, ReapSettings, RegistrySettings, RetentionSettings,
+    Settings, UserNamespaceMode, UserNamespaceSettings, WarmSettings,
 };
 pub use network::NetworkSettings;
 pub(crate) use network::{ParsedNetwork, WrongNetwork};

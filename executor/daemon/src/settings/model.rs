@@ -48,6 +48,8 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// User namespaces of containers.
     pub user_namespaces: UserNamespaceSettings,
+    /// Files that go into runs and come out of them.
+    pub files: FileSettings,
     /// Containers made in advance.
     pub warm: WarmSettings,
     /// The sizes offered, the first being the default; never empty, slugs unique.
@@ -178,6 +180,18 @@ pub enum UserNamespaceMode {
     Off,
 }
 
+/// Files that go into runs and come out of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSettings {
+    /// Bytes of the files that a run comes with.
+    pub upload_bytes_max: Bytes,
+    /// How many they may be, directories among them.
+    pub upload_files_max: u64,
+    /// Bytes kept of what is collected from a run.
+    pub extract_bytes_max: Bytes,
+}
+
 /// Containers made in advance, so that a run need not wait for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -295,6 +309,11 @@ impl Default for Settings {
                 // What systemd (UIDS-GIDS.md) and shadow leave to nobody: 0x7000_0000 up to 0x7ffe_0000.
                 first_id: 0x7000_0000,
                 ranges: 0x0ffe,
+            },
+            files: FileSettings {
+                upload_bytes_max: Bytes::gib(4),
+                upload_files_max: 1_000_000,
+                extract_bytes_max: Bytes::gib(4),
             },
             warm: WarmSettings {
                 slots_per_profile: 4,

@@ -13,6 +13,8 @@
 mod containerd_process;
 mod control;
 mod ends;
+mod files_in;
+mod files_out;
 mod forked_shims;
 mod ids;
 mod image_policy;

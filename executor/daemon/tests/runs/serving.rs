@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use davit_executor::settings::{ImageSignatureSettings, Settings, UserNamespaceMode};
+use davit_types::Bytes;
 
 /// Tells the test binary to be an executor, and where its files are.
 const SERVE_IN: &str = "DAVIT_TEST_SERVE_IN";
@@ -23,6 +24,8 @@ pub const NETWORK: &str = "network.json";
 pub const IMAGES_ALLOWED: &str = "images-allowed";
 /// A file beside the executor's: a public key, and after a space the repository whose images it must have signed.
 pub const IMAGES_SIGNED: &str = "images-signed";
+/// A file beside the executor's: the three bounds of `files`, in the order of the reference.
+pub const FILE_BOUNDS: &str = "file-bounds";
 /// A file beside the executor's that names the scheduler it is linked to.
 pub const SCHEDULER: &str = "scheduler";
 
@@ -74,6 +77,12 @@ pub fn settings(dir: &Path) -> Settings {
             other => panic!("{other}"),
         };
         settings.user_namespaces.ranges = ranges.parse().unwrap();
+    }
+    if let Ok(bounds) = std::fs::read_to_string(dir.join(FILE_BOUNDS)) {
+        let bounds: Vec<u64> = bounds.split(' ').map(|n| n.parse().unwrap()).collect();
+        settings.files.upload_bytes_max = Bytes(bounds[0]);
+        settings.files.upload_files_max = bounds[1];
+        settings.files.extract_bytes_max = Bytes(bounds[2]);
     }
     settings.link.server = std::fs::read_to_string(dir.join(SCHEDULER)).ok();
     settings.link.credentials_file = dir.join("host.json");

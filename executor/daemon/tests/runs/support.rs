@@ -19,7 +19,8 @@ use tonic::{Code, Status};
 
 use super::scheduler;
 use super::serving::{
-    self, CAPABILITIES, HOST_NETWORK, NETWORK, NO_SLOTS, PLAIN_SHIMS, USER_NAMESPACES, settings,
+    self, CAPABILITIES, FILE_BOUNDS, HOST_NETWORK, NETWORK, NO_SLOTS, PLAIN_SHIMS, USER_NAMESPACES,
+    settings,
 };
 
 pub const BUSYBOX: &str = "127.0.0.1:5000/davit/busybox:1";
@@ -74,6 +75,13 @@ impl Executor {
         let dir = Self::make_dir();
         let text = serde_json::to_vec(network).unwrap();
         std::fs::write(dir.join(NETWORK), text).unwrap();
+        Self::start_in(dir).await
+    }
+
+    /// One that takes files within `bounds`: bytes and files of an upload, bytes of what is collected.
+    pub async fn start_with_file_bounds(bounds: &str) -> Self {
+        let dir = Self::make_dir();
+        std::fs::write(dir.join(FILE_BOUNDS), bounds).unwrap();
         Self::start_in(dir).await
     }
 

@@ -27,8 +27,10 @@ pub(super) enum Attempt {
 pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
     let Order { host, dir, .. } = order;
     let run = order.run();
-    // Only crun holds a container before its program is known. What a run is reached at is nobody's before it is there.
-    if run.runtime != OciRuntime::Crun || !run.publish.is_empty() || !host.warm.is_on() {
+    // Only crun holds a container before its program is known. The root file system of a slot is mounted already: no files
+    // can be put there. What a run is reached at is nobody's before it is there.
+    let plain = run.files_in || !run.publish.is_empty();
+    if run.runtime != OciRuntime::Crun || plain || !host.warm.is_on() {
         return Ok(Attempt::Unknown);
     }
     let user_text = oci::user_text(run, &order.image.config);

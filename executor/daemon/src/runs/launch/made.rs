@@ -8,13 +8,18 @@ use oci_spec::runtime::Spec;
 
 use super::{LaunchError, Order, Prepared};
 use crate::containerd::{ContainerName, ContainerSpec, Mount};
+use crate::files::intake::Upload;
 use crate::network::Wanted;
 use crate::oci;
 use crate::runs::offload::offload;
 use crate::warm::Profile;
 
 /// `counted` says that the pool knows of this demand already.
-pub(super) async fn prepare(order: Order<'_>, counted: bool) -> Result<Prepared, LaunchError> {
+pub(super) async fn prepare(
+    order: Order<'_>,
+    counted: bool,
+    files: &mut Option<Upload>,
+) -> Result<Prepared, LaunchError> {
     let Order {
         host, dir, image, ..
     } = order;
@@ -31,6 +36,9 @@ pub(super) async fn prepare(order: Order<'_>, counted: bool) -> Result<Prepared,
         None => None,
     };
     let mounts = containerd.snapshot_prepare(&name, &image.chain_id).await?;
+    if run.files_in {
+        super::files::take(order, mounts.clone(), files).await?;
+    }
     let record = host.network.record(&name).await;
     let spec = describe(order, mounts.clone(), ids, record, counted).await?;
     let container = ContainerSpec {
@@ -76,8 +84,8 @@ async fn describe(
         let user = host.warm.users().resolve(&image.chain_id, text, &mounts)?;
         let mut spec = order.spec(&user)?;
         let run = order.run();
-        let has_slots = run.runtime == OciRuntime::Crun && run.publish.is_empty();
-        if !counted && has_slots && host.warm.is_on() {
+        let plain = run.files_in || !run.publish.is_empty();
+        if !counted && run.runtime == OciRuntime::Crun && !plain && host.warm.is_on() {
             let (shared, _) = oci::divide(spec.clone());
             let profile = Profile::new(shared, &image, order.runtime_binary()?);
             host.warm.missed(&profile);

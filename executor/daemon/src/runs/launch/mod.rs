@@ -11,6 +11,7 @@
 //! the middle. The start is asked for again only while the shim itself says that it did not happen. A
 //! slot that does not become the run is destroyed before anything is made in its place.
 
+mod files;
 mod given;
 mod made;
 mod start;
@@ -34,6 +35,8 @@ use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
 use crate::containerd::{ContainerName, ContainerdError};
+use crate::files::intake::Upload;
+use crate::files::{UnpackError, place::PlaceError};
 use crate::ids::NoRange;
 use crate::images::ResolvedImage;
 use crate::network::NetworkError;
@@ -66,6 +69,14 @@ pub(crate) enum LaunchError {
     Network(#[from] NetworkError),
     #[error("runtime {} is not installed on this host", .0.binary())]
     NoRuntime(OciRuntime),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error("its files were not taken")]
+    Files(#[from] UnpackError),
+    #[error(
+        "its files went with the executor that was receiving them: nothing of the job has run, submit it again"
+    )]
+    FilesGone,
 }
 
 impl LaunchError {
@@ -106,13 +117,15 @@ struct Order<'a> {
 }
 
 /// Everything up to a container that waits to be let go. `anew` says that an earlier launch was cut off:
-/// containerd may be taking it back still, and refuses the like of it until it has.
+/// containerd may be taking it back still, and refuses the like of it until it has. `files` are taken once at most: what
+/// fails after that is not tried again.
 pub(crate) async fn prepare(
     host: &Arc<Host>,
     dir: &RunDir,
     spec: &Arc<SpecRecord>,
     image: &ResolvedImage,
     mut anew: bool,
+    files: &mut Option<Upload>,
 ) -> Result<Prepared, LaunchError> {
     let order = Order {
         host,
@@ -128,10 +141,11 @@ pub(crate) async fn prepare(
     let mut backoff = Backoff::new(RETRY_FIRST_MS, RETRY_LONGEST_MS);
     let mut attempt = 1;
     loop {
-        match made::prepare(order, counted).await {
+        match made::prepare(order, counted, files).await {
             Err(error)
                 if (error.is_worth_retrying() || anew && error.is_refusal())
-                    && attempt < PREPARE_ATTEMPTS_MAX =>
+                    && attempt < PREPARE_ATTEMPTS_MAX
+                    && (files.is_some() || !spec.spec.files_in) =>
             {
                 (anew, counted) = (true, true);
                 let problem = sentence(&error);
@@ -225,6 +239,7 @@ impl Order<'_> {
             slot,
             security: Some(security),
             network,
+            workdir: Some(oci::working_directory(run, &self.image.config)),
         })
     }
 }

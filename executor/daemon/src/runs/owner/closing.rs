@@ -19,7 +19,13 @@ const RECORD_RETRY_LONGEST_MS: u64 = 10_000;
 
 impl Owner {
     pub(super) async fn record_end(&mut self, verdict: Verdict) {
-        let (end, follows) = self.verdict(verdict).await;
+        let (mut end, mut follows) = self.verdict(verdict).await;
+        // No upload is waited for any more.
+        self.files = None;
+        if let Some(collected) = self.collected.take() {
+            end.extracts = collected;
+            follows = false;
+        }
         let dir = self.view.dir.clone();
         let mut backoff = Backoff::new(RECORD_RETRY_FIRST_MS, RECORD_RETRY_LONGEST_MS);
         let end = Arc::new(end);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use davit_lifecycle::{Event, State};
 use davit_rundir::{ExitRecord, Stamp, StateRecord};
+use davit_types::Extracted;
 use tokio::sync::oneshot;
 
 use super::Owner;
@@ -33,6 +34,8 @@ pub(in crate::runs) enum Happened {
     /// As [`Self::Exited`], but nobody says that the record is durable.
     FoundExit(Box<ExitRecord>),
     Lost(LostHow),
+    /// What was asked for of its files.
+    Collected(Vec<Extracted>),
     Cleaned,
 }
 
@@ -81,6 +84,13 @@ impl Owner {
             Happened::Lost(how) => {
                 self.recovery.lost = Some(how);
                 Event::ShimLost
+            }
+            Happened::Collected(collected) => {
+                self.collected = Some(collected);
+                match self.collecting.take() {
+                    Some(collecting) => collecting.then,
+                    None => return,
+                }
             }
             Happened::Cleaned => Event::Cleaned,
         };

@@ -1,0 +1,352 @@
+//! Files into a run and out of it: `run --dir`, `run --extract`, `extract`.
+//!
+//! ```text
+//!  directory ─ pack ─┐ (a thread)
+//!  tar, stdin ───────┴─► pieces ─► Files.Submit ─► the executor          Files.Download ─► receive (a thread) ─► TO
+//! ```
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use davit_executor::files::{Packed, pack, receive};
+use davit_rpc::local::{
+    Extracted, FilesDownload, FilesEnd, FilesReply, FilesUpload, Run, RunRef, SubmitRequest,
+    files_reply::Reply, files_upload::Part,
+};
+use davit_types::ExtractKind;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::Context;
+use crate::args::Format;
+use crate::client::Client;
+use crate::error::CliError;
+use crate::exit;
+use crate::output::run::ExtractedJson;
+use crate::output::{harmless, note, print_json, print_line};
+
+/// Bytes of one piece of an upload.
+const PIECE_BYTES: usize = 512 << 10;
+/// Pieces on their way to or from a thread.
+const PIECES_WAITING_MAX: usize = 8;
+
+/// What goes into a run.
+pub(super) enum Source {
+    /// A directory.
+    Directory { dir: OwnedFd, path: PathBuf },
+    /// A tar stream, and what it is called.
+    Tar(Box<dyn Read + Send>, String),
+}
+
+impl Source {
+    /// What `path` names: a directory, a tar file, or `-`.
+    pub(super) fn open(path: &Path) -> Result<Self, CliError> {
+        if path == Path::new("-") {
+            let name = "standard input".to_owned();
+            return Ok(Self::Tar(Box::new(io::stdin()), name));
+        }
+        let opening = || CliError::io(format!("open {}", path.display()));
+        let file = File::open(path).map_err(opening())?;
+        let is_dir = file.metadata().map_err(opening())?.is_dir();
+        Ok(if is_dir {
+            Self::Directory {
+                dir: file.into(),
+                path: path.to_owned(),
+            }
+        } else {
+            Self::Tar(Box::new(file), path.display().to_string())
+        })
+    }
+
+    /// Writes it all to `pieces`. Blocking.
+    fn send(self, pieces: &mut Pieces) -> Result<(), CliError> {
+        let packed = match self {
+            Self::Directory { dir, path } => match pack(dir, pieces) {
+                Ok(packed) => packed,
+                // Nobody wants it any more: the run's end says why.
+                Err(_) if pieces.unwanted => return Ok(()),
+                Err(error) => {
+                    let reading = CliError::io(format!("send {}", path.display()));
+                    return Err(reading(io::Error::other(error)));
+                }
+            },
+            Self::Tar(mut stream, name) => match io::copy(&mut stream, pieces) {
+                Ok(_) => Packed::default(),
+                Err(_) if pieces.unwanted => return Ok(()),
+                Err(error) => return Err(CliError::io(format!("send {name}"))(error)),
+            },
+        };
+        if let Some(left_out) = packed.sentence() {
+            note(&format!("--dir: {}", harmless(&left_out)));
+        }
+        pieces.end();
+        Ok(())
+    }
+}
+
+/// An upload under way.
+pub(super) struct Upload {
+    sending: oneshot::Receiver<Result<(), CliError>>,
+    replies: Streaming<FilesReply>,
+}
+
+/// Submits a run with the files of `source`; they go on being sent afterwards.
+pub(super) async fn submit(
+    client: &Client,
+    request: SubmitRequest,
+    source: Source,
+) -> Result<(Run, Upload), CliError> {
+    let (send, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+    let first = FilesUpload {
+        part: Some(Part::Submit(request)),
+    };
+    // There is room, and it is received below.
+    drop(send.send(first).await);
+    let answer = client.files().submit(ReceiverStream::new(pieces)).await?;
+    let mut replies = answer.into_inner();
+    let Some(Reply::Accepted(accepted)) = replies.message().await?.and_then(|reply| reply.reply)
+    else {
+        return Err(CliError::Protocol("the accepted run"));
+    };
+    let (told, sending) = oneshot::channel();
+    // Not one of the event loop's: it may wait for standard input when all is over.
+    std::thread::spawn(move || {
+        // Whoever asked may have gone.
+        drop(told.send(source.send(&mut Pieces::new(send))));
+    });
+    Ok((accepted, Upload { sending, replies }))
+}
+
+impl Upload {
+    /// Returns once all files are in their places.
+    pub(super) async fn finished(mut self) -> Result<(), CliError> {
+        let taken = self.replies.message().await;
+        // What went wrong on this side is the cause of what the executor says.
+        if let Ok(sent) = (&mut self.sending).await {
+            sent?;
+        }
+        match taken?.and_then(|reply| reply.reply) {
+            Some(Reply::Taken(_)) => Ok(()),
+            _ => Err(CliError::Protocol("that the files were taken")),
+        }
+    }
+
+    /// Says what goes wrong on this side; what goes wrong on the other the run's end tells.
+    pub(super) async fn told(mut self) {
+        match self.sending.await {
+            Ok(Err(error)) => error.print(),
+            // Hung up before they are taken, what is on its way would be lost.
+            _ => drop(self.replies.message().await),
+        }
+    }
+}
+
+/// A stream of bytes on its way into messages.
+struct Pieces {
+    send: mpsc::Sender<FilesUpload>,
+    piece: Vec<u8>,
+    bytes: u64,
+    unwanted: bool,
+}
+
+impl Pieces {
+    fn new(send: mpsc::Sender<FilesUpload>) -> Self {
+        Self {
+            send,
+            piece: Vec::with_capacity(PIECE_BYTES),
+            bytes: 0,
+            unwanted: false,
+        }
+    }
+
+    fn pass_on(&mut self, part: Part) -> io::Result<()> {
+        let message = FilesUpload { part: Some(part) };
+        self.send.blocking_send(message).map_err(|_| {
+            self.unwanted = true;
+            io::ErrorKind::BrokenPipe.into()
+        })
+    }
+
+    fn pass_on_piece(&mut self) -> io::Result<()> {
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
+        self.bytes += piece.len() as u64;
+        self.pass_on(Part::Data(piece))
+    }
+
+    /// Says that this was all.
+    fn end(&mut self) {
+        let last = self.pass_on_piece();
+        let bytes = self.bytes;
+        // A run that is over needs no telling.
+        drop(last.and_then(|()| self.pass_on(Part::End(FilesEnd { bytes }))));
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == PIECE_BYTES {
+            self.pass_on_piece()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How bringing a run's files went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetched {
+    /// All that was asked for is there.
+    Whole,
+    /// All that was kept is there, but not all was.
+    Lacking,
+    /// Something that was kept is not there.
+    Failed,
+}
+
+/// `davit extract`.
+pub(super) async fn extract(
+    run: &str,
+    base: Option<&Path>,
+    context: &Context,
+) -> Result<u8, CliError> {
+    let run = RunRef {
+        run: run.to_owned(),
+    };
+    let ended = context.client.runs().wait(run).await?.into_inner();
+    let fetched = fetch(&ended, base, context).await;
+    if context.format == Format::Json {
+        let extracts: Vec<ExtractedJson<'_>> = ended.extracts.iter().map(Into::into).collect();
+        print_json(&extracts)?;
+    } else {
+        for extracted in ended.extracts.iter().filter(|one| one.status == "ok") {
+            print_line(&harmless(&extracted.to))?;
+        }
+    }
+    Ok(match fetched {
+        Fetched::Whole => 0,
+        Fetched::Lacking | Fetched::Failed => exit::DAVIT_FAILED,
+    })
+}
+
+/// Brings all that was collected from `ended`, and says on standard error what is not there.
+pub(super) async fn fetch(ended: &Run, base: Option<&Path>, context: &Context) -> Fetched {
+    let mut fetched = Fetched::Whole;
+    for (at, extracted) in ended.extracts.iter().enumerate() {
+        let Extracted { from, status, .. } = extracted;
+        let message = extracted.message.as_deref().unwrap_or_default();
+        if status != "ok" {
+            note(&harmless(&format!("--extract {from}: {status}: {message}")));
+            if fetched == Fetched::Whole {
+                fetched = Fetched::Lacking;
+            }
+            continue;
+        }
+        if !message.is_empty() {
+            note(&harmless(&format!("--extract {from}: {message}")));
+        }
+        if let Err(error) = fetch_one(&ended.id, at, extracted, base, context).await {
+            error.print();
+            fetched = Fetched::Failed;
+        }
+    }
+    fetched
+}
+
+async fn fetch_one(
+    run: &str,
+    at: usize,
+    extracted: &Extracted,
+    base: Option<&Path>,
+    context: &Context,
+) -> Result<(), CliError> {
+    let kind = match extracted.kind.as_str() {
+        "file" => ExtractKind::File,
+        "directory" => ExtractKind::Directory,
+        _ => return Err(CliError::Protocol("whether it is a file or a directory")),
+    };
+    let to = base.map_or_else(
+        || PathBuf::from(&extracted.to),
+        |base| base.join(&extracted.to),
+    );
+    let (from, sha256) = (
+        extracted.from.clone(),
+        extracted.sha256.clone().unwrap_or_default(),
+    );
+    let request = FilesDownload {
+        run: run.to_owned(),
+        index: u32::try_from(at).unwrap_or(u32::MAX),
+    };
+    let mut parts = context.client.files().download(request).await?.into_inner();
+    let (send, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+    let bringing = CliError::io(format!("bring {from} of run {run}"));
+    let receiving = tokio::task::spawn_blocking(move || {
+        receive(Arriving::new(pieces), kind, &from, &to, &sha256)
+    });
+    let broke = loop {
+        match parts.message().await {
+            Ok(Some(part)) => {
+                if send.send(Some(part.data)).await.is_err() {
+                    break None;
+                }
+            }
+            Ok(None) => {
+                // Gone if it wants no more.
+                drop(send.send(None).await);
+                break None;
+            }
+            Err(status) => break Some(status),
+        }
+    };
+    drop(send);
+    let received = receiving.await.map_err(io::Error::other);
+    match (broke, received) {
+        (Some(status), _) => Err(status.into()),
+        (None, Ok(Ok(_))) => Ok(()),
+        (None, Ok(Err(error))) => Err(bringing(io::Error::other(error))),
+        (None, Err(error)) => Err(bringing(error)),
+    }
+}
+
+/// A download as bytes: its end is told, so that one that broke off is not taken for whole.
+struct Arriving {
+    pieces: mpsc::Receiver<Option<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+impl Arriving {
+    fn new(pieces: mpsc::Receiver<Option<Vec<u8>>>) -> Self {
+        Self {
+            pieces,
+            piece: Vec::new(),
+            at: 0,
+            ended: false,
+        }
+    }
+}
+
+impl Read for Arriving {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Some(piece)) => (self.piece, self.at) = (piece, 0),
+                Some(None) => self.ended = true,
+                None => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+        let waiting = &self.piece[self.at..];
+        let bytes = waiting.len().min(buffer.len());
+        buffer[..bytes].copy_from_slice(&waiting[..bytes]);
+        self.at += bytes;
+        Ok(bytes)
+    }
+}

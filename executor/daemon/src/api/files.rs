@@ -1,0 +1,218 @@
+//! The service of files: an upload becomes a run, what was collected is read back.
+
+use std::time::Duration;
+
+use davit_rpc::local::{self, files_reply::Reply, files_upload::Part};
+use davit_types::{ExtractStatus, FieldError};
+use futures::Stream;
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Answers, Shutdown, convert, status};
+use crate::credentials;
+use crate::files::collect;
+use crate::files::intake::{self, Feed, PIECE_BYTES_MAX};
+use crate::runs::{Beside, RunHandle, Runs};
+
+/// Longest wait for the request of an upload, and for each piece of it, seconds. A run whose caller says nothing for so
+/// long ends.
+const PIECE_SECONDS_MAX: u64 = 300;
+/// Bytes of one message: a piece and what is around it.
+const MESSAGE_BYTES_MAX: usize = PIECE_BYTES_MAX + (64 << 10);
+/// What a caller may send before it is taken, bytes: a few pieces of an upload.
+pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes of one message of a download.
+const PART_BYTES: usize = 512 << 10;
+/// Answers waiting for a caller who does not read them: all there are.
+const REPLIES_MAX: usize = 3;
+
+/// Serves uploads and downloads of [`Runs`].
+#[derive(Clone, Debug)]
+pub(crate) struct FilesService {
+    runs: Runs,
+    shutdown: Shutdown,
+}
+
+impl FilesService {
+    /// The server of it.
+    pub(crate) fn server(
+        runs: &Runs,
+        shutdown: Shutdown,
+    ) -> local::files_server::FilesServer<Self> {
+        let runs = runs.clone();
+        let server = local::files_server::FilesServer::new(Self { runs, shutdown });
+        server.max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+#[tonic::async_trait]
+impl local::files_server::Files for FilesService {
+    type SubmitStream = ReceiverStream<Result<local::FilesReply, Status>>;
+    type DownloadStream = Answers<local::FilesPart>;
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<local::FilesUpload>>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        let mut upload = request.into_inner();
+        let Some(Part::Submit(submit)) = next(&mut upload).await? else {
+            let problem = "is wanted first, then the files";
+            return Err(status::field(FieldError::new("submit", "", problem)));
+        };
+        let (request, credentials) =
+            davit_rpc::run_request(submit).map_err(|wrong| davit_rpc::invalid(&wrong))?;
+        let (feed, files) = intake::channel();
+        let beside = Beside {
+            credentials: credentials.map(credentials::given),
+            files: Some(files),
+        };
+        let handle = self.runs.submit_beside(request, beside).await;
+        let handle = handle.map_err(|error| status::run(&error))?;
+        let view = handle.view();
+        let usage = self.runs.usage(&view).await;
+        let (replies, answers) = mpsc::channel(REPLIES_MAX);
+        let accepted = Reply::Accepted(convert::run(&view, usage.as_ref()));
+        reply(&replies, Ok(accepted)).await;
+        tokio::spawn(carry(upload, feed, handle, self.shutdown.clone(), replies));
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
+    async fn download(
+        &self,
+        request: Request<local::FilesDownload>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        let local::FilesDownload { run, index } = request.into_inner();
+        let found = self.runs.find(&run).await;
+        let view = found.map_err(|error| status::run(&error))?.view();
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        let extracted = view.end.as_ref().and_then(|end| end.extracts.get(at));
+        match extracted {
+            Some(extracted) if extracted.status == ExtractStatus::Ok => {}
+            Some(_) => {
+                let problem =
+                    format!("extract {index} of run {run} is not kept: `davit inspect` says why");
+                return Err(Status::failed_precondition(problem));
+            }
+            None if !view.is_over() => {
+                let problem = format!("run {run} has not ended: its files are collected then");
+                return Err(Status::failed_precondition(problem));
+            }
+            None => {
+                let problem = format!("run {run} has no extract {index}");
+                return Err(Status::not_found(problem));
+            }
+        }
+        let path = collect::kept_path(&view.dir.files_path(), at);
+        let file = tokio::fs::File::open(&path).await.map_err(|error| {
+            Status::data_loss(format!("cannot open {}: {error}", path.display()))
+        })?;
+        let service = self.clone();
+        let parts = parts(file);
+        let parts = futures::stream::try_unfold(Box::pin(parts), move |mut parts| {
+            let service = service.clone();
+            async move {
+                let next = async { futures::TryStreamExt::try_next(&mut parts).await };
+                let part = service.shutdown.or(next).await?;
+                Ok(part.map(|part| (part, parts)))
+            }
+        });
+        Ok(Response::new(Box::pin(parts)))
+    }
+}
+
+fn parts(file: tokio::fs::File) -> impl Stream<Item = Result<local::FilesPart, Status>> {
+    futures::stream::try_unfold(file, |mut file| async move {
+        let mut data = Vec::with_capacity(PART_BYTES);
+        let read = (&mut file)
+            .take(PART_BYTES as u64)
+            .read_to_end(&mut data)
+            .await;
+        match read {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some((local::FilesPart { data }, file))),
+            Err(error) => Err(Status::data_loss(format!(
+                "cannot read what was kept: {error}"
+            ))),
+        }
+    })
+}
+
+/// Passes the pieces of an upload on, and then says what came of it.
+async fn carry(
+    mut upload: Streaming<local::FilesUpload>,
+    mut feed: Feed,
+    run: RunHandle,
+    shutdown: Shutdown,
+    replies: mpsc::Sender<Result<local::FilesReply, Status>>,
+) {
+    let mut canceled = feed.canceled.clone();
+    let problem = {
+        let sent = shutdown.or(send(&mut upload, &feed));
+        tokio::select! {
+            sent = sent => sent.err().map(|status| status.message().to_owned()),
+            // An error means that the run is gone.
+            _ = canceled.wait_for(|canceled| *canceled) => Some("the run was ended".to_owned()),
+        }
+    };
+    if let Some(problem) = problem {
+        feed.broken(problem).await;
+    }
+    let taken = match (&mut feed.taken).await {
+        Ok(Ok(taken)) => Ok(Reply::Taken(local::FilesTaken {
+            files: taken.files,
+            bytes: taken.bytes,
+        })),
+        Ok(Err(problem)) => Err(Status::failed_precondition(problem)),
+        Err(_) => Err(Status::aborted(format!(
+            "run {} ended before its files were taken",
+            run.view().run_id()
+        ))),
+    };
+    reply(&replies, taken).await;
+}
+
+/// Passes on all of `upload`.
+async fn send(upload: &mut Streaming<local::FilesUpload>, feed: &Feed) -> Result<(), Status> {
+    loop {
+        match next(upload).await? {
+            Some(Part::Data(data)) if data.len() <= PIECE_BYTES_MAX => {
+                if !feed.data(data).await {
+                    return Ok(());
+                }
+            }
+            Some(Part::End(end)) => {
+                feed.end(end.bytes).await;
+                return Ok(());
+            }
+            Some(Part::Data(_) | Part::Submit(_)) => {
+                return Err(Status::invalid_argument(format!(
+                    "after the request come pieces of at most {PIECE_BYTES_MAX} bytes"
+                )));
+            }
+            None => return Err(Status::aborted("the caller went away")),
+        }
+    }
+}
+
+async fn next(upload: &mut Streaming<local::FilesUpload>) -> Result<Option<Part>, Status> {
+    let limit = Duration::from_secs(PIECE_SECONDS_MAX);
+    match tokio::time::timeout(limit, upload.message()).await {
+        Ok(Ok(Some(message))) => Ok(message.part),
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err(_)) => Err(Status::aborted("the caller went away")),
+        Err(_) => Err(Status::deadline_exceeded(format!(
+            "nothing came for {PIECE_SECONDS_MAX} s"
+        ))),
+    }
+}
+
+async fn reply(
+    replies: &mpsc::Sender<Result<local::FilesReply, Status>>,
+    outcome: Result<Reply, Status>,
+) {
+    let message = outcome.map(|reply| local::FilesReply { reply: Some(reply) });
+    // The caller may have gone.
+    drop(replies.send(message).await);
+}
