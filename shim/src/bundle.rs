@@ -8,6 +8,7 @@
 //!  address          us            our socket; containerd 1.7 reads it at its restart
 //!  init.pid         OCI runtime   first process
 //!  log.json         OCI runtime   its messages
+//!  secrets/         us            while a container with secrets is made: see `secrets`
 //!  davit-shim.json  us            which OCI runtime with which state directory: `delete` needs it
 //! ```
 
@@ -23,6 +24,9 @@ const RUN_DIR_ANNOTATION: &str = "davit.run-dir";
 
 /// Annotation that makes this a warm slot of davit: the slot directory.
 const SLOT_DIR_ANNOTATION: &str = "davit.slot-dir";
+
+/// Annotation of a run whose secrets the executor gives: see `davit_rundir::Secrets`.
+const SECRETS_ANNOTATION: &str = "davit.secrets";
 
 /// Annotations naming a group of containers that share one shim, in the order they are asked.
 const GROUP_ANNOTATIONS: [&str; 2] = [
@@ -125,6 +129,11 @@ impl Config {
     /// The run directory, if this container is a run of davit.
     pub(crate) fn run_dir(&self) -> Option<&Path> {
         self.annotations.get(RUN_DIR_ANNOTATION).map(Path::new)
+    }
+
+    /// Whether the executor waits to give it secrets.
+    pub(crate) fn awaits_secrets(&self) -> bool {
+        self.annotations.contains_key(SECRETS_ANNOTATION)
     }
 
     /// The slot directory, if this container is a warm slot of davit.

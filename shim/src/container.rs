@@ -28,6 +28,7 @@ use crate::process::{Phase, Process};
 use crate::reaper::{Child, Exit};
 use crate::run::Run;
 use crate::runtime::Runtime;
+use crate::secrets::Place;
 use crate::slot::Slot;
 
 /// Frozen or not, for a container that is no run (a run keeps its own books).
@@ -142,6 +143,15 @@ impl Container {
     /// It is this run from now on; false (and it is not) if it is one already.
     pub(crate) fn become_run(&self, run: Run) -> bool {
         self.run.set(run).is_ok()
+    }
+
+    /// Its secrets are with it by now, and nowhere else.
+    pub(crate) fn forget_secrets(&self, place: Place) -> Result<(), TaskError> {
+        if self.runtime.is_crun() {
+            let config = place.plain_config();
+            self.runtime.replace_kept_config(&self.id, config)?;
+        }
+        Ok(())
     }
 
     /// Whether it is davit's own, and so without hooks and in a cgroup that the shim has made.

@@ -10,6 +10,7 @@ use crate::process::Phase;
 use crate::reaper::ChildError;
 use crate::run::RunError;
 use crate::runtime::RuntimeError;
+use crate::secrets::{PlaceError, ReceiveError};
 use crate::slot::{ProgramError, SlotError};
 
 /// A refused or failed request.
@@ -48,6 +49,10 @@ pub(crate) enum TaskError {
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
+    Secrets(#[from] ReceiveError),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
     Slot(#[from] SlotError),
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -85,6 +90,8 @@ impl TaskError {
             | Self::Streams(_)
             | Self::Child(_)
             | Self::Run(_)
+            | Self::Secrets(_)
+            | Self::Place(_)
             | Self::Slot(_)
             | Self::Program(_)
             | Self::Runtime(_)

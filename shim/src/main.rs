@@ -46,6 +46,7 @@ mod process;
 mod reaper;
 mod run;
 mod runtime;
+mod secrets;
 mod service;
 mod slot;
 mod start;

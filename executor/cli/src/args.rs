@@ -4,6 +4,7 @@ mod host;
 mod run;
 mod runner;
 mod scheduler;
+mod secrets;
 mod server;
 mod values;
 
@@ -15,6 +16,7 @@ pub(crate) use self::host::{ConfigureArgs, HostCommand, JournalArgs, PurgeArgs};
 pub(crate) use self::run::{PlacingArgs, RunArgs, labels, variables};
 pub(crate) use self::runner::{JobArgs, RunnerCommand, RunnerRunArgs};
 pub(crate) use self::scheduler::{DevArgs, SchedulerCommand, SchedulerSettingsArgs};
+pub(crate) use self::secrets::SecretArgs;
 pub(crate) use self::server::*;
 pub(crate) use self::values::Cpu;
 use self::values::{milliseconds, whole_seconds};

@@ -14,6 +14,7 @@
 
 mod api;
 pub mod containerd;
+mod cores;
 mod credentials;
 pub mod files;
 mod ids;
@@ -29,4 +30,5 @@ pub mod settings;
 mod shims;
 mod warm;
 
+pub use cores::dump_no_core;
 pub use serve::{ServeError, serve, serve_until};

@@ -64,6 +64,9 @@ pub enum ServeError {
     /// Without root nothing works.
     #[error("the executor must run as root: use sudo or the systemd unit")]
     NotRoot,
+    /// Secrets would be in them.
+    #[error("cannot do without core dumps")]
+    CoreDumps(#[source] std::io::Error),
     /// A path cannot be used.
     #[error("cannot {operation} {}", path.display())]
     Path {
@@ -197,6 +200,7 @@ fn serve_again(
     settings: &Settings,
     stop: Option<&watch::Receiver<bool>>,
 ) -> Result<(), ServeError> {
+    crate::dump_no_core().map_err(ServeError::CoreDumps)?;
     loop {
         let runtime: Runtime = Builder::new_multi_thread()
             .enable_all()

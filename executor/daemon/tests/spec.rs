@@ -56,6 +56,8 @@ fn run() -> RunSpec {
         capabilities: BTreeSet::new(),
         extracts: Vec::new(),
         files_in: false,
+        secret_env: Vec::new(),
+        secret_files: Vec::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A run request on the wire. Credentials travel beside it, never in it.
+//! A run request on the wire. Credentials and secrets travel beside it, never in it.
 
 use std::collections::BTreeSet;
 
@@ -116,6 +116,9 @@ pub fn run_request(
         publish: submit.publish,
         network_bytes_per_second_max: submit.network_bytes_per_second_max,
         extracts: extracts.collect(),
+        // They travel beside it, values and names.
+        secret_env: Vec::new(),
+        secret_files: Vec::new(),
     };
     Ok((request, submit.credentials))
 }
@@ -169,6 +172,8 @@ pub fn submit_request(
             .map(|capability| capability.as_str().to_owned())
             .collect(),
         extracts: extracts.collect(),
+        secret_env: Vec::new(),
+        secret_files: Vec::new(),
     }
 }
 
@@ -211,6 +216,8 @@ mod tests {
                 from: "out".into(),
                 to: "here".into(),
             }],
+            secret_env: Vec::new(),
+            secret_files: Vec::new(),
         };
         let (back, credentials) = run_request(submit_request(request.clone(), None)).unwrap();
         assert_eq!(back, request);

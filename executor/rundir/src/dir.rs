@@ -97,6 +97,12 @@ impl RunDir {
         self.path.join("files")
     }
 
+    /// The socket on which the executor gives its shim the values of its secrets.
+    #[must_use]
+    pub fn give_path(&self) -> PathBuf {
+        self.path.join(crate::secrets::SOCKET)
+    }
+
     /// Whether this execution was never accepted: a crash came before its spec was there, or a power
     /// cut before it was durable.
     #[must_use]

@@ -13,6 +13,7 @@
 //!    settled.json executor   the scheduler has stored the end of a run of its own: the directory may go
 //!    reserve      shim       disk space held until exit.json is written: the end fits on a full disk
 //!    shim.sock    shim       control: start, pause, resume, stop, cancel, extend, wait
+//!    give.sock    executor   while a container with secrets is made: their values, for its shim; see [`Secrets`]
 //! ```
 //!
 //! Beside it `<state_dir>/slots/<slot-id>/` holds what waits for a run: see [`SlotDir`].
@@ -37,6 +38,7 @@ mod error;
 pub mod log;
 mod phases;
 mod records;
+mod secrets;
 mod slot;
 mod traffic;
 mod zygote;
@@ -50,6 +52,7 @@ pub use records::{
     NetworkRecord, PAUSES_MAX, Pause, Scheduled, SettledRecord, SpecRecord, Stamp, StateRecord,
     Timings,
 };
+pub use secrets::{SECRETS_BYTES_MAX, SecretEnv, SecretFile, Secrets, SecretsError};
 pub use slot::{Assignment, Granted, SlotDir, SlotId, SlotRecord, SlotReply, SlotRequest};
 pub use traffic::Traffic;
 pub use zygote::{

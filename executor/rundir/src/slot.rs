@@ -127,6 +127,9 @@ pub struct Assignment {
     pub args: Vec<String>,
     /// `KEY=value`.
     pub env: Vec<String>,
+    /// Names of those variables in `env` whose values are taken out of the run's log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted_env: Vec<String>,
     /// Host name inside the container.
     pub hostname: String,
     /// Limits of the cgroup.

@@ -11,10 +11,13 @@ use crate::{
     Tenant,
 };
 
+mod secrets;
 #[cfg(test)]
 mod tests;
 
 mod network;
+
+pub use self::secrets::{NamedSecret, check_secret_values};
 
 /// A run as asked for. Nothing in it has been checked; absent means "the default".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,12 @@ pub struct RunRequest {
     /// What to collect once the job has ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extracts: Vec<ExtractPath>,
+    /// Names of variables whose values come beside this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secret_env: Vec<String>,
+    /// Names of files whose contents come beside this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secret_files: Vec<String>,
 }
 
 /// Collects errors while fields are checked, so that a user sees all of them at once.
@@ -136,6 +145,7 @@ impl RunRequest {
         self.check_texts(&mut check);
         self.check_command(&mut check);
         self.check_env(&mut check);
+        self.check_secrets(&mut check);
         self.check_labels(&mut check);
         check.0.extend(crate::files::check(&self.extracts));
         let instance_type = self.choose_instance_type(&mut check, instance_types);
@@ -191,6 +201,8 @@ impl RunRequest {
             capabilities: self.capabilities,
             extracts: self.extracts,
             files_in: false,
+            secret_env: self.secret_env,
+            secret_files: self.secret_files,
         })
     }
 

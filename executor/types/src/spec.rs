@@ -27,6 +27,14 @@ pub mod limits {
     pub const ENV_VARIABLES_MAX: usize = 500;
     /// Bytes of all environment keys and values together.
     pub const ENV_BYTES_MAX: usize = 128 * 1024;
+    /// Files of a run's secrets.
+    pub const SECRET_FILES_MAX: usize = 64;
+    /// Bytes of all of them together.
+    pub const SECRET_FILES_BYTES_MAX: usize = 256 * 1024;
+    /// Characters of the name of one.
+    pub const SECRET_NAME_CHARS_MAX: usize = 128;
+    /// Shortest value, or line of one, that is looked for in a run's log, bytes: shorter ones would make it unreadable.
+    pub const REDACTED_BYTES_MIN: usize = 4;
     /// Labels of a run.
     pub const LABELS_MAX: usize = 64;
     /// Characters of a label's key or value.
@@ -231,9 +239,21 @@ pub struct RunSpec {
     /// It comes with files for its working directory. They are sent beside this, and it never begins without them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub files_in: bool,
+    /// Names of the variables whose values are secret; those came beside, and are nowhere here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_env: Vec<String>,
+    /// Names of its secret files, below `/run/secrets`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_files: Vec<String>,
 }
 
 impl RunSpec {
+    /// Whether it has secrets, which are to come beside it.
+    #[must_use]
+    pub const fn has_secrets(&self) -> bool {
+        !self.secret_env.is_empty() || !self.secret_files.is_empty()
+    }
+
     /// The execution this specifies.
     #[must_use]
     pub const fn key(&self) -> RunKey {

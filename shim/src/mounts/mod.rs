@@ -108,7 +108,10 @@ pub(crate) fn mount_all(
 
 /// Takes away all that is mounted for a container in `bundle`; fine if nothing is.
 pub(crate) fn unmount_bundle(bundle: &Path) -> Result<(), MountError> {
-    mapped::remove(bundle).and(unmount_all(&rootfs_of(bundle)))
+    let secrets = crate::secrets::remove_place(bundle);
+    secrets
+        .and(mapped::remove(bundle))
+        .and(unmount_all(&rootfs_of(bundle)))
 }
 
 fn target_of(mount: &Mount, rootfs: &Path) -> Result<PathBuf, MountError> {

@@ -1,7 +1,7 @@
 //! The job's output: from its pipes into the log, byte for byte.
 //!
 //! ```text
-//!  job ─stdout─► pipe ─► pump ─┐ LineSplitter each
+//!  job ─stdout─► pipe ─► pump ─┐ Redactor, if there are secrets, and LineSplitter each
 //!  job ─stderr─► pipe ─► pump ─┴─► Sink: one read, one batch, one write ─► log.NNN
 //! ```
 //!
@@ -9,6 +9,7 @@
 //! - what was read is readable in the log before the next read; a line is never kept back, a prompt without
 //!   newline for at most [`PROMPT_MS_MAX`];
 //! - nothing is ever queued: a job that writes faster than the disk waits in its own write(2);
+//! - with secrets nothing but what may yet become one waits longer, and none is ever logged;
 //! - a full disk stops the log, not the job: pipes are drained, what is lost is counted by the log.
 
 use std::os::fd::OwnedFd;
@@ -32,6 +33,7 @@ use crate::io::null;
 use crate::lock;
 use crate::polled::polled;
 use crate::runtime::Stdio3;
+use crate::secrets::{Patterns, Redactor};
 
 /// Bytes read at once: what a pipe holds.
 const READ_BYTES: usize = 64 * 1024;
@@ -50,6 +52,8 @@ const DRAIN_SECONDS_MAX: u64 = 5;
 struct Sink {
     log: LogWriter,
     buffer: Vec<u8>,
+    /// What it is without secrets, where there are any.
+    redacted: Vec<u8>,
     /// The last write failed: said once, not at every line.
     failing: bool,
 }
@@ -75,6 +79,7 @@ impl Sink {
 pub(crate) struct Capture {
     sink: Arc<Mutex<Sink>>,
     pipes: Vec<(Stream, OwnedFd)>,
+    secrets: Option<Arc<Patterns>>,
     pumps: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
@@ -129,22 +134,25 @@ impl Pipes {
 }
 
 impl Capture {
-    /// Begins the log of what will come through `pipes`.
+    /// Begins the log of what will come through `pipes`, without `secrets`.
     pub(crate) fn begin(
         dir: &RunDir,
         log_bytes_max: u64,
         pipes: Pipes,
+        secrets: Option<Arc<Patterns>>,
     ) -> Result<Self, CaptureError> {
         Ok(Self {
             sink: Arc::new(Mutex::new(Sink {
                 log: LogWriter::create(dir, log_bytes_max)?,
                 buffer: Vec::new(),
+                redacted: Vec::new(),
                 failing: false,
             })),
             pipes: vec![
                 (Stream::Stdout, pipes.stdout),
                 (Stream::Stderr, pipes.stderr),
             ],
+            secrets,
             pumps: Vec::new(),
             stop: watch::Sender::new(false),
         })
@@ -158,6 +166,7 @@ impl Capture {
                 lines: Lines {
                     stream,
                     splitter: LineSplitter::new(),
+                    redactor: self.secrets.clone().map(Redactor::new),
                     sink: self.sink.clone(),
                 },
             };
@@ -197,6 +206,7 @@ struct Pump {
 struct Lines {
     stream: Stream,
     splitter: LineSplitter,
+    redactor: Option<Redactor>,
     sink: Arc<Mutex<Sink>>,
 }
 
@@ -260,17 +270,31 @@ impl Lines {
                 return Got::End;
             }
         };
+        let Sink {
+            log,
+            buffer,
+            redacted,
+            ..
+        } = sink;
+        let bytes = match &mut self.redactor {
+            Some(redactor) => {
+                redacted.clear();
+                redactor.push(buffer, redacted);
+                redacted
+            }
+            None => buffer,
+        };
         let unix_ns = Stamp::now().unix_ns;
         let mut failed = None;
-        let (log, stream) = (&mut sink.log, self.stream);
-        self.splitter.push(&sink.buffer, |line, newline, partial| {
+        let stream = self.stream;
+        self.splitter.push(bytes, |line, newline, partial| {
             if let Err(error) = log.append(stream, line, newline, partial, unix_ns) {
                 failed.get_or_insert(error);
             }
         });
         let flushed = match failed {
             Some(error) => Err(error),
-            None => sink.log.flush(),
+            None => log.flush(),
         };
         sink.note(flushed);
         Got::Bytes
@@ -287,13 +311,21 @@ impl Lines {
         sink.note(flushed);
     }
 
-    fn finish(self) {
+    fn finish(mut self) {
         let mut sink = lock(&self.sink);
-        let mut result = Ok(None);
+        let (mut result, mut rest) = (Ok(None), Vec::new());
         let (log, stream) = (&mut sink.log, self.stream);
-        self.splitter.finish(|line, newline, partial| {
-            result = log.append(stream, line, newline, partial, Stamp::now().unix_ns);
-        });
+        if let Some(redactor) = &mut self.redactor {
+            redactor.finish(&mut rest);
+        }
+        let mut append = |line: &[u8], newline, partial| {
+            let appended = log.append(stream, line, newline, partial, Stamp::now().unix_ns);
+            if result.is_ok() {
+                result = appended;
+            }
+        };
+        self.splitter.push(&rest, &mut append);
+        self.splitter.finish(append);
         let flushed = result.and_then(|_id| sink.log.flush());
         sink.note(flushed);
     }

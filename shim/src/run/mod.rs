@@ -49,6 +49,7 @@ use crate::files::remove_if_there;
 use crate::lock;
 use crate::reaper::{Exit, ProcessHandle};
 use crate::runtime::Stdio3;
+use crate::secrets::Patterns;
 use books::Books;
 use capture::Capture;
 pub(crate) use capture::Pipes;
@@ -83,6 +84,8 @@ struct Shared {
     letting: watch::Sender<Letting>,
     /// Set with the books.
     starter: OnceLock<Starter>,
+    /// What its log does not show; set before it has one.
+    hidden: OnceLock<Arc<Patterns>>,
     /// The books were changed by [`Run::started`]: look at what is due.
     changed: Notify,
     /// The end: `Some(None)` if it could not be recorded.
@@ -146,6 +149,7 @@ impl Run {
                 books: Mutex::new(None),
                 letting: watch::Sender::new(Letting::NotYet),
                 starter: OnceLock::new(),
+                hidden: OnceLock::new(),
                 changed: Notify::new(),
                 end: watch::Sender::new(None),
                 prepared: Mutex::new(None),
@@ -154,6 +158,18 @@ impl Run {
             commands,
             receiver: Arc::new(Mutex::new(Some(receiver))),
         })
+    }
+
+    /// Its records.
+    pub(crate) fn records(&self) -> &RunDir {
+        &self.shared.dir
+    }
+
+    /// Keeps `patterns` out of the log that is to be made.
+    pub(crate) fn hide(&self, patterns: Patterns) {
+        if self.shared.hidden.set(Arc::new(patterns)).is_err() {
+            log::error!("the run was given secrets twice");
+        }
     }
 
     /// Where its records are.
@@ -200,7 +216,8 @@ impl Run {
     ) -> Result<(), RunError> {
         let shared = &self.shared;
         reserve(&shared.dir.path().join(RESERVE_FILE))?;
-        let capture = Capture::begin(&shared.dir, shared.launch.log_bytes_max, pipes)?;
+        let hidden = shared.hidden.get().cloned();
+        let capture = Capture::begin(&shared.dir, shared.launch.log_bytes_max, pipes, hidden)?;
         *lock(&shared.prepared) = Some(Prepared {
             capture,
             cgroup,

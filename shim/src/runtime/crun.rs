@@ -4,7 +4,7 @@
 //! the shim's.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, open};
@@ -35,6 +35,25 @@ impl Runtime {
         // To crun a container is a created one as long as there is a gate.
         rustix::fs::unlink(&path).map_err(failed("remove"))?;
         Ok(true)
+    }
+
+    /// Has crun keep `config` of a created container instead of its copy of the one it was given. It reads that copy only
+    /// to do more to the container than davit asks of it.
+    pub(crate) fn replace_kept_config(&self, id: &str, config: &[u8]) -> Result<(), RuntimeError> {
+        let path = self.state_dir(id)?.join("config.json");
+        match fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(&path)
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => opened.and_then(|mut file| file.write_all(config)),
+        }
+        .map_err(|source| RuntimeError::State {
+            operation: "replace",
+            path,
+            source,
+        })
     }
 
     /// Removes what crun keeps of container `id`, which has no process any more. Fine if that is gone.

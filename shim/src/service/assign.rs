@@ -27,6 +27,7 @@ use crate::container::Container;
 use crate::error::chain;
 use crate::reaper::ProcessHandle;
 use crate::run::{Run, RunError};
+use crate::secrets::{self, Patterns};
 use crate::slot::{self, Assign, MessageError, Parts, Program, Slot, SlotError};
 
 /// Longest host name the kernel takes, bytes.
@@ -141,6 +142,7 @@ impl Shim {
         parts: Parts,
         assignment: Assignment,
     ) -> Result<StateRecord, AssignError> {
+        let secrets = redacted_of(&assignment);
         let message = slot::encode(&assignment.args, &assignment.env)?;
         if !(1..=HOSTNAME_BYTES_MAX).contains(&assignment.hostname.len()) {
             return Err(AssignError::HostnameLength(assignment.hostname));
@@ -152,6 +154,9 @@ impl Shim {
                 named: run.cgroup_path().to_owned(),
                 actual: slot.cgroup_path().to_owned(),
             });
+        }
+        if let Some(patterns) = secrets {
+            run.hide(patterns);
         }
         let init = container.init.handle().ok_or(AssignError::Gone)?;
 
@@ -174,6 +179,20 @@ impl Shim {
         tokio::spawn(async move { note_run(&container, assignment.run_dir) });
         Ok(state)
     }
+}
+
+/// What of the variables the log is not to show.
+fn redacted_of(assignment: &Assignment) -> Option<Patterns> {
+    if assignment.redacted_env.is_empty() {
+        return None;
+    }
+    secrets::dump_no_core();
+    let values = assignment.env.iter().filter_map(|variable| {
+        let (key, value) = variable.split_once('=')?;
+        let hidden = assignment.redacted_env.iter().any(|name| name == key);
+        hidden.then_some(value.as_bytes())
+    });
+    Patterns::of(values)
 }
 
 /// Names the host of the init's UTS namespace. The shim's one thread visits it: nothing else runs meanwhile.

@@ -23,6 +23,7 @@ use crate::process::{Phase, Process};
 use crate::reaper::Child;
 use crate::run::{Run, Signaller};
 use crate::runtime::{Creation, Runtime, Stdio3, find_binary};
+use crate::secrets::{self, Place};
 use crate::slot::{Slot, SlotError};
 use crate::{bootstrap, lock};
 
@@ -117,6 +118,13 @@ impl Shim {
             .and_then(bootstrap::runc_options)
             .unwrap_or_default();
         let (slot, run) = davits(request, config)?;
+        let ids = config.davits_ids()?;
+        let secrets = match &run {
+            Some(run) if config.awaits_secrets() => {
+                Some(secrets::hand_over(run, bundle, ids).await?)
+            }
+            _ => None,
+        };
         let runtime = self
             .runtime(&options, slot.as_deref(), run.as_ref(), bundle)?
             .with_sandbox_network(config.sandbox_network());
@@ -143,12 +151,12 @@ impl Shim {
                 image: PathBuf::from(&request.checkpoint),
                 work: criu_work(&options, bundle),
             }),
-            ids: config.davits_ids()?,
+            ids,
             private_pid_namespace: config.has_private_pid_namespace(),
             publisher: self.0.publisher.clone(),
         }));
         if container.restore.is_none() {
-            self.create_init(&container, &options).await?;
+            self.create_init(&container, &options, secrets).await?;
         }
         container.publish(&event::TaskCreate {
             container_id: request.id.clone(),
@@ -208,6 +216,7 @@ impl Shim {
         &self,
         container: &Arc<Container>,
         options: &Options,
+        secrets: Option<Place>,
     ) -> Result<(), TaskError> {
         let pid_file = container.bundle.join("init.pid");
         let with = |console, stdio, passed| Creation {
@@ -239,8 +248,9 @@ impl Shim {
                 return Err(error.into());
             }
         }
-        let held = match bundle::read_pid(&pid_file)
-            .map_err(TaskError::from)
+        let forgotten = secrets.map_or(Ok(()), |place| container.forget_secrets(place));
+        let held = match forgotten
+            .and_then(|()| Ok(bundle::read_pid(&pid_file)?))
             .and_then(|pid| Ok(reaper.adopt(pid)?))
         {
             Ok(child) => self

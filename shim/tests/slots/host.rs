@@ -239,6 +239,7 @@ impl Host {
 /// What the executor sends for a run that executes `args`.
 pub fn assignment(run: &RunDir, args: &[&str]) -> Assignment {
     Assignment {
+        redacted_env: Vec::new(),
         run_dir: run.path().to_owned(),
         args: args.iter().map(|&text| text.to_owned()).collect(),
         env: ["PATH=/nowhere:/bin", "HOSTNAME=job-7"]

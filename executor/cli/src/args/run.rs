@@ -11,7 +11,7 @@ use davit_types::{
     PullPolicy, RunRequest,
 };
 
-use super::{Cpu, RegistryArgs, whole_seconds};
+use super::{Cpu, RegistryArgs, SecretArgs, whole_seconds};
 use crate::error::CliError;
 
 /// Largest environment file read, bytes.
@@ -31,6 +31,8 @@ pub(crate) struct RunArgs {
     /// File of KEY=VALUE lines; # begins a comment line
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) secrets: SecretArgs,
     /// Size the operator offers (`davit info` or `davit instance-type list` shows them)
     #[arg(long, visible_alias = "type", value_name = "TYPE")]
     instance_type: Option<String>,
@@ -226,6 +228,9 @@ impl RunArgs {
             read_only_root: self.read_only,
             capabilities: self.cap_add.iter().copied().collect(),
             extracts: self.extract.clone(),
+            // Beside it, in a message of their own.
+            secret_env: Vec::new(),
+            secret_files: Vec::new(),
         })
     }
 }

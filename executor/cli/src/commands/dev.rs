@@ -32,6 +32,7 @@ const HOST_NAME: &str = "this-host";
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(super) fn serve(args: &DevArgs) -> Result<u8, CliError> {
+    davit_executor::dump_no_core().map_err(CliError::io("do without core dumps"))?;
     let mut settings = executor_settings(args)?;
     executor::start_logging(&settings.log)?;
     let runtime = scheduler::runtime()?;

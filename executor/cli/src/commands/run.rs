@@ -6,6 +6,7 @@
 //! both streams, and for `run` and `attach` the ended run at last.
 
 use std::io::{self, Read};
+use std::path::Path;
 
 use davit_rpc::local::{RegistryCredentials, RunRef, StopRequest};
 use davit_types::FieldError;
@@ -32,9 +33,14 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
     } else {
         Some(Signals::catch()?)
     };
+    let files_on_stdin = args.dir.as_deref() == Some(Path::new("-"));
+    let password_on_stdin = args.credentials.registry_user.is_some();
+    let others_on_stdin = usize::from(files_on_stdin) + usize::from(password_on_stdin);
+    let secrets = args.secrets.read(others_on_stdin)?;
     // What cannot be sent makes no run.
     let source = args.dir.as_deref().map(Source::open).transpose()?;
-    let request = davit_rpc::submit_request(args.request()?, credentials(&args.credentials)?);
+    let mut request = davit_rpc::submit_request(args.request()?, credentials(&args.credentials)?);
+    (request.secret_files, request.secret_env) = (secrets.files, secrets.env);
     let (accepted, upload) = match source {
         None => (
             context.client.runs().submit(request).await?.into_inner(),

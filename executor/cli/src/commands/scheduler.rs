@@ -19,7 +19,10 @@ use crate::output::{print_json, print_text};
 /// Does it; the answer is the process's exit code.
 pub(super) fn command(command: &SchedulerCommand, format: Format) -> Result<u8, CliError> {
     match command {
-        SchedulerCommand::Serve(args) => run(args)?,
+        SchedulerCommand::Serve(args) => {
+            davit_executor::dump_no_core().map_err(CliError::io("do without core dumps"))?;
+            run(args)?;
+        }
         SchedulerCommand::Config(args) => {
             let loaded = load(args)?;
             match format {

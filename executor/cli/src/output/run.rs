@@ -34,6 +34,10 @@ pub(crate) struct RunJson<'a> {
     argv: &'a [String],
     entrypoint: Option<&'a str>,
     env_keys: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    secret_env: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    secret_files: &'a [String],
     workdir: Option<&'a str>,
     user: Option<&'a str>,
     hostname: Option<&'a str>,
@@ -87,6 +91,8 @@ impl<'a> From<&'a Run> for RunJson<'a> {
             argv: &run.argv,
             entrypoint: run.entrypoint.as_deref(),
             env_keys: &run.env_keys,
+            secret_env: &run.secret_env,
+            secret_files: &run.secret_files,
             workdir: run.workdir.as_deref(),
             user: run.user.as_deref(),
             hostname: run.hostname.as_deref(),

@@ -3,11 +3,11 @@
 
 use serde::Deserialize;
 
-use super::Session;
 use super::client::Call;
 use super::follow::{Following, follow, print_all};
 use super::one_off::{OneOff, Size, refuse_host_only};
 use super::words::RUNS;
+use super::{ServerError, Session};
 use crate::args::{LogsArgs, RunArgs};
 use crate::commands::{Ending, Signals, tell_unusual_end};
 use crate::error::CliError;
@@ -33,7 +33,7 @@ impl RunView {
     pub(super) fn of(run: &Tree) -> Result<Self, CliError> {
         run.read().map_err(|source| {
             let asked = "a run".to_owned();
-            super::ServerError::Answer { asked, source }.into()
+            ServerError::Answer { asked, source }.into()
         })
     }
 
@@ -50,6 +50,13 @@ impl RunView {
 pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliError> {
     let request = args.request()?;
     refuse_host_only(&request)?;
+    if args.secrets.is_given() {
+        return Err(ServerError::HostOnly {
+            what: "--secret".to_owned(),
+            instead: "variables are kept encrypted there: use -e, or save a runner",
+        }
+        .into());
+    }
     let region = args.placing.region.clone();
     let size = session.size(region, request.instance_type.clone()).await?;
     let body = OneOff::new(request, &args.placing, size);

@@ -1,7 +1,7 @@
 //! A run as it goes out.
 
 use davit_rpc::local;
-use davit_rundir::{NetworkRecord, Stamp};
+use davit_rundir::{NetworkRecord, SecretEnv, SecretFile, Secrets, Stamp};
 use davit_types::{Command, EgressRule, EnvVar, MountPoint, PublishedPort, SecurityProfile, Usage};
 
 use crate::images::{ImageInfo, PullProgress};
@@ -61,6 +61,8 @@ pub(super) fn run(view: &View, usage: Option<&Usage>) -> local::Run {
         hostname: spec.hostname.clone(),
         timings: Some((&view.timings).into()),
         security: None,
+        secret_env: spec.secret_env.clone(),
+        secret_files: spec.secret_files.clone(),
         extracts: end.map_or_else(Vec::new, |end| {
             end.extracts.iter().map(Into::into).collect()
         }),
@@ -78,6 +80,27 @@ pub(super) fn network_link(link: NetworkRecord) -> local::NetworkLink {
         interface: link.interface,
         ipv4: link.ipv4.to_string(),
         ipv6: link.ipv6.map(|address| address.to_string()),
+    }
+}
+
+/// The secrets of a request, which has none afterwards.
+pub(super) fn secrets(submit: &mut local::SubmitRequest) -> Secrets {
+    let env = std::mem::take(&mut submit.secret_env).into_iter();
+    let files = std::mem::take(&mut submit.secret_files).into_iter();
+    Secrets {
+        env: env
+            .map(|local::EnvVar { key, value }| SecretEnv {
+                key,
+                value: value.into(),
+                redact: true,
+            })
+            .collect(),
+        files: files
+            .map(|local::SecretFile { name, value }| SecretFile {
+                name,
+                value: value.into(),
+            })
+            .collect(),
     }
 }
 

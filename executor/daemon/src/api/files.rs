@@ -57,16 +57,18 @@ impl local::files_server::Files for FilesService {
         request: Request<Streaming<local::FilesUpload>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
         let mut upload = request.into_inner();
-        let Some(Part::Submit(submit)) = next(&mut upload).await? else {
+        let Some(Part::Submit(mut submit)) = next(&mut upload).await? else {
             let problem = "is wanted first, then the files";
             return Err(status::field(FieldError::new("submit", "", problem)));
         };
+        let secrets = convert::secrets(&mut submit);
         let (request, credentials) =
             davit_rpc::run_request(submit).map_err(|wrong| davit_rpc::invalid(&wrong))?;
         let (feed, files) = intake::channel();
         let beside = Beside {
             credentials: credentials.map(credentials::given),
             files: Some(files),
+            secrets,
         };
         let handle = self.runs.submit_beside(request, beside).await;
         let handle = handle.map_err(|error| status::run(&error))?;

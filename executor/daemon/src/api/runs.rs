@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Answers, Shutdown, convert, status};
 use crate::credentials;
-use crate::runs::{FollowItem, Run, RunError, RunHandle, Runs, StopOrder, View, offload};
+use crate::runs::{Beside, FollowItem, Run, RunError, RunHandle, Runs, StopOrder, View, offload};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -79,11 +79,18 @@ impl local::runs_server::Runs for RunsService {
     type FollowStream = Answers<local::FollowEvent>;
 
     async fn submit(&self, request: Request<local::SubmitRequest>) -> Answer<local::Run> {
-        let (request, credentials) = davit_rpc::run_request(request.into_inner())
-            .map_err(|wrong| davit_rpc::invalid(&wrong))?;
+        let mut submit = request.into_inner();
+        let secrets = convert::secrets(&mut submit);
+        let (request, credentials) =
+            davit_rpc::run_request(submit).map_err(|wrong| davit_rpc::invalid(&wrong))?;
+        let beside = Beside {
+            credentials: credentials.map(credentials::given),
+            secrets,
+            files: None,
+        };
         let handle = self
             .runs
-            .submit(request, credentials.map(credentials::given))
+            .submit_beside(request, beside)
             .await
             .map_err(|error| status::run(&error))?;
         Ok(Response::new(self.tell(&handle.view()).await))

@@ -2,13 +2,14 @@
 
 use davit_rpc::link::{self, host_message::Message, report::Event as Word};
 use davit_rundir::log::LogRecord;
+use davit_rundir::{SecretEnv, SecretFile, Secrets};
 use davit_types::{Attempt, ParseIdError, RunKey, StopSignal, limits};
 
 use super::heed::Want;
 use super::place::{Event, Place, Report, Stage};
 use super::reconcile::Said;
 use crate::images::{Credentials, Secret};
-use crate::runs::{Assigned, Given, SecretVar, StopOrder};
+use crate::runs::{Assigned, Given, StopOrder};
 
 /// Why a message of the scheduler's cannot be understood.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +101,9 @@ fn live_place(live: link::Live) -> Result<LivePlace, WordError> {
     })
 }
 
-pub(super) fn assigned(assign: link::Assign) -> Result<Assigned, WordError> {
+pub(super) fn assigned(mut assign: link::Assign) -> Result<Assigned, WordError> {
     let json = |what| move |source| WordError::Json { what, source };
-    let on_lost = assign.on_lost.unwrap_or_default();
+    let on_lost = assign.on_lost.take().unwrap_or_default();
     let stop_after_ms = match on_lost.policy.as_str() {
         "requeue" => Some(on_lost.stop_after_ms),
         "wait" | "fail" | "" => None,
@@ -113,10 +114,7 @@ pub(super) fn assigned(assign: link::Assign) -> Result<Assigned, WordError> {
             });
         }
     };
-    let secret = |var: link::EnvVar| SecretVar {
-        key: var.key,
-        value: Secret::new(var.value),
-    };
+    let secrets = secrets(&mut assign);
     Ok(Assigned {
         key: key(assign.key.as_ref())?,
         tenant: assign.tenant.parse()?,
@@ -124,11 +122,32 @@ pub(super) fn assigned(assign: link::Assign) -> Result<Assigned, WordError> {
         instance_type: serde_json::from_str(&assign.instance_type_json)
             .map_err(json("the instance type"))?,
         given: Given {
-            env: assign.secret_env.into_iter().map(secret).collect(),
+            secrets,
             credentials: assign.credentials.map(credentials),
         },
         stop_after_ms,
     })
+}
+
+/// The values of `assign`, which has none afterwards.
+fn secrets(assign: &mut link::Assign) -> Secrets {
+    let env = std::mem::take(&mut assign.secret_env).into_iter();
+    let files = std::mem::take(&mut assign.secret_files).into_iter();
+    Secrets {
+        env: env
+            .map(|var| SecretEnv {
+                redact: assign.redacted_env.contains(&var.key),
+                key: var.key,
+                value: var.value.into(),
+            })
+            .collect(),
+        files: files
+            .map(|file| SecretFile {
+                name: file.name,
+                value: file.value.into(),
+            })
+            .collect(),
+    }
 }
 
 pub(super) fn credentials(credentials: link::RegistryCredentials) -> Credentials {
@@ -358,10 +377,12 @@ mod tests {
                 policy: "requeue".into(),
                 stop_after_ms: 30_000,
             }),
+            secret_files: Vec::new(),
+            redacted_env: vec!["TOKEN".into()],
         };
         let read = assigned(assign.clone()).unwrap();
         assert_eq!(read.stop_after_ms, Some(30_000));
-        assert_eq!(read.given.env[0].key, "TOKEN");
+        assert!(read.given.secrets.env[0].redact && read.given.secrets.env[0].key == "TOKEN");
         assert!(!format!("{read:?}").contains("hush"));
         let odd = link::Assign {
             request_json: r#"{"image":"busybox:1","imgae":"x"}"#.into(),

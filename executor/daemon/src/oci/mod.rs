@@ -47,5 +47,5 @@ pub(crate) use self::process::working_directory;
 pub use self::rootfs::RootfsError;
 pub(crate) use self::rootfs::{Layers, Step, split_lower};
 pub use self::security::security;
-pub use self::spec::{RUN_DIR_ANNOTATION, SLOT_DIR_ANNOTATION, SpecContext, build};
+pub use self::spec::{RUN_DIR_ANNOTATION, SLOT_DIR_ANNOTATION, SpecContext, await_secrets, build};
 pub use self::user::{ResolvedUser, UserError, resolve_user, user_text};

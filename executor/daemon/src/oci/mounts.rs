@@ -115,6 +115,16 @@ pub(super) fn mounts(run: &RunSpec, host: &HostFacts) -> Result<Vec<Mount>, Spec
     for (destination, kind, source, options) in table {
         mounts.push(mount(destination, kind, Path::new(source), options)?);
     }
+    if !run.secret_files.is_empty() {
+        // Empty: the shim puts the one with the files in its place.
+        let options = &["ro", "nosuid", "noexec", "nodev"];
+        mounts.push(mount(
+            "/run/secrets",
+            "tmpfs",
+            Path::new("secrets"),
+            options,
+        )?);
+    }
     let file = &["rbind", "ro", "nosuid", "noexec", "nodev"];
     if let Some(hosts) = &host.hosts_file {
         mounts.push(mount("/etc/hosts", "bind", hosts, file)?);

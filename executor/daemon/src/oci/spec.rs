@@ -23,6 +23,9 @@ pub const RUN_DIR_ANNOTATION: &str = "davit.run-dir";
 /// In its place: the directory of the warm slot that this is, before and after a run was given it.
 pub const SLOT_DIR_ANNOTATION: &str = "davit.slot-dir";
 
+/// Tells the shim that the executor has secrets for it: the run is not made without them.
+const SECRETS_ANNOTATION: &str = "davit.secrets";
+
 /// Version of the runtime spec written; the oldest with everything used here.
 const OCI_VERSION: &str = "1.0.2";
 /// A host short of memory kills jobs before its own daemons.
@@ -84,6 +87,13 @@ pub fn build(
     // The builder's default is none; written out because it must stay so.
     spec.set_hooks(None);
     Ok(spec)
+}
+
+/// Has the shim ask for the run's secrets.
+pub fn await_secrets(spec: &mut Spec) {
+    let mut annotations = spec.annotations().clone().unwrap_or_default();
+    annotations.insert(SECRETS_ANNOTATION.to_owned(), "given".to_owned());
+    spec.set_annotations(Some(annotations));
 }
 
 /// The run's host name, or the last part of its id: the first ones are the time of its creation.

@@ -95,12 +95,17 @@ impl Runs {
             let (run, tenant) = (assigned.key.run, assigned.tenant.clone());
             request.parse(run, tenant, types, self.host.settings.default_runtime)
         };
-        let plain = assigned.request.clone();
-        let env: Vec<EnvVar> = assigned.given.over(&plain.env);
-        parse(RunRequest { env, ..plain })?;
+        let mut request = assigned.request.clone();
+        let env: Vec<EnvVar> = assigned.given.over(&request.env);
+        parse(RunRequest {
+            env,
+            ..request.clone()
+        })?;
+        assigned.given.name_in(&mut request);
+        assigned.given.check(&request)?;
         let spec = RunSpec {
             attempt: assigned.key.attempt,
-            ..parse(assigned.request.clone())?
+            ..parse(request)?
         };
         offer::check(&self.host, &spec)?;
         Ok(spec)

@@ -54,7 +54,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use davit_lifecycle::{Event, State};
-use davit_rundir::{FORMAT_VERSION, RunDir, Scheduled, SpecRecord, Stamp, StateRecord, Traffic};
+use davit_rundir::{
+    FORMAT_VERSION, RunDir, Scheduled, Secrets, SpecRecord, Stamp, StateRecord, Traffic,
+};
 use davit_types::{RunId, RunKey, RunRequest, RunSpec, Tenant, Usage};
 
 pub(crate) use self::assigned::Assigned;
@@ -62,7 +64,7 @@ pub(crate) use self::backoff::Backoff;
 pub use self::error::RunError;
 pub(crate) use self::error::sentence;
 pub use self::follow::{FollowItem, Follower};
-pub(crate) use self::given::{Given, GivenSecrets, SecretVar};
+pub(crate) use self::given::{Given, GivenSecrets};
 pub use self::handle::{RunHandle, StopOrder};
 pub use self::host::Host;
 pub use self::log_watch::LogWatch;
@@ -96,6 +98,8 @@ pub(crate) struct Beside {
     pub(crate) credentials: Option<Credentials>,
     /// For the working directory, on their way.
     pub(crate) files: Option<Upload>,
+    /// Values of secret variables and files.
+    pub(crate) secrets: Secrets,
 }
 
 /// A run as it was found: with an owner, or on disk only.
@@ -148,7 +152,7 @@ impl Runs {
     ) -> Result<RunHandle, RunError> {
         let beside = Beside {
             credentials,
-            files: None,
+            ..Beside::default()
         };
         self.submit_beside(request, beside).await
     }
@@ -156,11 +160,17 @@ impl Runs {
     /// As [`Self::submit`], with what comes beside the request.
     pub(crate) async fn submit_beside(
         &self,
-        request: RunRequest,
-        beside: Beside,
+        mut request: RunRequest,
+        mut beside: Beside,
     ) -> Result<RunHandle, RunError> {
         let host = &self.host;
         host.containerd.known()?;
+        let given = Given {
+            secrets: std::mem::take(&mut beside.secrets),
+            credentials: None,
+        };
+        given.name_in(&mut request);
+        given.check(&request)?;
         let mut spec = request.parse(
             RunId::generate(),
             Tenant::local(),
@@ -171,7 +181,17 @@ impl Runs {
         spec.files_in = beside.files.is_some();
         let runs = self.clone();
         // A task of its own: a caller that hangs up half-way must not leave a run half-accepted.
-        let accepted = tokio::spawn(async move { runs.accept(spec, beside, None).await });
+        let accepted = tokio::spawn(async move {
+            let key = spec.key();
+            if !given.is_nothing() {
+                runs.host.given.give(key, given);
+            }
+            let accepted = runs.accept(spec, beside, None).await;
+            if accepted.is_err() {
+                runs.host.given.forget(key);
+            }
+            accepted
+        });
         accepted.await.map_err(|_| RunError::ShuttingDown)?
     }
 

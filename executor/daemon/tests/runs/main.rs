@@ -27,6 +27,7 @@ mod network;
 mod no_containerd;
 mod restarts;
 mod scheduler;
+mod secrets;
 mod security;
 mod serving;
 mod shims;

@@ -305,6 +305,34 @@ impl Executor {
         }
     }
 
+    /// Waits until a line of the log of `run` holds `text`.
+    pub async fn wait_logged_text(&mut self, run: &Run, text: &str) {
+        let mut following = self.client.clone();
+        let request = FollowRequest {
+            run: run.id.clone(),
+            follow: true,
+            ..FollowRequest::default()
+        };
+        let found = async {
+            let mut events = following.follow(request).await.unwrap().into_inner();
+            while let Some(event) = events.next().await {
+                match event.unwrap().event.unwrap() {
+                    Event::Log(record) if String::from_utf8_lossy(&record.line).contains(text) => {
+                        return;
+                    }
+                    Event::State(run) => panic!("it ended before it said {text}: {run:?}"),
+                    _ => {}
+                }
+            }
+        };
+        let found = tokio::time::timeout(WAIT, found).await;
+        found.unwrap_or_else(|_| panic!("it never said {text}"));
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits until `run` runs.
     pub async fn wait_running(&mut self, run: &Run) {
         let begin = Instant::now();

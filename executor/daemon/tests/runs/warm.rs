@@ -40,7 +40,7 @@ pub async fn wait_ready(executor: &Executor, count: usize) {
     }
 }
 
-fn is_warm(run: &Run) -> bool {
+pub fn is_warm(run: &Run) -> bool {
     run.timings.as_ref().unwrap().warm
 }
 

@@ -111,6 +111,8 @@ pub(crate) fn outfit(
         request_json: serde_json::to_string(&plan.request).map_err(text)?,
         instance_type_json: serde_json::to_string(&plan.instance_type).map_err(text)?,
         secret_env: env.collect(),
+        secret_files: Vec::new(),
+        redacted_env: Vec::new(),
         credentials: credentials(sealed, keys, tenant, plan.registry_owner)?,
         on_lost: Some(proto::OnLost {
             policy: match plan.on_lost.policy {

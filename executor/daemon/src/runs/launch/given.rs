@@ -4,7 +4,6 @@
 //! hears of the run. Whoever finds that record and no exit revokes before it launches again.
 
 use davit_rundir::{Assignment, Granted, Stamp};
-use davit_types::OciRuntime;
 
 use super::{LaunchError, Order, Prepared};
 use crate::containerd::ContainerName;
@@ -27,17 +26,14 @@ pub(super) enum Attempt {
 pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
     let Order { host, dir, .. } = order;
     let run = order.run();
-    // Only crun holds a container before its program is known. The root file system of a slot is mounted already: no files
-    // can be put there. What a run is reached at is nobody's before it is there.
-    let plain = run.files_in || !run.publish.is_empty();
-    if run.runtime != OciRuntime::Crun || plain || !host.warm.is_on() {
+    if !order.may_take_a_slot() {
         return Ok(Attempt::Unknown);
     }
     let user_text = oci::user_text(run, &order.image.config);
     let Some(user) = host.warm.users().find(&order.image.chain_id, user_text) else {
         return Ok(Attempt::Unknown);
     };
-    let spec = order.spec(&user)?;
+    let spec = order.spec(&user, &host.given.complete(run))?;
     let mut security = order.security(&spec);
     let (shared, late) = oci::divide(spec);
     let profile = Profile::new(shared, order.image, order.runtime_binary()?);
@@ -79,6 +75,7 @@ fn assignment(order: Order<'_>, late: Late) -> Assignment {
         run_dir: order.dir.path().to_owned(),
         args: late.args,
         env: late.env,
+        redacted_env: order.host.given.redacted(order.run().key()),
         hostname: late.hostname,
         resources: order.run().instance_type.resources,
         granted: Granted {

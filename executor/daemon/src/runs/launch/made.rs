@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use davit_rundir::NetworkRecord;
-use davit_types::{IdRange, NetworkMode, OciRuntime};
+use davit_types::{IdRange, NetworkMode};
 use oci_spec::runtime::Spec;
 
+use super::give::Offer;
 use super::{LaunchError, Order, Prepared};
 use crate::containerd::{ContainerName, ContainerSpec, Mount};
 use crate::files::intake::Upload;
@@ -23,6 +24,7 @@ pub(super) async fn prepare(
     let Order {
         host, dir, image, ..
     } = order;
+    let secrets = order.secrets()?;
     let name = ContainerName::Run(dir.key());
     let containerd = &host.containerd;
     let ids = match host.ids.absent_for(order.run().runtime) {
@@ -40,7 +42,13 @@ pub(super) async fn prepare(
         super::files::take(order, mounts.clone(), files).await?;
     }
     let record = host.network.record(&name).await;
-    let spec = describe(order, mounts.clone(), ids, record, counted).await?;
+    let described = Described {
+        ids,
+        network: record,
+        counted,
+        awaits_secrets: secrets.is_some(),
+    };
+    let spec = describe(order, mounts.clone(), described).await?;
     let container = ContainerSpec {
         name: &name,
         image: &image.name,
@@ -52,7 +60,14 @@ pub(super) async fn prepare(
         network: network.as_ref(),
         in_sandbox: false,
     };
+    let offer = match &secrets {
+        Some(secrets) => Some(Offer::make(dir, secrets)?),
+        None => None,
+    };
     let made = host.shims.create(container, mounts).await?;
+    if let Some(offer) = offer {
+        offer.was_taken()?;
+    }
     if let Some(wanted) = &wanted {
         host.link(&name, made.pid, wanted).await?;
     }
@@ -63,13 +78,20 @@ pub(super) async fn prepare(
     })
 }
 
+/// What a container is given beside what its run says.
+struct Described {
+    ids: Option<IdRange>,
+    network: Option<NetworkRecord>,
+    /// The pool knows of this demand already.
+    counted: bool,
+    awaits_secrets: bool,
+}
+
 /// The OCI spec for containerd and `launch.json` for the shim.
 async fn describe(
     order: Order<'_>,
     mounts: Vec<Mount>,
-    ids: Option<IdRange>,
-    network: Option<NetworkRecord>,
-    counted: bool,
+    described: Described,
 ) -> Result<Spec, LaunchError> {
     let (host, dir) = (Arc::clone(order.host), order.dir.clone());
     let (record, image) = (Arc::clone(order.spec), order.image.clone());
@@ -82,18 +104,20 @@ async fn describe(
         };
         let text = oci::user_text(order.run(), &image.config);
         let user = host.warm.users().resolve(&image.chain_id, text, &mounts)?;
-        let mut spec = order.spec(&user)?;
-        let run = order.run();
-        let plain = run.files_in || !run.publish.is_empty();
-        if !counted && run.runtime == OciRuntime::Crun && !plain && host.warm.is_on() {
+        // containerd keeps it on its disk: without values.
+        let mut spec = order.spec(&user, order.run())?;
+        if !described.counted && order.may_take_a_slot() {
             let (shared, _) = oci::divide(spec.clone());
             let profile = Profile::new(shared, &image, order.runtime_binary()?);
             host.warm.missed(&profile);
         }
-        if let Some(ids) = ids {
+        if described.awaits_secrets {
+            oci::await_secrets(&mut spec);
+        }
+        if let Some(ids) = described.ids {
             oci::give_ids(&mut spec, ids);
         }
-        dir.write_launch(&order.launch_record(None, order.security(&spec), network)?)?;
+        dir.write_launch(&order.launch_record(None, order.security(&spec), described.network)?)?;
         Ok(spec)
     })
     .await

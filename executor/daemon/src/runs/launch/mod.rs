@@ -4,7 +4,7 @@
 //!            ┌─ slot of its profile ─► launch.json ─► assign ────────────────┐
 //!  prepare ──┤                         (given)                               ├─► start
 //!            └─ snapshot ─► user, spec ─► launch.json ─► container ─► task ──┘
-//!                                         (made)
+//!                                         (made)          secrets: (give)
 //! ```
 //!
 //! Everything before the start may be thrown away and made again, and is when containerd restarts in
@@ -12,6 +12,7 @@
 //! slot that does not become the run is destroyed before anything is made in its place.
 
 mod files;
+mod give;
 mod given;
 mod made;
 mod start;
@@ -21,12 +22,13 @@ use std::sync::Arc;
 
 use davit_cgroup::CgroupError;
 use davit_rundir::{
-    FORMAT_VERSION, LaunchRecord, NetworkRecord, RunDir, RunDirError, SlotDir, SlotId, SpecRecord,
-    Stamp,
+    FORMAT_VERSION, LaunchRecord, NetworkRecord, RunDir, RunDirError, Secrets, SlotDir, SlotId,
+    SpecRecord, Stamp,
 };
 use davit_types::{OciRuntime, RunSpec, SecurityProfile, StopSignal};
 use oci_spec::runtime::Spec;
 
+use self::give::GiveError;
 use self::given::Attempt;
 pub(crate) use self::start::{StartOutcome, start};
 use super::backoff::Backoff;
@@ -67,6 +69,8 @@ pub(crate) enum LaunchError {
     Ids(#[from] NoRange),
     #[error("the run has no network")]
     Network(#[from] NetworkError),
+    #[error(transparent)]
+    Secrets(#[from] GiveError),
     #[error("runtime {} is not installed on this host", .0.binary())]
     NoRuntime(OciRuntime),
     #[error(transparent)]
@@ -133,6 +137,8 @@ pub(crate) async fn prepare(
         spec,
         image,
     };
+    // Before anything is made for nothing.
+    order.secrets()?;
     let mut counted = match given::attempt(order).await? {
         Attempt::Given(prepared) => return Ok(prepared),
         Attempt::NoSlot => true,
@@ -185,14 +191,32 @@ impl Order<'_> {
         &self.spec.spec
     }
 
+    /// Whether a container made in advance will do, and so a demand for one comes of it. Only crun holds one before its
+    /// program is known; its root file system is mounted already, so that no files can be put there, nor secret ones
+    /// beside; and what a run is reached at is nobody's before it is there.
+    fn may_take_a_slot(&self) -> bool {
+        let run = self.run();
+        let plain = run.files_in || !run.secret_files.is_empty() || !run.publish.is_empty();
+        run.runtime == OciRuntime::Crun && !plain && self.host.warm.is_on()
+    }
+
     fn runtime_binary(&self) -> Result<&PathBuf, LaunchError> {
         let runtime = self.run().runtime;
         let found = self.host.runtimes.get(&runtime);
         found.ok_or(LaunchError::NoRuntime(runtime))
     }
 
-    /// The OCI spec of the run in a container of its own.
-    fn spec(&self, user: &ResolvedUser) -> Result<Spec, LaunchError> {
+    /// What the run was given, if it was to be given anything.
+    fn secrets(&self) -> Result<Option<Secrets>, GiveError> {
+        let run = self.run();
+        match self.host.given.secrets(run.key()) {
+            None if run.has_secrets() => Err(GiveError::Gone),
+            given => Ok(given.filter(|secrets| !secrets.is_empty())),
+        }
+    }
+
+    /// The OCI spec of `run`, which is the order's, with or without its secret variables, in a container of its own.
+    fn spec(&self, user: &ResolvedUser, run: &RunSpec) -> Result<Spec, LaunchError> {
         let cgroup = self.host.cgroup_path(&self.dir.key().into())?;
         let context = SpecContext {
             cgroups_path: cgroup.as_str(),
@@ -202,8 +226,7 @@ impl Order<'_> {
             run_dir: self.dir.path(),
             host: &self.host.facts,
         };
-        let run = self.host.given.complete(self.run());
-        Ok(oci::build(&run, &self.image.config, &context)?)
+        Ok(oci::build(run, &self.image.config, &context)?)
     }
 
     /// What the job of its `spec` is locked in with.
