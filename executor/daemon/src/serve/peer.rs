@@ -32,6 +32,7 @@ use super::ServeError;
 const GROUPS_BYTES_MAX: usize = 1 << 20;
 /// Calls that change nothing, and so are not logged.
 const READING: &[&str] = &[
+    "/davit.local.v1.Files/Download",
     "/davit.local.v1.Host/Info",
     "/davit.local.v1.Host/Metrics",
     "/davit.local.v1.Images/List",
@@ -187,10 +188,8 @@ mod tests {
         let runs = [
             "Cancel", "Extend", "Pause", "Reap", "Remove", "Resume", "Stop", "Submit",
         ];
-        let mut wanted: Vec<String> = ["Pull", "Remove"]
-            .iter()
-            .map(|method| format!("/davit.local.v1.Images/{method}"))
-            .collect();
+        let mut wanted = vec!["/davit.local.v1.Files/Submit".to_owned()];
+        wanted.extend(["Pull", "Remove"].map(|method| format!("/davit.local.v1.Images/{method}")));
         wanted.extend(runs.map(|method| format!("/davit.local.v1.Runs/{method}")));
         assert_eq!(
             logged, wanted,
