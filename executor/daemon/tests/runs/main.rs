@@ -26,6 +26,7 @@ mod metrics;
 mod network;
 mod no_containerd;
 mod restarts;
+mod runtime_binary;
 mod scheduler;
 mod secrets;
 mod security;
