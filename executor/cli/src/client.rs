@@ -54,7 +54,7 @@ impl Client {
         // The address is never resolved: the connector above knows where to go.
         let channel = Endpoint::from_static("http://localhost")
             .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(4 * WINDOW_BYTES)
             .connect_with_connector(connector)
             .await
             .map_err(unreachable)?;

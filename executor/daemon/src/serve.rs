@@ -33,7 +33,8 @@ use tonic::transport::Server;
 use tower::layer::util::{Identity, Stack};
 
 use crate::api::{
-    FILES_WINDOW_BYTES, FilesService, HostService, ImagesService, RunsService, Shutdown,
+    CONNECTION_WINDOW_BYTES, FilesService, HostService, ImagesService, RunsService, Shutdown,
+    WINDOW_BYTES,
 };
 use crate::containerd::{Containerd, ContainerdError};
 use crate::images::ImageError;
@@ -336,8 +337,8 @@ async fn router(
         })?;
     Ok(Server::builder()
         .layer(peers)
-        .initial_stream_window_size(FILES_WINDOW_BYTES)
-        .initial_connection_window_size(FILES_WINDOW_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_service(runs)
         .add_service(images)
         .add_service(files)

@@ -22,7 +22,9 @@ const PIECE_SECONDS_MAX: u64 = 300;
 /// Bytes of one message: a piece and what is around it.
 const MESSAGE_BYTES_MAX: usize = PIECE_BYTES_MAX + (64 << 10);
 /// What a caller may send before it is taken, bytes: a few pieces of an upload.
-pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
+pub(crate) const WINDOW_BYTES: u32 = 2 << 20;
+/// The same for all calls of a connection: an upload that is held back leaves room for others, a cancel say.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Bytes of one message of a download.
 const PART_BYTES: usize = 512 << 10;
 /// Answers waiting for a caller who does not read them: all there are.
@@ -167,12 +169,20 @@ async fn carry(
             bytes: taken.bytes,
         })),
         Ok(Err(problem)) => Err(Status::failed_precondition(problem)),
-        Err(_) => Err(Status::aborted(format!(
-            "run {} ended before its files were taken",
-            run.view().run_id()
-        ))),
+        Err(_) => Err(ended_first(&run).await),
     };
     reply(&replies, taken).await;
+}
+
+/// A run that ended before anybody wanted its files: without its image, say.
+async fn ended_first(run: &RunHandle) -> Status {
+    let ended = run.ended().await.ok();
+    let end = ended.as_ref().and_then(|view| view.end.as_ref());
+    let why = end.map_or("the executor goes down", |end| end.message.as_str());
+    Status::aborted(format!(
+        "run {} ended before its files were taken: {why}",
+        run.view().run_id()
+    ))
 }
 
 /// Passes on all of `upload`.

@@ -25,7 +25,7 @@ use futures::Stream;
 use tokio::sync::watch;
 use tonic::Status;
 
-pub(crate) use self::files::{FilesService, WINDOW_BYTES as FILES_WINDOW_BYTES};
+pub(crate) use self::files::{CONNECTION_WINDOW_BYTES, FilesService, WINDOW_BYTES};
 pub(crate) use self::host::{HostReport, HostService};
 pub(crate) use self::images::ImagesService;
 pub(crate) use self::runs::RunsService;

@@ -10,12 +10,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use davit_types::{Bytes, ExtractKind, ExtractPath, ExtractStatus, Extracted};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
+use tokio::sync::watch;
 
 use super::hashed::Hashed;
 use super::pack::{PackError, Packed, pack, pack_file};
@@ -47,7 +47,7 @@ pub(crate) struct Order {
 /// Ends collecting early. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Halt {
-    canceled: Arc<AtomicBool>,
+    canceled: Arc<watch::Sender<bool>>,
     until: Instant,
 }
 
@@ -60,12 +60,23 @@ impl Halt {
     }
 
     pub(crate) fn cancel(&self) {
-        self.canceled.store(true, Ordering::Relaxed);
+        self.canceled.send_replace(true);
+    }
+
+    /// Returns once it is canceled.
+    pub(crate) async fn canceled(&self) {
+        // An error means that the sender is gone, which it is not: it is our own.
+        drop(
+            self.canceled
+                .subscribe()
+                .wait_for(|canceled| *canceled)
+                .await,
+        );
     }
 
     /// Why it has to end.
     pub(crate) fn reason(&self) -> Option<String> {
-        if self.canceled.load(Ordering::Relaxed) {
+        if *self.canceled.borrow() {
             return Some("the run was canceled while its files were collected".to_owned());
         }
         (Instant::now() >= self.until)

@@ -23,7 +23,7 @@ use crate::files::intake::Upload;
 use crate::images::{Credentials, ImageError, PullProgress, ResolvedImage};
 
 /// Longest wait for a container to be out of the way of collecting, and for containerd, seconds.
-const RELEASE_SECONDS_MAX: u64 = 60;
+const RELEASE_SECONDS_MAX: u64 = 600;
 /// Times a pull is tried while containerd comes and goes.
 const PULL_ATTEMPTS_MAX: u32 = 8;
 /// First delay between attempts, milliseconds.
@@ -237,14 +237,21 @@ async fn left_by(
                     Err(error) => sentence(&error),
                 },
             };
-            if let Some(reason) = halt.reason() {
-                return Err(format!("{reason}; {problem}"));
-            }
             tracing::debug!(%name, problem, "the files of a run cannot be collected yet");
             backoff.wait().await;
         }
     };
     let limit = Duration::from_secs(RELEASE_SECONDS_MAX);
+    let given_up = || {
+        halt.reason()
+            .unwrap_or_else(|| "it was given up".to_owned())
+    };
+    let left = async {
+        tokio::select! {
+            left = left => left,
+            () = halt.canceled() => Err(given_up()),
+        }
+    };
     match tokio::time::timeout(limit, left).await {
         Ok(left) => left,
         Err(_) => Err(format!(

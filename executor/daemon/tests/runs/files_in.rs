@@ -273,6 +273,15 @@ async fn what_does_not_arrive_whole_makes_no_job() {
         ..shell("echo ran")
     };
     assert!(Upload::begin(&executor, wrong).await.is_err());
+    // Nor does a run without its image want them; whoever sends them hears why.
+    let no_image = SubmitRequest {
+        image: "127.0.0.1:5000/davit/absent:1".into(),
+        ..shell("echo ran")
+    };
+    let upload = Upload::begin(&executor, no_image).await.unwrap();
+    upload.data(&tar).await;
+    let refused = upload.finish(tar.len()).await.unwrap_err();
+    assert!(refused.message().contains("davit/absent"), "{refused:?}");
     // A cancel does not wait for what never comes.
     let upload = Upload::begin(&executor, shell("echo ran")).await.unwrap();
     upload.data(&tar[..512]).await;
