@@ -16,7 +16,7 @@ pub(crate) use self::host::{ConfigureArgs, HostCommand, JournalArgs, PurgeArgs};
 pub(crate) use self::run::{PlacingArgs, RunArgs, labels, variables};
 pub(crate) use self::runner::{JobArgs, RunnerCommand, RunnerRunArgs};
 pub(crate) use self::scheduler::{DevArgs, SchedulerCommand, SchedulerSettingsArgs};
-pub(crate) use self::secrets::SecretArgs;
+pub(crate) use self::secrets::{ReadSecrets, SecretArgs};
 pub(crate) use self::server::*;
 pub(crate) use self::values::Cpu;
 use self::values::{milliseconds, whole_seconds};

@@ -38,6 +38,7 @@ pub mod registries;
 pub mod runner;
 pub mod runners;
 pub mod runs;
+pub mod secret_files;
 pub mod submit;
 pub mod tenants;
 pub mod tokens;

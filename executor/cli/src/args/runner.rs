@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use davit_types::{Capability, NetworkMode, OciRuntime};
 
 use super::run::{BridgeArgs, oci_runtime};
-use super::whole_seconds;
+use super::{SecretArgs, whole_seconds};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunnerCommand {
@@ -70,6 +70,8 @@ pub(crate) struct JobArgs {
     /// Environment variable; KEY alone takes the value from davit's environment
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
+    #[command(flatten)]
+    pub(crate) secrets: SecretArgs,
     /// Time its runs may take, e.g. 90s, 2h [default: 1h]
     #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
     pub(crate) timeout: Option<u64>,
@@ -109,6 +111,8 @@ pub(crate) struct RunnerRunArgs {
     /// Environment variable over the runner's; KEY alone takes the value from davit's environment
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
+    #[command(flatten)]
+    pub(crate) secrets: SecretArgs,
     /// Time this run may take, e.g. 90s, 2h
     #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
     pub(crate) timeout: Option<u64>,

@@ -1,13 +1,17 @@
 //! A run without a saved runner, as the API has it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, RunRequest};
+use davit_types::{
+    Capability, EnvVar, FieldError, NetworkMode, OciRuntime, PullPolicy, RunRequest,
+};
 use serde::Serialize;
 
 use super::error::ServerError;
 use super::words::FILES;
-use crate::args::PlacingArgs;
+use crate::args::{PlacingArgs, ReadSecrets};
+use crate::error::CliError;
 
 /// The body of `POST /v1/runs`.
 #[derive(Debug, Serialize)]
@@ -23,6 +27,8 @@ pub(super) struct OneOff {
     #[serde(skip_serializing_if = "Option::is_none")]
     entrypoint: Option<String>,
     env_variables: Vec<Variable>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secret_files: Vec<SecretFile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_seconds: Option<u64>,
     priority: i32,
@@ -47,6 +53,41 @@ pub(super) struct OneOff {
 pub(super) struct Variable {
     env_key: String,
     env_val: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    secret: bool,
+}
+
+/// A secret file, whose content is text there.
+#[derive(Serialize)]
+pub(super) struct SecretFile {
+    name: String,
+    value: String,
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretFile({})", self.name)
+    }
+}
+
+/// Secrets as the API has them: variables and files.
+pub(super) fn secrets(read: ReadSecrets) -> Result<(Vec<Variable>, Vec<SecretFile>), CliError> {
+    let env = read.env.into_iter().map(|var| Variable {
+        env_key: var.key,
+        env_val: var.value,
+        secret: true,
+    });
+    let files = read.files.into_iter().map(|file| {
+        let name = file.name;
+        let value = String::from_utf8(file.value).map_err(|_| {
+            let field = format!("--secret {name}");
+            let problem = "is not UTF-8 text, which a scheduler wants: encode it";
+            CliError::field(FieldError::new(field, "", problem))
+        })?;
+        Ok(SecretFile { name, value })
+    });
+    let files: Result<Vec<SecretFile>, CliError> = files.collect();
+    Ok((env.collect(), files?))
 }
 
 impl From<EnvVar> for Variable {
@@ -54,6 +95,7 @@ impl From<EnvVar> for Variable {
         Self {
             env_key: variable.key,
             env_val: variable.value,
+            secret: false,
         }
     }
 }
@@ -66,7 +108,13 @@ pub(super) struct Size {
 }
 
 impl OneOff {
-    pub(super) fn new(request: RunRequest, placing: &PlacingArgs, size: Size) -> Self {
+    pub(super) fn new(
+        request: RunRequest,
+        (secret_env, secret_files): (Vec<Variable>, Vec<SecretFile>),
+        placing: &PlacingArgs,
+        size: Size,
+    ) -> Self {
+        let env = request.env.into_iter().map(Variable::from);
         Self {
             image: request.image,
             container_registry: placing.registry.clone(),
@@ -75,7 +123,8 @@ impl OneOff {
             command: request.command,
             argv: request.argv,
             entrypoint: request.entrypoint,
-            env_variables: request.env.into_iter().map(Variable::from).collect(),
+            env_variables: env.chain(secret_env).collect(),
+            secret_files,
             timeout_seconds: request.timeout_seconds,
             priority: placing.priority.unwrap_or_default(),
             labels: request.labels,

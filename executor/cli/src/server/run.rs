@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::client::Call;
 use super::follow::{Following, follow, print_all};
-use super::one_off::{OneOff, Size, refuse_host_only};
+use super::one_off::{OneOff, Size, refuse_host_only, secrets};
 use super::words::RUNS;
 use super::{ServerError, Session};
 use crate::args::{LogsArgs, RunArgs};
@@ -50,16 +50,10 @@ impl RunView {
 pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliError> {
     let request = args.request()?;
     refuse_host_only(&request)?;
-    if args.secrets.is_given() {
-        return Err(ServerError::HostOnly {
-            what: "--secret".to_owned(),
-            instead: "variables are kept encrypted there: use -e, or save a runner",
-        }
-        .into());
-    }
+    let secrets = secrets(args.secrets.read(false)?)?;
     let region = args.placing.region.clone();
     let size = session.size(region, request.instance_type.clone()).await?;
-    let body = OneOff::new(request, &args.placing, size);
+    let body = OneOff::new(request, secrets, &args.placing, size);
     let call = Call::make(&["runs"]).body(&body)?;
     submitted(&call, args.detach, session).await
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Session;
 use super::client::Call;
 use super::control::Outcome;
-use super::one_off::Variable;
+use super::one_off::{Variable, secrets};
 use super::run::submitted;
 use super::words::List;
 use crate::args::{JobArgs, RunnerCommand, RunnerRunArgs, labels, variables};
@@ -109,7 +109,12 @@ fn described(job: &JobArgs) -> Result<Map<String, Value>, CliError> {
     if !wrong.is_empty() {
         return Err(CliError::Fields(FieldErrors(wrong)));
     }
-    let env: Vec<Variable> = env.into_iter().map(Variable::from).collect();
+    let (secret_env, secret_files) = secrets(job.secrets.read(false)?)?;
+    let env: Vec<Variable> = env
+        .into_iter()
+        .map(Variable::from)
+        .chain(secret_env)
+        .collect();
     let mut body = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -128,6 +133,8 @@ fn described(job: &JobArgs) -> Result<Map<String, Value>, CliError> {
     put("region", job.region.clone().map(Value::from));
     put("instance_type", job.instance_type.clone().map(Value::from));
     put("env_variables", (!env.is_empty()).then(|| json!(env)));
+    let files = (!secret_files.is_empty()).then(|| json!(secret_files));
+    put("secret_files", files);
     put("timeout_seconds", job.timeout.map(Value::from));
     put("entrypoint", job.entrypoint.clone().map(Value::from));
     put("priority", job.priority.map(Value::from));
@@ -198,10 +205,15 @@ async fn run(args: &RunnerRunArgs, session: &Session) -> Result<u8, CliError> {
     if !wrong.is_empty() {
         return Err(CliError::Fields(FieldErrors(wrong)));
     }
-    let env: Vec<Variable> = env.into_iter().map(Variable::from).collect();
+    let (secret_env, secret_files) = secrets(args.secrets.read(false)?)?;
+    let env: Vec<Variable> = env
+        .into_iter()
+        .map(Variable::from)
+        .chain(secret_env)
+        .collect();
     let body = json!({
         "command": args.shell, "argv": args.argv, "entrypoint": args.entrypoint, "env_variables": env,
-        "timeout_seconds": args.timeout, "labels": labels,
+        "secret_files": secret_files, "timeout_seconds": args.timeout, "labels": labels,
     });
     let id = RUNNERS.id(&session.client, &args.runner).await?;
     let call = Call::make(&["runners", &id, "runs"]).body(&body)?;

@@ -16,6 +16,7 @@ mod orders;
 mod place;
 mod proxy;
 mod runs;
+mod secrets;
 #[path = "../../../../scheduler/server/tests/rest/world.rs"]
 #[allow(dead_code, reason = "the scheduler's tests use the rest of it")]
 mod world;

@@ -72,6 +72,35 @@ async fn settled(executor: &Executor, key: &AttemptKey) {
 
 #[tokio::test]
 #[ignore = "needs a real host: scripts/test runs it"]
+async fn what_is_marked_as_secret_reaches_the_job_and_not_the_scheduler() {
+    let (scheduler, executor) = linked().await;
+    let key = key(1);
+    let command = "echo \"$TOKEN $LEVEL\"; cat /run/secrets/key; wc -c </run/secrets/key";
+    let mut assign = assignment(&key, command);
+    let var = |key: &str, value: &str| link::EnvVar {
+        key: key.into(),
+        value: value.into(),
+    };
+    assign.secret_env = vec![var("TOKEN", "hush-hush"), var("LEVEL", "debug")];
+    assign.redacted_env = vec!["TOKEN".into()];
+    assign.secret_files = vec![link::SecretFile {
+        name: "key".into(),
+        value: b"canary-file\n".to_vec(),
+    }];
+    scheduler.assign(assign);
+    let stored = scheduler.until(&key, over).await;
+    assert_eq!(stored.stdout(), "[redacted] debug\n[redacted]\n12\n");
+    settled(&executor, &key).await;
+    for file in std::fs::read_dir(run_dir(&executor, &key)).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("hush-hush") && !text.contains("canary-file"));
+    }
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
 async fn a_run_is_told_from_its_acceptance_to_its_end_with_log_and_usage() {
     let (scheduler, executor) = linked().await;
     let key = key(1);

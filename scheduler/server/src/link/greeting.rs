@@ -59,7 +59,10 @@ impl Sorted {
     fn fit(&mut self, assign: proto::Assign) -> Option<proto::Assign> {
         let env = assign.secret_env.iter();
         let env: usize = env.map(|var| var.key.len() + var.value.len()).sum();
-        self.assign_bytes += assign.request_json.len() + assign.instance_type_json.len() + env;
+        let files = assign.secret_files.iter();
+        let files: usize = files.map(|file| file.name.len() + file.value.len()).sum();
+        let texts = assign.request_json.len() + assign.instance_type_json.len();
+        self.assign_bytes += texts + env + files;
         if self.assign_bytes <= WELCOME_ASSIGN_BYTES_MAX {
             return Some(assign);
         }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::words::told_key;
 use crate::secrets::{Keyring, SecretError};
 use crate::service::planned::{LostPolicy, PlannedRun};
+use crate::service::secret_files;
 use crate::store::{Secret, Store, StoreError};
 
 /// Owners whose values are read at once: their values are in memory together.
@@ -102,17 +103,25 @@ pub(crate) fn outfit(
         Some(owner) => values(sealed, keys, tenant, owner)?,
         None => Vec::new(),
     };
-    let env = env
-        .into_iter()
-        .map(|(key, value)| proto::EnvVar { key, value });
+    let mut secret_files = Vec::new();
+    let mut secret_env = Vec::new();
+    for (key, value) in env {
+        match secret_files::name_of(&key) {
+            Some(name) => secret_files.push(proto::SecretFile {
+                name: name.to_owned(),
+                value: value.into_bytes(),
+            }),
+            None => secret_env.push(proto::EnvVar { key, value }),
+        }
+    }
     Ok(proto::Assign {
         key: Some(told_key(key)),
         tenant: tenant.as_str().to_owned(),
         request_json: serde_json::to_string(&plan.request).map_err(text)?,
         instance_type_json: serde_json::to_string(&plan.instance_type).map_err(text)?,
-        secret_env: env.collect(),
-        secret_files: Vec::new(),
-        redacted_env: Vec::new(),
+        secret_env,
+        secret_files,
+        redacted_env: plan.request.secret_env.clone(),
         credentials: credentials(sealed, keys, tenant, plan.registry_owner)?,
         on_lost: Some(proto::OnLost {
             policy: match plan.on_lost.policy {

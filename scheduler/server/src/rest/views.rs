@@ -70,6 +70,41 @@ pub(super) struct Variable {
     pub(super) env_key: String,
     /// Any text without NUL.
     pub(super) env_val: String,
+    /// Its value is taken out of the log of a run. All values are encrypted at rest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) secret: bool,
+}
+
+/// A file in /run/secrets, for the job's user alone. Nothing shows its content, and it is taken out of the log.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretFileBody {
+    /// Matches `[a-zA-Z0-9._-]{1,128}`.
+    name: String,
+    /// Its content, text; at most 127 KiB, 256 KiB together.
+    #[schema(write_only)]
+    value: String,
+}
+
+impl std::fmt::Debug for SecretFileBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretFileBody({})", self.name)
+    }
+}
+
+impl From<SecretFileBody> for crate::service::secret_files::SecretFile {
+    fn from(file: SecretFileBody) -> Self {
+        Self {
+            name: file.name,
+            value: file.value,
+        }
+    }
+}
+
+/// Names of those that are marked as secret.
+pub(super) fn secret_names(variables: &[Variable]) -> Vec<String> {
+    let secret = variables.iter().filter(|variable| variable.secret);
+    secret.map(|variable| variable.env_key.clone()).collect()
 }
 
 impl From<Variable> for davit_types::EnvVar {

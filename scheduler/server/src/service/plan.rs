@@ -21,6 +21,7 @@ use super::check::Check;
 use super::places::Places;
 use super::planned::PlannedRun;
 use super::runner::RunnerSettings;
+use super::secret_files::{self, SecretFile};
 use super::{Service, ServiceError, environment, registries, runners};
 
 /// Bytes of one variable's value: what a secret may hold, less what sealing adds.
@@ -37,6 +38,12 @@ pub struct Overrides {
     pub entrypoint: Option<String>,
     /// Variables, over the runner's of the same names.
     pub env: Vec<EnvVar>,
+    /// Names of those whose values are to be taken out of the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secret_env: Vec<String>,
+    /// Files, over the runner's of the same names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secret_files: Vec<SecretFile>,
     /// Wall seconds.
     pub timeout_seconds: Option<u64>,
     /// Priority.
@@ -64,11 +71,14 @@ pub(super) struct Job {
     pub(super) overrides: Overrides,
     /// With the overrides.
     pub(super) env: Vec<EnvVar>,
+    /// The same.
+    pub(super) files: Vec<SecretFile>,
 }
 
 /// A checked run and the type it has.
 pub(super) struct Planned {
     pub(super) plan: PlannedRun,
+    /// Variables, and files as they are stored.
     pub(super) env: Vec<EnvVar>,
     pub(super) region: String,
     pub(super) priority: i32,
@@ -80,6 +90,7 @@ pub(super) struct Saved {
     registry_owner: Option<Uuid>,
     settings: RunnerSettings,
     defaults: Vec<EnvVar>,
+    files: Vec<SecretFile>,
 }
 
 impl Saved {
@@ -90,16 +101,19 @@ impl Saved {
     ) -> Result<Self, ServiceError> {
         let settings = runners::show(service, tenant, runner).await?.body.settings;
         let (image, registry_owner) = image_of(service, tenant, &settings).await?;
-        let defaults = if settings.env_keys.is_empty() {
+        let none = settings.env_keys.is_empty() && settings.secret_files.is_empty();
+        let stored = if none {
             Vec::new()
         } else {
             environment::open(service, tenant, runner).await?
         };
+        let (defaults, files) = secret_files::apart(stored);
         Ok(Self {
             image,
             registry_owner,
             settings,
             defaults,
+            files,
         })
     }
 
@@ -109,6 +123,7 @@ impl Saved {
             image: self.image.clone(),
             registry_owner: self.registry_owner,
             env: environment::merge(self.defaults.clone(), &overrides.env),
+            files: secret_files::merge(&self.files, &overrides.secret_files),
             settings: self.settings.clone(),
             overrides,
         }
@@ -127,6 +142,7 @@ impl Job {
             image: source.image(&image),
             registry_owner: source.registry_owner,
             env: environment::merge(Vec::new(), &overrides.env),
+            files: overrides.secret_files.clone(),
             settings,
             overrides,
         }
@@ -157,6 +173,8 @@ impl Job {
             network_bytes_per_second_max: settings.network_bytes_per_second_max,
             pull_policy: settings.pull_policy,
             runtime: settings.runtime,
+            secret_env: marked(&self.env, [&settings.secret_env, &overrides.secret_env]),
+            secret_files: secret_files::names(&self.files),
             ..RunRequest::default()
         };
         let priority = overrides.priority.unwrap_or(settings.priority);
@@ -165,6 +183,7 @@ impl Job {
         check.range("priority", priority, -max, max);
         let offer = places.check(&mut check, &settings.region, &settings.instance_type);
         check_request(&mut check, &request, &self.env);
+        secret_files::check(&mut check, &self.files);
         check.done()?;
         let Some(offer) = offer else {
             return Err(ServiceError::not_found(
@@ -172,6 +191,7 @@ impl Job {
                 &settings.instance_type,
             ));
         };
+        let env = secret_files::beside(&self.env, &self.files);
         let plan = PlannedRun {
             request,
             instance_type: offer.instance_type,
@@ -181,16 +201,23 @@ impl Job {
             executors: settings.executors,
             labels_wanted: settings.labels_wanted,
             live_runs_max: settings.live_runs_max,
-            secrets_owner: (!self.env.is_empty()).then(|| *run.as_uuid()),
+            secrets_owner: (!env.is_empty()).then(|| *run.as_uuid()),
             registry_owner: self.registry_owner,
         };
         Ok(Planned {
             plan,
-            env: self.env,
+            env,
             region: settings.region,
             priority,
         })
     }
+}
+
+/// Those variables of `env` that are marked as secret in one of `lists`: whoever overrides a value does not unmark it.
+fn marked(env: &[EnvVar], lists: [&Vec<String>; 2]) -> Vec<String> {
+    let secret = |var: &&EnvVar| lists.iter().any(|names| names.contains(&var.key));
+    let marked = env.iter().filter(secret);
+    marked.map(|var| var.key.clone()).collect()
 }
 
 /// A runner's image reference, and whose credentials its pull needs.
@@ -299,6 +326,8 @@ pub fn plain_settings(region: String, instance_type: String) -> RunnerSettings {
         region,
         instance_type,
         env_keys: Vec::new(),
+        secret_env: Vec::new(),
+        secret_files: Vec::new(),
         priority: 0,
         live_runs_max: None,
         retry: super::planned::RetryPolicy::default(),

@@ -59,6 +59,12 @@ pub struct RunnerSettings {
     /// Names of the environment variables; their values are sealed apart.
     #[serde(default)]
     pub env_keys: Vec<String>,
+    /// Those of them whose values are to be taken out of the log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_env: Vec<String>,
+    /// Names of the secret files; their contents are sealed apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_files: Vec<String>,
     /// Higher goes first.
     #[serde(default)]
     pub priority: i32,

@@ -16,6 +16,7 @@ use super::access::Caller;
 use super::check::Check;
 use super::places::Places;
 use super::runner::{LIVE_RUNS_MAX, RunnerBody, RunnerSettings, check_variables};
+use super::secret_files::{self, SecretFile};
 use super::{Service, ServiceError, WarmWish, catalogue, environment, now_ms, plan};
 use crate::store::{CatalogEntry, CatalogKind, CatalogPut, Refusal, Store};
 
@@ -44,6 +45,9 @@ pub struct RunnerInput {
     pub settings: RunnerSettings,
     /// All its variables; `None`: they stay.
     pub env: Option<Vec<EnvVar>>,
+    /// All its secret files; `None`: they stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<SecretFile>>,
 }
 
 /// What became of a request to make something.
@@ -67,15 +71,21 @@ pub async fn create(
 ) -> Result<Made<Runner>, ServiceError> {
     let env = input.env.take().unwrap_or_default();
     input.settings.env_keys = env.iter().map(|var| var.key.clone()).collect();
-    let made_by = key.map(|_| catalogue::fingerprint(&(&input, &env)));
+    let files = input.files.take().unwrap_or_default();
+    input.settings.secret_files = secret_files::names(&files);
+    let made_by = key.map(|_| match files.as_slice() {
+        [] => catalogue::fingerprint(&(&input, &env)),
+        files => catalogue::fingerprint(&(&input, &env, files)),
+    });
     let id = catalogue::id_of(&caller.tenant, CatalogKind::Runner, key);
     if let (Some(made_by), Some(kept)) =
         (&made_by, find(&*service.store, &caller.tenant, id).await?)
     {
         return replayed(kept, made_by);
     }
-    check(service, &caller.tenant, &input.settings, &env).await?;
-    environment::put(service, &caller.tenant, id, &env, &caller.actor()).await?;
+    check(service, &caller.tenant, &input.settings, &env, &files).await?;
+    let values = secret_files::beside(&env, &files);
+    environment::put(service, &caller.tenant, id, &values, &caller.actor()).await?;
     let body = RunnerBody {
         settings: input.settings,
         warmed_ms: None,
@@ -173,10 +183,25 @@ pub async fn change(
         if let Some(env) = &env {
             input.settings.env_keys = env.iter().map(|var| var.key.clone()).collect();
         }
-        let variables = env.as_deref().unwrap_or_default();
-        check(service, &caller.tenant, &input.settings, variables).await?;
-        environment::put(service, &caller.tenant, id, variables, &caller.actor()).await?;
-        let names = input.settings.env_keys.clone();
+        let files = input.files.take();
+        if let Some(files) = &files {
+            input.settings.secret_files = secret_files::names(files);
+        }
+        let changed = (
+            env.as_deref().unwrap_or_default(),
+            files.as_deref().unwrap_or_default(),
+        );
+        check(
+            service,
+            &caller.tenant,
+            &input.settings,
+            changed.0,
+            changed.1,
+        )
+        .await?;
+        let values = secret_files::beside(changed.0, changed.1);
+        environment::put(service, &caller.tenant, id, &values, &caller.actor()).await?;
+        let names = kept_names(&input.settings);
         let body = RunnerBody {
             settings: input.settings,
             ..kept.body
@@ -186,7 +211,7 @@ pub async fn change(
             Err(ServiceError::Refused(Refusal::Revision { .. })) => continue,
             Err(error) => return Err(error),
         }
-        if env.is_some() {
+        if env.is_some() || files.is_some() {
             let actor = caller.actor();
             environment::keep_only(service, &caller.tenant, id, &names, &actor).await?;
         }
@@ -197,6 +222,13 @@ pub async fn change(
         id: id.to_string(),
         tries: TRIES_MAX,
     })
+}
+
+/// Names of the stored values that a runner has.
+fn kept_names(settings: &RunnerSettings) -> Vec<String> {
+    let files = settings.secret_files.iter();
+    let files = files.map(|name| secret_files::stored_name(name));
+    settings.env_keys.iter().cloned().chain(files).collect()
 }
 
 /// Removes a runner with its variables. Runs that were submitted go on.
@@ -304,6 +336,7 @@ async fn check(
     tenant: &Tenant,
     settings: &RunnerSettings,
     env: &[EnvVar],
+    files: &[SecretFile],
 ) -> Result<(), ServiceError> {
     let mut check = Check::default();
     settings.check(&mut check);
@@ -314,9 +347,11 @@ async fn check(
         entrypoint: settings.entrypoint.clone(),
         env: env.to_vec(),
         max_pause_seconds: settings.max_pause_seconds,
+        secret_files: settings.secret_files.clone(),
         ..RunRequest::default()
     };
     plan::check_request(&mut check, &request, &[]);
+    secret_files::check(&mut check, files);
     let places = Places::load(service).await?;
     places.check(&mut check, &settings.region, &settings.instance_type);
     plan::check_registry(service, tenant, &mut check, settings).await?;

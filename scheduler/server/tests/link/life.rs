@@ -84,6 +84,8 @@ async fn secrets_reach_the_host_and_are_not_in_the_plan() {
     let replica = world.replica(Tweak::default()).await;
     let host = Host::join(&world, &replica, "host-1", 0).await;
     let mut plan = plan();
+    plan.request.secret_env = vec!["TOKEN".to_owned()];
+    plan.request.secret_files = vec!["key.pem".to_owned()];
     let registry = Uuid::now_v7();
     plan.registry_owner = Some(registry);
     let run = world.submit(&plan).await;
@@ -91,6 +93,7 @@ async fn secrets_reach_the_host_and_are_not_in_the_plan() {
     let mut sealed = Vec::new();
     for (owner, name, value) in [
         (*run.as_uuid(), "TOKEN", "s3cret"),
+        (*run.as_uuid(), "file/key.pem", "f1le"),
         (registry, "username", "robot"),
         (registry, "password", "pa55"),
     ] {
@@ -118,12 +121,19 @@ async fn secrets_reach_the_host_and_are_not_in_the_plan() {
         ),
         ("TOKEN", "s3cret")
     );
+    let files = assign.secret_files.iter();
+    let files: Vec<_> = files
+        .map(|file| (&file.name[..], &file.value[..]))
+        .collect();
+    assert_eq!(files, [("key.pem", &b"f1le"[..])]);
+    assert_eq!(assign.redacted_env, ["TOKEN"]);
     let credentials = assign.credentials.clone().unwrap();
     assert_eq!(
         (credentials.username.as_str(), credentials.password.as_str()),
         ("robot", "pa55")
     );
     assert!(!assign.request_json.contains("s3cret"));
+    assert!(!assign.request_json.contains("f1le"));
     assert!(!world.view(run).await.base.spec.contains("s3cret"));
     drop(line);
     // Its Assign may be lost: the next hello brings it again, secrets included.

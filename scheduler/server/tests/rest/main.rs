@@ -17,6 +17,7 @@ mod principals;
 mod runners;
 mod runs;
 mod schema;
+mod secrets;
 mod streams;
 mod usage;
 mod waiting;

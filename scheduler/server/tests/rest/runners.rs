@@ -32,7 +32,7 @@ async fn a_runner_is_made_shown_changed_and_removed() {
     assert_eq!(made["instance_type"]["cpu"], "0.5");
     assert_eq!(
         made["env_variables"],
-        json!([{"env_key": "GREETING", "env_val": null}])
+        json!([{"env_key": "GREETING", "env_val": null, "secret": false}])
     );
     let shown = acme.get(&location).await.expect(200);
     assert_eq!(shown["runner"], made);
@@ -65,7 +65,7 @@ async fn a_runner_is_made_shown_changed_and_removed() {
         .get(&format!("{location}?reveal=true"))
         .await
         .expect(200);
-    let only = json!([{"env_key": "OTHER", "env_val": "x"}]);
+    let only = json!([{"env_key": "OTHER", "env_val": "x", "secret": false}]);
     assert_eq!(clear["runner"]["env_variables"], only);
     let cleared = acme.patch(&location, &json!({"live_runs_max": null})).await;
     assert_eq!(cleared.expect(200)["runner"]["live_runs_max"], json!(null));

@@ -96,6 +96,15 @@ impl World {
         .await
     }
 
+    /// All bytes that the store has on disk.
+    pub(crate) fn database(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self._directory.path()).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let stored = files.filter(|path| path.is_file());
+        let bytes: Vec<Vec<u8>> = stored.map(|path| std::fs::read(path).unwrap()).collect();
+        bytes.concat()
+    }
+
     pub(crate) async fn with(settings: RestSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("davit.db");

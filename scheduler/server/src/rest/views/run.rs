@@ -6,11 +6,12 @@ use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, StopS
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::Variable;
 use super::runner::{Network, OnLostView, Pull, RetryView, Runtime};
+use super::{SecretFileBody, Variable, secret_names};
 use crate::rest::problem::Problem;
 use crate::service::plan::{OneOff, Overrides, plain_settings};
 use crate::service::planned::{OnLost, RetryPolicy};
+use crate::service::secret_files::SecretFile;
 use crate::store::Stop;
 
 /// What a run of a runner has otherwise than the runner.
@@ -25,6 +26,8 @@ pub(in crate::rest) struct NewRun {
     entrypoint: Option<String>,
     /// Over the runner's of the same names.
     env_variables: Vec<Variable>,
+    /// Over the runner's of the same names.
+    secret_files: Vec<SecretFileBody>,
     /// 1 to 86400.
     timeout_seconds: Option<u64>,
     /// -1000 to 1000; higher goes first.
@@ -39,7 +42,9 @@ impl From<NewRun> for Overrides {
             command: new.command,
             argv: new.argv,
             entrypoint: new.entrypoint,
+            secret_env: secret_names(&new.env_variables),
             env: new.env_variables.into_iter().map(EnvVar::from).collect(),
+            secret_files: new.secret_files.into_iter().map(SecretFile::from).collect(),
             timeout_seconds: new.timeout_seconds,
             priority: new.priority,
             labels: new.labels,
@@ -69,6 +74,8 @@ pub(in crate::rest) struct NewOneOff {
     entrypoint: Option<String>,
     #[serde(default)]
     env_variables: Vec<Variable>,
+    #[serde(default)]
+    secret_files: Vec<SecretFileBody>,
     /// 1 to 86400; 3600 when absent.
     timeout_seconds: Option<u64>,
     /// -1000 to 1000; higher goes first.
@@ -129,7 +136,9 @@ impl From<NewOneOff> for OneOff {
                 command: new.command,
                 argv: new.argv,
                 entrypoint: new.entrypoint,
+                secret_env: secret_names(&new.env_variables),
                 env: new.env_variables.into_iter().map(EnvVar::from).collect(),
+                secret_files: new.secret_files.into_iter().map(SecretFile::from).collect(),
                 timeout_seconds: new.timeout_seconds,
                 priority: None,
                 labels: new.labels,

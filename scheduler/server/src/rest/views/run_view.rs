@@ -205,6 +205,10 @@ pub(in crate::rest) struct RunView {
     argv: Vec<String>,
     entrypoint: Option<String>,
     labels: BTreeMap<String, String>,
+    /// Names of the variables whose values are taken out of the log.
+    secret_env: Vec<String>,
+    /// Names of the files in /run/secrets.
+    secret_files: Vec<String>,
     region: String,
     instance_type: String,
     priority: i32,
@@ -320,6 +324,8 @@ impl RunView {
             argv: request.argv.clone(),
             entrypoint: request.entrypoint.clone(),
             labels: request.labels.clone(),
+            secret_env: request.secret_env.clone(),
+            secret_files: request.secret_files.clone(),
             region: base.region.clone(),
             instance_type: base.instance_type.clone(),
             priority: base.priority,

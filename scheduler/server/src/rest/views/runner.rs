@@ -6,13 +6,14 @@ use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, limit
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Variable, clearable};
+use super::{SecretFileBody, Variable, clearable, secret_names};
 use crate::service::planned::{
     BACKOFF_MS_DEFAULT, LOST_AFTER_MS_DEFAULT, LostPolicy, OnLost, RetryPolicy,
     STOP_AFTER_MS_DEFAULT,
 };
 use crate::service::runner::RunnerSettings;
 use crate::service::runners::RunnerInput;
+use crate::service::secret_files::SecretFile;
 
 /// Which network a run has.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -197,6 +198,9 @@ pub(in crate::rest) struct NewRunner {
     /// Variables of all its runs.
     #[serde(default)]
     env_variables: Vec<Variable>,
+    /// Files of all its runs.
+    #[serde(default)]
+    secret_files: Vec<SecretFileBody>,
     /// -1000 to 1000; higher goes first.
     #[serde(default)]
     priority: i32,
@@ -235,6 +239,10 @@ pub(in crate::rest) struct NewRunner {
     network_bytes_per_second_max: Option<u64>,
 }
 
+fn files(list: Vec<SecretFileBody>) -> Vec<SecretFile> {
+    list.into_iter().map(SecretFile::from).collect()
+}
+
 fn variables(list: Vec<Variable>) -> Vec<EnvVar> {
     list.into_iter().map(EnvVar::from).collect()
 }
@@ -255,6 +263,8 @@ impl From<NewRunner> for RunnerInput {
                 region: new.region,
                 instance_type: new.instance_type,
                 env_keys: Vec::new(),
+                secret_env: secret_names(&new.env_variables),
+                secret_files: Vec::new(),
                 priority: new.priority,
                 live_runs_max: new.live_runs_max,
                 retry: new.retry.map(RetryPolicy::from).unwrap_or_default(),
@@ -270,6 +280,7 @@ impl From<NewRunner> for RunnerInput {
                 network_bytes_per_second_max: new.network_bytes_per_second_max,
             },
             env: Some(variables(new.env_variables)),
+            files: Some(files(new.secret_files)),
         }
     }
 }
@@ -298,6 +309,8 @@ pub(in crate::rest) struct RunnerChange {
     instance_type: Option<String>,
     /// Replaces all of them.
     env_variables: Option<Vec<Variable>>,
+    /// Replaces all of them.
+    secret_files: Option<Vec<SecretFileBody>>,
     priority: Option<i32>,
     #[serde(deserialize_with = "clearable")]
     #[schema(value_type = Option<u32>)]
@@ -348,6 +361,11 @@ impl RunnerChange {
                 region: new.region.unwrap_or(kept.region),
                 instance_type: new.instance_type.unwrap_or(kept.instance_type),
                 env_keys: kept.env_keys,
+                secret_env: match &new.env_variables {
+                    Some(variables) => secret_names(variables),
+                    None => kept.secret_env,
+                },
+                secret_files: kept.secret_files,
                 priority: new.priority.unwrap_or(kept.priority),
                 live_runs_max: new.live_runs_max.unwrap_or(kept.live_runs_max),
                 retry: new.retry.map_or(kept.retry, RetryPolicy::from),
@@ -367,6 +385,7 @@ impl RunnerChange {
                     .unwrap_or(kept.network_bytes_per_second_max),
             },
             env: new.env_variables.map(variables),
+            files: new.secret_files.map(files),
         }
     }
 }

@@ -29,6 +29,8 @@ pub(in crate::rest) struct ShownVariable {
     env_key: String,
     /// Value: `null` unless it was asked for, with the scope `secrets:read`.
     env_val: Option<String>,
+    /// It is taken out of the log.
+    secret: bool,
 }
 
 /// A saved job.
@@ -47,6 +49,8 @@ pub(in crate::rest) struct RunnerView {
     region: RegionView,
     instance_type: InstanceTypeView,
     env_variables: Vec<ShownVariable>,
+    /// Their names: contents are never shown.
+    secret_files: Vec<String>,
     priority: i32,
     live_runs_max: Option<u32>,
     retry: RetryView,
@@ -106,11 +110,13 @@ impl RunnerView {
         let env_variables = settings.env_keys.iter().map(|key| ShownVariable {
             env_key: key.clone(),
             env_val: None,
+            secret: settings.secret_env.contains(key),
         });
         Self {
             id: runner.id,
             status,
             env_variables: env_variables.collect(),
+            secret_files: settings.secret_files,
             name: settings.name,
             container_registry: settings.container_registry,
             image_name: settings.image_name,
