@@ -115,16 +115,7 @@ pub(super) fn mounts(run: &RunSpec, host: &HostFacts) -> Result<Vec<Mount>, Spec
     for (destination, kind, source, options) in table {
         mounts.push(mount(destination, kind, Path::new(source), options)?);
     }
-    if !run.secret_files.is_empty() {
-        // Empty: the shim puts the one with the files in its place.
-        let options = &["ro", "nosuid", "noexec", "nodev"];
-        mounts.push(mount(
-            "/run/secrets",
-            "tmpfs",
-            Path::new("secrets"),
-            options,
-        )?);
-    }
+    mounts.extend(secrets(run)?);
     let file = &["rbind", "ro", "nosuid", "noexec", "nodev"];
     if let Some(hosts) = &host.hosts_file {
         mounts.push(mount("/etc/hosts", "bind", hosts, file)?);
@@ -138,6 +129,13 @@ pub(super) fn mounts(run: &RunSpec, host: &HostFacts) -> Result<Vec<Mount>, Spec
         mounts.push(mount("/etc/resolv.conf", "bind", resolv_conf, file)?);
     }
     Ok(mounts)
+}
+
+/// What stands for the secret files, if there are any: empty, and the shim puts the tmpfs that has them in its place.
+fn secrets(run: &RunSpec) -> Result<Option<Mount>, SpecError> {
+    let options = &["ro", "nosuid", "noexec", "nodev"];
+    let place = || mount("/run/secrets", "tmpfs", Path::new("secrets"), options);
+    (!run.secret_files.is_empty()).then(place).transpose()
 }
 
 fn tmp_bytes(memory: Bytes) -> u64 {
