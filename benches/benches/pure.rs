@@ -206,6 +206,7 @@ fn host() -> HostFacts {
     HostFacts {
         arch: Arch::X86_64,
         hosts_file: Some("/var/lib/davit/hosts".into()),
+        bridge_resolv_conf: None,
         resolv_conf: Some("/etc/resolv.conf".into()),
         nofile_max: 65_536,
         throttle_counters: Vec::new(),
@@ -235,5 +236,6 @@ fn state_record() -> StateRecord {
         deadline_boot_ns: Some(1 << 50),
         pauses: Vec::new(),
         kill: None,
+        network_before: None,
     }
 }

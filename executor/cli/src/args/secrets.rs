@@ -134,7 +134,7 @@ mod tests {
         let path = dir.path().join("token");
         std::fs::write(&path, "hush\n\n").unwrap();
         let at = |name: &str| format!("{name}={}", path.display());
-        let read = args(&[&at("a")], &[&at("B")]).read(true).unwrap();
+        let read = args(&[&at("a")], &[&at("B")]).read(1).unwrap();
         assert_eq!(
             (&*read.files[0].name, &read.files[0].value[..]),
             ("a", &b"hush\n\n"[..])
@@ -159,7 +159,7 @@ mod tests {
             (vec![&*at(&large)], vec![], false, "is larger than"),
             (vec![], vec![&*at(&small)], false, "is not UTF-8"),
         ] {
-            let error = args(&files, &env).read(stdin).unwrap_err();
+            let error = args(&files, &env).read(usize::from(stdin)).unwrap_err();
             let text = format!("{error:?} {error}");
             assert!(text.contains(told), "{text}");
             assert!(!text.contains("hush"), "{text}");

@@ -50,7 +50,7 @@ impl RunView {
 pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliError> {
     let request = args.request()?;
     refuse_host_only(&request)?;
-    let secrets = secrets(args.secrets.read(false)?)?;
+    let secrets = secrets(args.secrets.read(0)?)?;
     let region = args.placing.region.clone();
     let size = session.size(region, request.instance_type.clone()).await?;
     let body = OneOff::new(request, secrets, &args.placing, size);

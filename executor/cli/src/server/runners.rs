@@ -109,7 +109,7 @@ fn described(job: &JobArgs) -> Result<Map<String, Value>, CliError> {
     if !wrong.is_empty() {
         return Err(CliError::Fields(FieldErrors(wrong)));
     }
-    let (secret_env, secret_files) = secrets(job.secrets.read(false)?)?;
+    let (secret_env, secret_files) = secrets(job.secrets.read(0)?)?;
     let env: Vec<Variable> = env
         .into_iter()
         .map(Variable::from)
@@ -205,7 +205,7 @@ async fn run(args: &RunnerRunArgs, session: &Session) -> Result<u8, CliError> {
     if !wrong.is_empty() {
         return Err(CliError::Fields(FieldErrors(wrong)));
     }
-    let (secret_env, secret_files) = secrets(args.secrets.read(false)?)?;
+    let (secret_env, secret_files) = secrets(args.secrets.read(0)?)?;
     let env: Vec<Variable> = env
         .into_iter()
         .map(Variable::from)
