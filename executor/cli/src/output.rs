@@ -4,6 +4,7 @@ pub(crate) mod host;
 pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod run;
+mod security;
 pub(crate) mod table;
 pub(crate) mod tree;
 

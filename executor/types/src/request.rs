@@ -149,20 +149,7 @@ impl RunRequest {
         self.check_labels(&mut check);
         check.0.extend(crate::files::check(&self.extracts));
         let instance_type = self.choose_instance_type(&mut check, instance_types);
-        let timeout_seconds = self.timeout_seconds.unwrap_or(max::TIMEOUT_SECONDS_DEFAULT);
-        check.range(
-            "timeout_seconds",
-            timeout_seconds,
-            1,
-            max::TIMEOUT_SECONDS_MAX,
-        );
-        let max_pause_seconds = self.max_pause_seconds.unwrap_or(max::PAUSE_SECONDS_DEFAULT);
-        check.range(
-            "max_pause_seconds",
-            max_pause_seconds,
-            1,
-            max::PAUSE_SECONDS_MAX,
-        );
+        let (timeout_seconds, max_pause_seconds) = self.times(&mut check);
         let log_bytes_max = self.log_bytes_max.unwrap_or(Bytes(max::LOG_BYTES_DEFAULT));
         check.range("log_bytes_max", log_bytes_max, Bytes(4096), Bytes::gib(64));
         let (egress, publish) = self.parse_network(&mut check);
@@ -204,6 +191,25 @@ impl RunRequest {
             secret_env: self.secret_env,
             secret_files: self.secret_files,
         })
+    }
+
+    /// How long it may run, and stay paused, seconds.
+    fn times(&self, check: &mut Check) -> (u64, u64) {
+        let timeout_seconds = self.timeout_seconds.unwrap_or(max::TIMEOUT_SECONDS_DEFAULT);
+        check.range(
+            "timeout_seconds",
+            timeout_seconds,
+            1,
+            max::TIMEOUT_SECONDS_MAX,
+        );
+        let max_pause_seconds = self.max_pause_seconds.unwrap_or(max::PAUSE_SECONDS_DEFAULT);
+        check.range(
+            "max_pause_seconds",
+            max_pause_seconds,
+            1,
+            max::PAUSE_SECONDS_MAX,
+        );
+        (timeout_seconds, max_pause_seconds)
     }
 
     fn check_texts(&self, check: &mut Check) {

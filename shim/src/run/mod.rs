@@ -290,24 +290,22 @@ impl Run {
         };
         prepared.capture.start()?;
         control::serve(self.clone())?;
-        let namespace = match &shared.launch.network {
-            Some(_) => Some(NetworkNamespace::of(init)?),
-            None => None,
-        };
-        let owner = Owner::new(
+        let mut owner = Owner::new(
             shared.clone(),
             prepared.cgroup,
             prepared.used_before,
             prepared.capture,
             init.clone(),
             signaller,
-            namespace,
         )
         .map_err(|source| RunError::Io {
             operation: "make",
             path: PathBuf::from("the deadline timer"),
             source,
         })?;
+        if shared.launch.network.is_some() {
+            owner.namespace = Some(NetworkNamespace::of(init)?);
+        }
         // The last that can fail: who sees the record sees a run that is held.
         shared.dir.write_state(&record)?;
         *lock(&shared.books) = Some(Books::new(record, shared.launch.max_pause_ms));

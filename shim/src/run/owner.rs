@@ -88,7 +88,6 @@ pub(crate) struct Owner {
     pub(super) signaller: Signaller,
     pub(super) timer: BootTimer,
     pub(super) freezing: Option<Freezing>,
-    /// Held for the figures of its link.
     pub(super) namespace: Option<NetworkNamespace>,
 }
 
@@ -106,7 +105,6 @@ impl Owner {
         capture: Capture,
         init: ProcessHandle,
         signaller: Signaller,
-        namespace: Option<NetworkNamespace>,
     ) -> std::io::Result<Self> {
         Ok(Self {
             shared,
@@ -117,7 +115,7 @@ impl Owner {
             signaller,
             timer: BootTimer::new()?,
             freezing: None,
-            namespace,
+            namespace: None,
         })
     }
 

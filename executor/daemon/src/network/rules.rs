@@ -23,9 +23,9 @@ use davit_types::{EgressRule, PublishedPort};
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
-use super::pool::{PREFIX, Place, Subnets};
+use super::pool::{Place, Subnets};
 
-/// The table, of family inet and of family arp.
+/// The table, of family inet and of family arp; `table.nft` and [`PREFIX`](super::pool::PREFIX) say the same.
 pub(super) const TABLE: &str = "davit";
 
 /// Nobody's to reach: this host and what is on its link alone, what clouds tell a machine about itself, and what embeds
@@ -118,109 +118,39 @@ fn list(items: &[&str]) -> String {
     items.join(", ")
 }
 
+/// The table without what runs bring: `table.nft`, and what differs from host to host.
 fn base(ground: &Ground) -> String {
-    let mut servers = (Vec::new(), Vec::new());
+    let mut text = String::new();
+    for (name, addresses) in [
+        ("never_v4", list(NEVER_V4)),
+        ("never_v6", list(NEVER_V6)),
+        ("private_v4", list(PRIVATE_V4)),
+        ("private_v6", list(PRIVATE_V6)),
+        ("ours_v4", ground.subnets.ipv4.to_string()),
+        ("ours_v6", ground.subnets.ipv6.to_string()),
+    ] {
+        writeln!(text, "define {name} = {{ {addresses} }}").expect("a String");
+    }
+    text.push_str(include_str!("table.nft"));
     for server in &ground.name_servers {
-        match server {
-            IpAddr::V4(address) => servers.0.push(address.to_string()),
-            IpAddr::V6(address) => servers.1.push(address.to_string()),
+        let set = if server.is_ipv4() { "v4" } else { "v6" };
+        writeln!(
+            text,
+            "add element inet {TABLE} servers_{set} {{ {server} }}"
+        )
+        .expect("a String");
+    }
+    // A host that was no router is one for runs alone.
+    for (family, ours) in ["ipv4", "ipv6"].iter().zip(ground.forwarding_is_ours) {
+        if ours {
+            writeln!(
+                text,
+                "add rule inet {TABLE} forward meta nfproto {family} drop"
+            )
+            .expect("a String");
         }
     }
-    let elements = |addresses: &[String]| match addresses {
-        [] => String::new(),
-        some => format!("elements = {{ {} }}", some.join(", ")),
-    };
-    let (servers_v4, servers_v6) = (elements(&servers.0), elements(&servers.1));
-    // A host that was no router is one for runs alone.
-    let others: String = ["ipv4", "ipv6"]
-        .iter()
-        .zip(ground.forwarding_is_ours)
-        .filter(|(_, ours)| *ours)
-        .map(|(family, _)| format!("meta nfproto {family} drop\n\t\t"))
-        .collect();
-    let others = others.trim_end();
-    let (never_v4, never_v6) = (list(NEVER_V4), list(NEVER_V6));
-    let (private_v4, private_v6) = (list(PRIVATE_V4), list(PRIVATE_V6));
-    let (ours_v4, ours_v6) = (ground.subnets.ipv4, ground.subnets.ipv6);
-    format!(
-        r#"table inet {TABLE} {{
-}}
-delete table inet {TABLE}
-table inet {TABLE} {{
-	map egress {{
-		type devgroup : verdict
-	}}
-	map published_v4 {{
-		type inet_proto . inet_service : ipv4_addr . inet_service
-	}}
-	map published_v6 {{
-		type inet_proto . inet_service : ipv6_addr . inet_service
-	}}
-	set servers_v4 {{
-		type ipv4_addr
-		{servers_v4}
-	}}
-	set servers_v6 {{
-		type ipv6_addr
-		{servers_v6}
-	}}
-	chain guard {{
-		type filter hook prerouting priority raw; policy accept;
-		iifname "{PREFIX}*" fib saddr . iif oif missing drop
-	}}
-	chain input {{
-		type filter hook input priority filter - 10; policy accept;
-		iifname "{PREFIX}*" drop
-	}}
-	chain forward {{
-		type filter hook forward priority filter - 10; policy accept;
-		iifname "{PREFIX}*" goto from_run
-		oifname "{PREFIX}*" goto to_run
-		{others}
-	}}
-	chain to_run {{
-		ct state established,related accept
-		ct status dnat accept
-		drop
-	}}
-	chain from_run {{
-		oifname "{PREFIX}*" drop
-		ct state established,related accept
-		ct state invalid drop
-		ip daddr @servers_v4 meta l4proto {{ tcp, udp }} th dport 53 accept
-		ip6 daddr @servers_v6 meta l4proto {{ tcp, udp }} th dport 53 accept
-		ip daddr {{ {never_v4} }} drop
-		ip6 daddr {{ {never_v6} }} drop
-		ip daddr {ours_v4} drop
-		ip6 daddr {ours_v6} drop
-		iifgroup vmap @egress
-		ip daddr {{ {private_v4} }} drop
-		ip6 daddr {{ {private_v6} }} drop
-		accept
-	}}
-	chain inward {{
-		type nat hook prerouting priority dstnat; policy accept;
-		iifname "{PREFIX}*" accept
-		fib daddr type local dnat ip to meta l4proto . th dport map @published_v4
-		fib daddr type local dnat ip6 to meta l4proto . th dport map @published_v6
-	}}
-	chain outward {{
-		type nat hook postrouting priority srcnat; policy accept;
-		ip saddr {ours_v4} oifname != "{PREFIX}*" masquerade
-		ip6 saddr {ours_v6} oifname != "{PREFIX}*" masquerade
-	}}
-}}
-table arp {TABLE} {{
-}}
-delete table arp {TABLE}
-table arp {TABLE} {{
-	chain input {{
-		type filter hook input priority filter; policy accept;
-		iifname "{PREFIX}*" drop
-	}}
-}}
-"#
-    )
+    text
 }
 
 /// Rules that links of their group have from now on.
@@ -350,6 +280,19 @@ mod tests {
             [(place, &ports[..])].into_iter(),
         );
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn the_file_speaks_of_the_same_table_and_links() {
+        let file = include_str!("table.nft");
+        let links = format!("iifname \"{}*\"", crate::network::pool::PREFIX);
+        assert!(file.contains(&links));
+        let tables = file.lines().filter(|line| line.starts_with("table "));
+        assert!(
+            tables
+                .into_iter()
+                .all(|line| line.split(' ').nth(2) == Some(TABLE))
+        );
     }
 
     #[test]

@@ -116,19 +116,26 @@ pub(super) fn mounts(run: &RunSpec, host: &HostFacts) -> Result<Vec<Mount>, Spec
         mounts.push(mount(destination, kind, Path::new(source), options)?);
     }
     mounts.extend(secrets(run)?);
-    let file = &["rbind", "ro", "nosuid", "noexec", "nodev"];
-    if let Some(hosts) = &host.hosts_file {
-        mounts.push(mount("/etc/hosts", "bind", hosts, file)?);
+    for (destination, source) in names(run, host) {
+        let options = &["rbind", "ro", "nosuid", "noexec", "nodev"];
+        mounts.push(mount(destination, "bind", source, options)?);
     }
+    Ok(mounts)
+}
+
+/// The files by which names are resolved in the run's network.
+fn names<'a>(run: &RunSpec, host: &'a HostFacts) -> impl Iterator<Item = (&'static str, &'a Path)> {
     let resolv_conf = match run.network {
         NetworkMode::None => &None,
         NetworkMode::Bridge => &host.bridge_resolv_conf,
         NetworkMode::Host => &host.resolv_conf,
     };
-    if let Some(resolv_conf) = resolv_conf {
-        mounts.push(mount("/etc/resolv.conf", "bind", resolv_conf, file)?);
-    }
-    Ok(mounts)
+    [
+        ("/etc/hosts", &host.hosts_file),
+        ("/etc/resolv.conf", resolv_conf),
+    ]
+    .into_iter()
+    .filter_map(|(destination, source)| Some((destination, source.as_deref()?)))
 }
 
 /// What stands for the secret files, if there are any: empty, and the shim puts the tmpfs that has them in its place.

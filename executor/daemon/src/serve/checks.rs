@@ -1,25 +1,23 @@
 //! What must be true of the host before runs are taken, and what the operator is warned about.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use davit_cgroup::{CgroupPath, Controller};
 use davit_rundir::RunDir;
 use davit_types::{FieldError, OciRuntime};
 use rustix::fs::FlockOperation;
 
-use super::socket::make_dir;
 use super::{ServeError, cgroups};
+use super::{allotted, socket::make_dir};
 use crate::api::HostReport;
 use crate::containerd::Containerd;
-use crate::ids::{Ids, IdsError};
 use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits, SignatureRules};
 use crate::metrics::Metrics;
-use crate::network::Network;
 use crate::oci::{Controllers, HostFacts};
 use crate::runs::{GivenSecrets, Host, offload, sentence};
 use crate::runtimes::{FoundRuntime, find_runtimes};
-use crate::settings::{ContainerdSettings, Settings, UserNamespaceMode};
+use crate::settings::{ContainerdSettings, Settings};
 use crate::shims::{SHIM_BINARY, Shims};
 use crate::warm::Pool;
 
@@ -46,13 +44,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ServeError::NotRoot);
     }
-    let runs_dir = settings.state_dir.join("runs");
-    let slots_dir = settings.state_dir.join("slots");
-    for dir in [&settings.state_dir, &runs_dir, &slots_dir] {
-        make_dir(dir).map_err(ServeError::path("create", dir))?;
-    }
-    short_enough(&runs_dir)?;
-    let lock = lock(&settings.state_dir)?;
+    let (runs_dir, slots_dir, lock) = take_state(&settings.state_dir)?;
     let mut warnings = Vec::from_iter(volatile(&settings.state_dir));
 
     let cgroup_parent = parse_parent(&settings.cgroup_parent)?;
@@ -70,13 +62,9 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
             "create the directory of shims in",
             &settings.state_dir,
         ))?;
-    let ids = ids(&settings, &containerd, &shims, &mut warnings).await?;
+    let ids = allotted::ids(&settings, &containerd, &shims, &mut warnings).await?;
     let boot_id = read_line("/proc/sys/kernel/random/boot_id")?;
-    let opened = Network::open(&settings, &boot_id, &containerd).await;
-    let network = opened.map_err(|error| ServeError::Setting {
-        setting: "network",
-        problem: sentence(&error),
-    })?;
+    let network = allotted::network(&settings, &boot_id, &containerd).await?;
     let warm = Pool::new(&settings.warm);
     let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
     images.yield_by(warm.clone());
@@ -121,35 +109,16 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     Ok(Checked { host, report, lock })
 }
 
-/// The ids of user namespaces, with a warning where there are none against the operator's will.
-async fn ids(
-    settings: &Settings,
-    containerd: &Containerd,
-    shims: &Shims,
-    warnings: &mut Vec<String>,
-) -> Result<Ids, ServeError> {
-    let opened = Ids::open(settings, containerd, shims.binary()).await;
-    let ids = opened.map_err(|error| match error {
-        IdsError::Required(problem) => ServeError::Setting {
-            setting: "user_namespaces.mode = \"required\"",
-            problem,
-        },
-        IdsError::Containerd(error) => error.into(),
-    })?;
-    let wished = settings.user_namespaces.mode == UserNamespaceMode::Off;
-    let absent = ids.absent().filter(|_| !wished);
-    warnings.extend(absent.map(|why| {
-        format!("runs have no user namespaces, root in one is root of the host: {why}")
-    }));
-    let ranges = settings.user_namespaces.ranges;
-    let containers = settings.live_runs_max + settings.warm.slots_max;
-    if ids.absent().is_none() && (ranges as usize) < containers {
-        warnings.push(format!(
-            "user_namespaces.ranges = {ranges} is less than live_runs_max + warm.slots_max = \
-             {containers}: of more runs at once than that the last fail to start"
-        ));
+/// The directories of runs and of slots, below a state directory that is this executor's alone.
+fn take_state(state_dir: &Path) -> Result<(PathBuf, PathBuf, File), ServeError> {
+    let runs_dir = state_dir.join("runs");
+    let slots_dir = state_dir.join("slots");
+    for dir in [state_dir, runs_dir.as_path(), &slots_dir] {
+        make_dir(dir).map_err(ServeError::path("create", dir))?;
     }
-    Ok(ids)
+    short_enough(&runs_dir)?;
+    let lock = lock(state_dir)?;
+    Ok((runs_dir, slots_dir, lock))
 }
 
 fn facts(state_dir: &Path) -> Result<HostFacts, ServeError> {

@@ -32,6 +32,7 @@ mod secrets;
 mod security;
 mod serving;
 mod shims;
+mod starting;
 mod support;
 mod sys;
 mod warm;
