@@ -41,7 +41,11 @@ const LOOK_MS: u64 = 100;
 /// What an executor makes in its `state_dir`.
 const STATE_DIRS: &[&str] = &["runs", "slots", "shims"];
 const STATE_FILES: &[&str] = &[
+    "bridge-resolv.conf",
+    "bridge-resolv.tmp",
     "executor.lock",
+    "forwarding-ipv4",
+    "forwarding-ipv6",
     "hosts",
     "hosts.tmp",
     "link-contact.json",
