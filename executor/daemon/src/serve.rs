@@ -39,6 +39,7 @@ use crate::api::{
 use crate::containerd::Containerd;
 use crate::link::{self, Link};
 use crate::metrics::Exposition;
+use crate::network;
 use crate::runs::{LogWatch, Runs};
 use crate::settings::Settings;
 use crate::warm;
@@ -130,6 +131,8 @@ async fn serve_once(
     let (going_down, shutdown) = watch::channel(false);
     let retention = tokio::spawn(retain(runs.clone()));
     let keeper = tokio::spawn(warm::keep(Arc::clone(&host)));
+    let watched = Arc::clone(&host);
+    let vigil = tokio::spawn(async move { network::keep(&watched).await });
     let mut sweeper = tokio::spawn(runs.clone().sweep_slots());
     let link = Link::start(&runs);
     let report = checked.report;
@@ -164,6 +167,7 @@ async fn serve_once(
     sweeper.abort();
     host.warm.close().await;
     keeper.abort();
+    vigil.abort();
     // Held to the very end: the name of the socket and the lock on the runs.
     drop((bound.name, checked.lock));
     tracing::info!("going down; runs go on");

@@ -31,8 +31,9 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 
+use super::names::Names;
 use super::netlink::{Netlink, NetlinkError, within};
-use super::pool::{Place, number_of};
+use super::pool::Place;
 
 /// The container's end, as the job sees it.
 const INSIDE: &str = "eth0";
@@ -42,9 +43,11 @@ const BURST_BYTES: u32 = 256 << 10;
 const QUEUE_MS: u64 = 50;
 
 /// All that a link is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) place: Place,
+    /// The host's end.
+    pub(super) name: String,
     pub(super) gateway: (Ipv4Addr, Ipv6Addr),
     pub(super) ipv6: bool,
     pub(super) group: u32,
@@ -53,16 +56,16 @@ pub(super) struct Plan {
 }
 
 /// Links the container of `namespace` with the host, as planned.
-pub(super) fn make(plan: Plan, namespace: &OwnedFd) -> Result<(), NetlinkError> {
+pub(super) fn make(plan: &Plan, namespace: &OwnedFd) -> Result<(), NetlinkError> {
     let mut host = Netlink::open()?;
-    let name = plan.place.interface();
+    let name = &plan.name;
     // One of that name is a dead container's, which the kernel is slow to take down.
-    remove(&mut host, &name)?;
-    create(&mut host, plan, &name, namespace)?;
-    let made = outside(&mut host, plan, &name)
-        .and_then(|()| within(namespace, |inner| inside(inner, plan)));
+    remove(&mut host, name)?;
+    create(&mut host, plan, namespace)?;
+    let made =
+        outside(&mut host, plan).and_then(|()| within(namespace, |inner| inside(inner, plan)));
     if let Err(error) = made {
-        if let Err(left) = remove(&mut host, &name) {
+        if let Err(left) = remove(&mut host, name) {
             tracing::warn!(name, problem = %left, "a link that came to nothing is left");
         }
         return Err(error);
@@ -79,21 +82,21 @@ pub(super) fn remove(netlink: &mut Netlink, name: &str) -> Result<(), NetlinkErr
     }
 }
 
-/// The numbers of all links that are there.
-pub(super) fn numbers(netlink: &mut Netlink) -> Result<Vec<u32>, NetlinkError> {
+/// The numbers of all links that are there and have one of `names`.
+pub(super) fn numbers(netlink: &mut Netlink, names: &Names) -> Result<Vec<u32>, NetlinkError> {
     let links = netlink.call(
         "list links",
         Message::GetLink(LinkMessage::default()),
         NLM_F_DUMP,
     )?;
-    let names = links.into_iter().filter_map(|message| match message {
+    let numbers = links.into_iter().filter_map(|message| match message {
         Message::NewLink(link) => link.attributes.into_iter().find_map(|found| match found {
-            LinkAttribute::IfName(name) => number_of(&name),
+            LinkAttribute::IfName(name) => names.number_of(&name),
             _ => None,
         }),
         _ => None,
     });
-    Ok(names.collect())
+    Ok(numbers.collect())
 }
 
 fn named(name: &str) -> LinkMessage {
@@ -102,19 +105,14 @@ fn named(name: &str) -> LinkMessage {
     link
 }
 
-fn create(
-    host: &mut Netlink,
-    plan: Plan,
-    name: &str,
-    namespace: &OwnedFd,
-) -> Result<(), NetlinkError> {
+fn create(host: &mut Netlink, plan: &Plan, namespace: &OwnedFd) -> Result<(), NetlinkError> {
     let mut peer = named(INSIDE);
     peer.attributes.extend([
         LinkAttribute::Mtu(plan.mtu),
         LinkAttribute::Address(plan.place.container_mac().to_vec()),
         LinkAttribute::NetNsFd(namespace.as_raw_fd()),
     ]);
-    let mut link = named(name);
+    let mut link = named(&plan.name);
     link.attributes.extend([
         LinkAttribute::Mtu(plan.mtu),
         LinkAttribute::Group(plan.group),
@@ -129,8 +127,8 @@ fn create(
         .map(drop)
 }
 
-fn outside(host: &mut Netlink, plan: Plan, name: &str) -> Result<(), NetlinkError> {
-    let index = index(host, name)?;
+fn outside(host: &mut Netlink, plan: &Plan) -> Result<(), NetlinkError> {
+    let index = index(host, &plan.name)?;
     up(host, index)?;
     let (gateway_v4, gateway_v6) = plan.gateway;
     let mac = plan.place.container_mac();
@@ -150,7 +148,7 @@ fn outside(host: &mut Netlink, plan: Plan, name: &str) -> Result<(), NetlinkErro
     limit(host, index, plan.bytes_per_second_max)
 }
 
-fn inside(inner: &mut Netlink, plan: Plan) -> Result<(), NetlinkError> {
+fn inside(inner: &mut Netlink, plan: &Plan) -> Result<(), NetlinkError> {
     let index = index(inner, INSIDE)?;
     up(inner, index)?;
     let (gateway_v4, gateway_v6) = plan.gateway;

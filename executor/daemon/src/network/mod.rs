@@ -15,18 +15,20 @@
 //!   link goes with it. What a crash leaves is a label, which the next executor reads;
 //! - without a link a job has loopback alone: whatever fails here locks it in;
 //! - the rules are the same for all runs (`rules`); a launch changes them only if it brings rules or ports nobody has;
-//! - the table is replaced in one transaction: there is no moment without it while runs live.
+//! - the table is replaced in one transaction; one that somebody flushed is made anew (`vigil`).
 //!
 //! Absent on purpose: a Linux bridge (a segment to defend), CNI (a program executed several times a launch, with a state of
 //! its own), a pool of links beside the warm slots, which have theirs already.
 
 mod link;
+mod names;
 mod netlink;
 mod nft;
 mod pool;
 mod rules;
 mod table;
 mod uplink;
+mod vigil;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,12 +41,14 @@ use davit_rundir::NetworkRecord;
 use davit_types::{EgressRule, PublishedPort, RunSpec};
 
 use self::link::Plan;
+use self::names::Names;
 use self::netlink::{Netlink, NetlinkError};
 use self::nft::NftError;
 pub(crate) use self::pool::NoPlace;
 use self::pool::{Pool, Subnets};
 use self::table::Prepared;
 use self::uplink::UplinkError;
+pub(crate) use self::vigil::keep;
 use crate::containerd::{ContainerName, Containerd, ContainerdError, NetworkHolder};
 use crate::runs::{offload, sentence};
 use crate::settings::{NetworkSettings, ParsedNetwork, Settings, WrongNetwork};
@@ -126,6 +130,7 @@ pub(crate) struct Network {
     settings: NetworkSettings,
     parsed: ParsedNetwork,
     subnets: Subnets,
+    names: Names,
     state_dir: PathBuf,
     boot_id: String,
     name_servers: Vec<IpAddr>,
@@ -166,6 +171,7 @@ impl Network {
             settings: network,
             parsed,
             subnets,
+            names: Names::of(&settings.state_dir),
             state_dir: settings.state_dir.clone(),
             boot_id: boot_id.to_owned(),
             name_servers,
@@ -204,12 +210,12 @@ impl Network {
 
     /// Removes links of containers that are no more, which the kernel has kept.
     pub(crate) async fn sweep(&self) -> Result<(), NetworkError> {
-        let (places, subnets) = (self.places(), self.subnets);
+        let (places, names) = (self.places(), self.names.clone());
         let swept = offload(move || -> Result<(), NetlinkError> {
             let mut netlink = Netlink::open()?;
-            for number in link::numbers(&mut netlink)? {
+            for number in link::numbers(&mut netlink, &names)? {
                 if !places.contains(&number) {
-                    link::remove(&mut netlink, &subnets.place(number).interface())?;
+                    link::remove(&mut netlink, &names.link(number))?;
                 }
             }
             Ok(())
@@ -280,7 +286,7 @@ impl Network {
         let pool = self.pool();
         let (place, _) = pool.of(name)?;
         Some(NetworkRecord {
-            interface: place.interface(),
+            interface: self.names.link(place.number),
             ipv4: place.ipv4,
             ipv6: ipv6.then_some(place.ipv6),
         })
@@ -306,6 +312,7 @@ impl Network {
         let (mtu, ipv6) = self.let_through(wanted, &place, &publish).await?;
         let plan = Plan {
             place,
+            name: self.names.link(place.number),
             gateway: self.subnets.gateway(),
             ipv6,
             group: rules::group(&wanted.egress),
@@ -322,8 +329,8 @@ impl Network {
             if !is_member(pid) {
                 return Err(NetworkError::Gone { pid, name });
             }
-            link::make(plan, &namespace)?;
-            let interface = plan.place.interface();
+            link::make(&plan, &namespace)?;
+            let interface = plan.name;
             if !Path::new(DEVICES).join(&interface).exists() {
                 return Err(NetworkError::OtherDevices(interface));
             }

@@ -14,8 +14,6 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::containerd::{ContainerName, NetworkHolder};
 
-/// What every link's name on the host begins with.
-pub(super) const PREFIX: &str = "davit";
 /// The first two bytes of a link's hardware address (locally administered), on the host and in the container.
 const HOST_MAC: [u8; 2] = [0x02, 0xda];
 const CONTAINER_MAC: [u8; 2] = [0x02, 0xdb];
@@ -44,11 +42,6 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The name of its link on the host.
-    pub(crate) fn interface(&self) -> String {
-        format!("{PREFIX}{:x}", self.number)
-    }
-
     pub(super) fn host_mac(&self) -> [u8; 6] {
         mac(HOST_MAC, self.ipv4)
     }
@@ -61,11 +54,6 @@ impl Place {
 const fn mac(kind: [u8; 2], address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     [kind[0], kind[1], a, b, c, d]
-}
-
-/// The number behind a link's name.
-pub(super) fn number_of(interface: &str) -> Option<u32> {
-    u32::from_str_radix(interface.strip_prefix(PREFIX)?, 16).ok()
 }
 
 /// The addresses that containers are given.
@@ -254,12 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn a_links_name_tells_its_number_and_fits() {
+    fn the_two_ends_have_addresses_of_their_own() {
         let place = pool("10.0.0.0/8").subnets.place((1 << 24) - 2);
-        let interface = place.interface();
-        assert!(interface.len() <= 15, "IFNAMSIZ: {interface}");
-        assert_eq!(number_of(&interface), Some((1 << 24) - 2));
-        assert_eq!(number_of("eth0"), None);
         assert_ne!(place.host_mac(), place.container_mac());
     }
 }

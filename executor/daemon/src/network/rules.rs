@@ -23,10 +23,8 @@ use davit_types::{EgressRule, PublishedPort};
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
+use super::names::{ALL_LINKS, Names};
 use super::pool::{Place, Subnets};
-
-/// The table, of family inet and of family arp; `table.nft` and [`PREFIX`](super::pool::PREFIX) say the same.
-pub(super) const TABLE: &str = "davit";
 
 /// Nobody's to reach: this host and what is on its link alone, what clouds tell a machine about itself, and what embeds
 /// IPv4 addresses in others and would lead around the rules.
@@ -76,9 +74,12 @@ pub(super) fn is_private(net: IpNet) -> bool {
 /// What the table is made from, beside what runs bring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ground {
+    pub(super) names: Names,
     pub(super) subnets: Subnets,
     pub(super) ipv6: bool,
     pub(super) name_servers: Vec<IpAddr>,
+    /// Of a run, at once.
+    pub(super) connections_max: u32,
     /// The host forwarded no packets of IPv4, of IPv6, before davit came.
     pub(super) forwarding_is_ours: [bool; 2],
 }
@@ -105,11 +106,11 @@ pub(super) fn whole<'a>(
     let mut known = std::collections::BTreeSet::new();
     for egress in policies.filter(|egress| !egress.is_empty()) {
         if known.insert(group(egress)) {
-            text.push_str(&add_policy(egress));
+            text.push_str(&add_policy(&ground.names, egress));
         }
     }
     for (place, ports) in published {
-        text.push_str(&publish(&place, ports, ground.ipv6));
+        text.push_str(&publish(&ground.names, &place, ports, ground.ipv6));
     }
     text
 }
@@ -131,12 +132,20 @@ fn base(ground: &Ground) -> String {
     ] {
         writeln!(text, "define {name} = {{ {addresses} }}").expect("a String");
     }
-    text.push_str(include_str!("table.nft"));
+    let table = ground.names.table();
+    let file = include_str!("table.nft");
+    text.push_str(
+        &file
+            .replace("@TABLE@", table)
+            .replace("@OUR_LINKS@", ground.names.links())
+            .replace("@ALL_LINKS@", ALL_LINKS)
+            .replace("@CONNECTIONS_MAX@", &ground.connections_max.to_string()),
+    );
     for server in &ground.name_servers {
         let set = if server.is_ipv4() { "v4" } else { "v6" };
         writeln!(
             text,
-            "add element inet {TABLE} servers_{set} {{ {server} }}"
+            "add element inet {table} servers_{set} {{ {server} }}"
         )
         .expect("a String");
     }
@@ -145,7 +154,7 @@ fn base(ground: &Ground) -> String {
         if ours {
             writeln!(
                 text,
-                "add rule inet {TABLE} forward meta nfproto {family} drop"
+                "add rule inet {table} forward meta nfproto {family} drop"
             )
             .expect("a String");
         }
@@ -154,35 +163,36 @@ fn base(ground: &Ground) -> String {
 }
 
 /// Rules that links of their group have from now on.
-pub(super) fn add_policy(egress: &[EgressRule]) -> String {
+pub(super) fn add_policy(names: &Names, egress: &[EgressRule]) -> String {
+    let table = names.table();
     let group = group(egress);
     let chain = format!("egress_{group:08x}");
-    let mut text = format!("add chain inet {TABLE} {chain}\nflush chain inet {TABLE} {chain}\n");
+    let mut text = format!("add chain inet {table} {chain}\nflush chain inet {table} {chain}\n");
     // A rule for more than private addresses is one for the public among them.
     let (private, public): (Vec<_>, Vec<_>) = egress.iter().partition(|rule| is_private(rule.to));
     for rule in private {
-        accept(&mut text, &chain, rule);
+        accept(&mut text, table, &chain, rule);
     }
     let (private_v4, private_v6) = (list(PRIVATE_V4), list(PRIVATE_V6));
     for denied in [
         format!("ip daddr {{ {private_v4} }}"),
         format!("ip6 daddr {{ {private_v6} }}"),
     ] {
-        writeln!(text, "add rule inet {TABLE} {chain} {denied} drop").expect("a String");
+        writeln!(text, "add rule inet {table} {chain} {denied} drop").expect("a String");
     }
     for rule in public {
-        accept(&mut text, &chain, rule);
+        accept(&mut text, table, &chain, rule);
     }
-    writeln!(text, "add rule inet {TABLE} {chain} drop").expect("a String");
+    writeln!(text, "add rule inet {table} {chain} drop").expect("a String");
     writeln!(
         text,
-        "add element inet {TABLE} egress {{ {group} : goto {chain} }}"
+        "add element inet {table} egress {{ {group} : goto {chain} }}"
     )
     .expect("a String");
     text
 }
 
-fn accept(text: &mut String, chain: &str, rule: &EgressRule) {
+fn accept(text: &mut String, table: &str, chain: &str, rule: &EgressRule) {
     let family = match rule.to {
         IpNet::V4(_) => "ip",
         IpNet::V6(_) => "ip6",
@@ -197,28 +207,41 @@ fn accept(text: &mut String, chain: &str, rule: &EgressRule) {
         }
         (None, _) => {}
     }
-    writeln!(text, "add rule inet {TABLE} {chain} {matches} accept").expect("a String");
+    writeln!(text, "add rule inet {table} {chain} {matches} accept").expect("a String");
 }
 
 /// Takes back [`add_policy`]; no link of the group may be left.
-pub(super) fn remove_policy(group: u32) -> String {
+pub(super) fn remove_policy(names: &Names, group: u32) -> String {
+    let table = names.table();
     let chain = format!("egress_{group:08x}");
     format!(
-        "delete element inet {TABLE} egress {{ {group} }}\nflush chain inet {TABLE} {chain}\ndelete chain inet {TABLE} {chain}\n"
+        "delete element inet {table} egress {{ {group} }}\nflush chain inet {table} {chain}\ndelete chain inet {table} {chain}\n"
     )
 }
 
 /// The ports at which a run is reached.
-pub(super) fn publish(place: &Place, ports: &[PublishedPort], ipv6: bool) -> String {
-    published("add", place, ports, ipv6)
+pub(super) fn publish(names: &Names, place: &Place, ports: &[PublishedPort], ipv6: bool) -> String {
+    published("add", names, place, ports, ipv6)
 }
 
 /// Takes back [`publish`].
-pub(super) fn unpublish(place: &Place, ports: &[PublishedPort], ipv6: bool) -> String {
-    published("delete", place, ports, ipv6)
+pub(super) fn unpublish(
+    names: &Names,
+    place: &Place,
+    ports: &[PublishedPort],
+    ipv6: bool,
+) -> String {
+    published("delete", names, place, ports, ipv6)
 }
 
-fn published(verb: &str, place: &Place, ports: &[PublishedPort], ipv6: bool) -> String {
+fn published(
+    verb: &str,
+    names: &Names,
+    place: &Place,
+    ports: &[PublishedPort],
+    ipv6: bool,
+) -> String {
+    let table = names.table();
     let mut text = String::new();
     let mut addresses = vec![("published_v4", IpAddr::V4(place.ipv4))];
     if ipv6 {
@@ -230,7 +253,7 @@ fn published(verb: &str, place: &Place, ports: &[PublishedPort], ipv6: bool) -> 
             let (from, to) = (port.host_port, port.port);
             writeln!(
                 text,
-                "{verb} element inet {TABLE} {map} {{ {protocol} . {from} : {address} . {to} }}"
+                "{verb} element inet {table} {map} {{ {protocol} . {from} : {address} . {to} }}"
             )
             .expect("a String");
         }
@@ -245,6 +268,7 @@ mod tests {
 
     fn ground() -> Ground {
         Ground {
+            names: Names::of(std::path::Path::new("/var/lib/davit")),
             subnets: Subnets {
                 ipv4: "100.96.0.0/16".parse().expect("a network"),
                 ipv6: "fd64:6176:6974::/64".parse().expect("a network"),
@@ -254,6 +278,7 @@ mod tests {
                 "10.0.0.2".parse().expect("an address"),
                 "2001:db8::53".parse().expect("an address"),
             ],
+            connections_max: 4_096,
             forwarding_is_ours: [true, false],
         }
     }
@@ -283,15 +308,21 @@ mod tests {
     }
 
     #[test]
-    fn the_file_speaks_of_the_same_table_and_links() {
-        let file = include_str!("table.nft");
-        let links = format!("iifname \"{}*\"", crate::network::pool::PREFIX);
-        assert!(file.contains(&links));
-        let tables = file.lines().filter(|line| line.starts_with("table "));
+    fn two_executors_have_tables_of_their_own() {
+        let other = Ground {
+            names: Names::of(std::path::Path::new("/var/lib/other")),
+            ..ground()
+        };
+        let (own, other) = (base(&ground()), base(&other));
+        assert!(!own.contains('@'), "{own}");
+        let tables = |text: &str| {
+            let lines = text.lines().filter(|line| line.starts_with("table "));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
         assert!(
-            tables
-                .into_iter()
-                .all(|line| line.split(' ').nth(2) == Some(TABLE))
+            tables(&own)
+                .iter()
+                .all(|table| !tables(&other).contains(table))
         );
     }
 

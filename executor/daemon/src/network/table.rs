@@ -9,7 +9,7 @@ use tokio::sync::{MappedMutexGuard, MutexGuard};
 use super::pool::Place;
 use super::rules::{self, Ground};
 use super::{FORWARDING_FILES, IDLE_POLICIES_MAX, Network, NetworkError, Wanted, nft, uplink};
-use crate::runs::offload;
+use crate::runs::{offload, sentence};
 
 /// What was found out and set up for the first run with a bridge.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Network {
         let fresh = !publish.is_empty() && !prepared.published.contains(&place.number);
         let mut commands = String::new();
         if fresh {
-            commands.push_str(&rules::publish(place, publish, prepared.ipv6));
+            commands.push_str(&rules::publish(&self.names, place, publish, prepared.ipv6));
         }
         let group = rules::group(&wanted.egress);
         match prepared.policies.get(&group) {
@@ -54,7 +54,7 @@ impl Network {
             }
             Some(_) => {}
             None if group == 0 => {}
-            None => commands.push_str(&rules::add_policy(&wanted.egress)),
+            None => commands.push_str(&rules::add_policy(&self.names, &wanted.egress)),
         }
         if !commands.is_empty() {
             self.nft(&commands).await?;
@@ -70,13 +70,15 @@ impl Network {
 
     /// The host's part, and the whole table with all that containers have.
     async fn prepare(&self) -> Result<Prepared, NetworkError> {
-        let subnets = self.subnets;
-        let uplink = offload(move || uplink::find(&subnets)).await?;
+        let (subnets, names) = (self.subnets, self.names.clone());
+        let uplink = offload(move || uplink::find(&subnets, &names)).await?;
         let ipv6 = uplink.ipv6 && self.settings.ipv6;
         let ground = Ground {
+            names: self.names.clone(),
             subnets,
             ipv6,
             name_servers: self.name_servers.clone(),
+            connections_max: self.settings.connections_max,
             forwarding_is_ours: [self.forward(false)?, ipv6 && self.forward(true)?],
         };
         let (text, policies, published) = {
@@ -123,6 +125,33 @@ impl Network {
         Ok(true)
     }
 
+    /// Makes the table anew if it was there and is not: somebody flushed it.
+    pub(super) async fn see_to_table(&self) {
+        let mut guard = self.prepared.lock().await;
+        if guard.is_none() {
+            return;
+        }
+        let looked = format!("list table inet {}\n", self.names.table());
+        if self.nft(&looked).await.is_ok() {
+            return;
+        }
+        match self.prepare().await {
+            Ok(prepared) => {
+                *guard = Some(prepared);
+                tracing::warn!("somebody removed the rules of bridges: they are made anew");
+            }
+            Err(error) => {
+                // The next run with a bridge tries again.
+                *guard = None;
+                let problem = sentence(&error);
+                tracing::error!(
+                    problem,
+                    "somebody removed the rules of bridges, and they cannot be made anew"
+                );
+            }
+        }
+    }
+
     async fn nft(&self, commands: &str) -> Result<(), NetworkError> {
         match &self.nft {
             Ok(binary) => Ok(nft::apply(binary, commands).await?),
@@ -141,7 +170,7 @@ impl Network {
             return Ok(());
         };
         if prepared.published.contains(&place.number) {
-            let commands = rules::unpublish(place, publish, prepared.ipv6);
+            let commands = rules::unpublish(&self.names, place, publish, prepared.ipv6);
             self.nft(&commands).await?;
             prepared.published.remove(&place.number);
         }
@@ -167,7 +196,7 @@ impl Network {
             .collect();
         let commands: String = idle
             .iter()
-            .map(|group| rules::remove_policy(*group))
+            .map(|group| rules::remove_policy(&self.names, *group))
             .collect();
         if commands.is_empty() {
             return Ok(());

@@ -19,8 +19,9 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
 
+use super::names::{ALL_LINKS, Names};
 use super::netlink::{Netlink, NetlinkError};
-use super::pool::{PREFIX, Subnets};
+use super::pool::Subnets;
 
 /// Bytes read of a resolver's settings.
 const RESOLVER_BYTES_MAX: usize = 64 << 10;
@@ -68,7 +69,7 @@ struct Route {
 }
 
 /// Looks for the way out, and whether nobody else has the addresses meant for containers.
-pub(super) fn find(subnets: &Subnets) -> Result<Uplink, UplinkError> {
+pub(super) fn find(subnets: &Subnets, names: &Names) -> Result<Uplink, UplinkError> {
     let mut netlink = Netlink::open()?;
     let links = links(&mut netlink)?;
     let mut routes = routes(&mut netlink, AddressFamily::Inet)?;
@@ -80,7 +81,7 @@ pub(super) fn find(subnets: &Subnets) -> Result<Uplink, UplinkError> {
     for route in routes.iter().filter(|route| route.to.prefix_len() > 0) {
         let link = links.iter().find(|link| link.index == route.interface);
         let interface = link.map_or("", |link| &link.name);
-        if interface.starts_with(PREFIX) {
+        if names.number_of(interface).is_some() {
             continue;
         }
         for (setting, ours) in ours {
@@ -265,7 +266,7 @@ fn keep_router_advertisements() -> Result<(), UplinkError> {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let path = entry.path().join("accept_ra");
         let name = entry.file_name();
-        if name.to_string_lossy().starts_with(PREFIX) {
+        if name.to_string_lossy().starts_with(ALL_LINKS) {
             continue;
         }
         if fs::read_to_string(&path).is_ok_and(|text| text.trim() == "1") {

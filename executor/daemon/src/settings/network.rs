@@ -33,6 +33,8 @@ pub struct NetworkSettings {
     pub private_allowed: Vec<String>,
     /// Ports of the host that runs may publish.
     pub publish_ports: Vec<String>,
+    /// Connections of a run at once.
+    pub connections_max: u32,
     /// Bytes a second, each way.
     pub bytes_per_second_max: Option<Bytes>,
 }
@@ -49,6 +51,7 @@ impl Default for NetworkSettings {
             name_servers: Vec::new(),
             private_allowed: Vec::new(),
             publish_ports: Vec::new(),
+            connections_max: 4_096,
             bytes_per_second_max: None,
         }
     }

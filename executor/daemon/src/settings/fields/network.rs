@@ -63,6 +63,15 @@ pub(super) const NETWORK: &[Field] = &[
          run's even where a program of the host's listens.",
     ),
     field(
+        "connections_max",
+        Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
+        "Connections (and exchanges of datagrams) that a run with a bridge may have outward at once: the host keeps each in a \
+         table of bounded size (nf_conntrack_max), which all share.",
+    ),
+    field(
         "bytes_per_second_max",
         Kind::Bytes {
             min: limits::NETWORK_RATE_BYTES_MIN,

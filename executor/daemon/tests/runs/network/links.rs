@@ -186,3 +186,75 @@ async fn a_published_port_leads_to_its_run_while_that_lives() {
     wait_no_links().await;
     assert!(world.asks(&ports[0]).is_err());
 }
+
+#[tokio::test]
+#[ignore = "needs a real host"]
+async fn rules_that_somebody_flushes_are_back_at_once() {
+    let _world = World::make();
+    let host = std::net::TcpListener::bind(("::", TELLS)).unwrap();
+    host.set_nonblocking(true).unwrap();
+    let mut executor = Executor::start_cold().await;
+    let command = format!(
+        "echo begun; while ! test -e /tmp/enough; do {} done",
+        asking([HOST_V4, PUBLIC_V4], TELLS).replace('\n', ";")
+    );
+    let run = executor.submit(bridged(&command)).await.unwrap();
+    executor.wait_logged(&run, 3).await;
+    let flushed = std::process::Command::new("nft")
+        .args(["flush", "ruleset"])
+        .status();
+    assert!(flushed.unwrap().success());
+    // While nobody looks: neither a launch nor a restart.
+    let begin = Instant::now();
+    let rules = || {
+        let listed = std::process::Command::new("nft")
+            .args(["list", "ruleset"])
+            .output();
+        String::from_utf8(listed.unwrap().stdout).unwrap()
+    };
+    while !rules().contains("masquerade") {
+        assert!(begin.elapsed() < WAIT, "the rules stay away");
+    }
+    while host.accept().is_ok() {}
+    let before = executor.logged(&run).await;
+    executor.wait_logged(&run, before + 4).await;
+    executor.stop(&run, 0).await;
+    let (records, _) = executor.follow(&run, 0).await;
+    let text = String::from_utf8(output(&records, "stdout")).unwrap();
+    let last: Vec<&str> = text.lines().map(str::trim).rev().take(2).collect();
+    assert!(
+        last.contains(&format!("{PUBLIC_V4} {HOST_V4}").as_str()),
+        "{text}"
+    );
+    assert!(host.accept().is_err(), "the host was reached: {text}");
+    assert!(executor.log().contains("made anew"));
+}
+
+#[tokio::test]
+#[ignore = "needs a real host"]
+async fn one_run_has_so_many_connections_and_others_have_theirs() {
+    let _world = World::make();
+    let network = NetworkSettings {
+        connections_max: 3,
+        ..NetworkSettings::default()
+    };
+    let mut executor = Executor::start_with_network(&network).await;
+    // The world leaves them open as long as nobody reads all that it sends.
+    let command = format!(
+        "for n in 1 2 3 4 5; do nc -w 2 {PUBLIC_V4} {SENDS} </dev/null | {{ dd bs=1 count=1 2>/dev/null; echo; sleep 8; }} & \
+         done; sleep 5; echo asked; wait"
+    );
+    let greedy = executor.submit(bridged(&command)).await.unwrap();
+    executor.wait_logged(&greedy, 4).await;
+    let (lines, _) = said(&mut executor, bridged(&asking([PUBLIC_V4], TELLS))).await;
+    assert_eq!(
+        lines,
+        [format!("{PUBLIC_V4} {HOST_V4}")],
+        "others have theirs"
+    );
+    executor.stop(&greedy, 0).await;
+    let (records, _) = executor.follow(&greedy, 0).await;
+    let text = String::from_utf8(output(&records, "stdout")).unwrap();
+    let connected = text.lines().filter(|line| *line == "x").count();
+    assert_eq!(connected, 3, "{text}");
+}
