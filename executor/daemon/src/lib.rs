@@ -31,4 +31,5 @@ mod shims;
 mod warm;
 
 pub use cores::dump_no_core;
+pub use network::remove_rules;
 pub use serve::{ServeError, serve, serve_until};

@@ -358,6 +358,19 @@ impl Network {
     }
 }
 
+/// Takes the rules of the executor with these settings out of this host; fine where there are none.
+///
+/// # Errors
+/// What nft says.
+pub async fn remove_rules(settings: &Settings) -> Result<(), String> {
+    let Some(nft) = nft::find(&settings.additional_binary_paths) else {
+        return Ok(());
+    };
+    let commands = rules::remove_all(&Names::of(&settings.state_dir));
+    let removed = nft::apply(&nft, &commands).await;
+    removed.map_err(|error| sentence(&error))
+}
+
 fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.into_iter().chain(other).min()
 }

@@ -162,6 +162,14 @@ fn base(ground: &Ground) -> String {
     text
 }
 
+/// Takes the table away, whether it is there or not.
+pub(super) fn remove_all(names: &Names) -> String {
+    let table = names.table();
+    let commands = ["inet", "arp"]
+        .map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n"));
+    commands.concat()
+}
+
 /// Rules that links of their group have from now on.
 pub(super) fn add_policy(names: &Names, egress: &[EgressRule]) -> String {
     let table = names.table();

@@ -78,6 +78,10 @@ pub(super) fn purge(args: &PurgeArgs, socket: Option<PathBuf>) -> Result<u8, Cli
         }
         return Err(error);
     }
+    let unruled = runtime.block_on(davit_executor::remove_rules(&settings));
+    unruled.map_err(|problem| {
+        CliError::io("remove the rules of bridges")(io::Error::other(problem))
+    })?;
     remove_files(&settings, &file)?;
     print_line(
         "removed; davit's programs and containerd are left, and the host's entry at a scheduler",
