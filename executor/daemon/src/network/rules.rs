@@ -80,6 +80,8 @@ pub(super) struct Ground {
     pub(super) name_servers: Vec<IpAddr>,
     /// Of a run, at once.
     pub(super) connections_max: u32,
+    /// The host's own interfaces.
+    pub(super) interfaces: Vec<String>,
     /// The host forwarded no packets of IPv4, of IPv6, before davit came.
     pub(super) forwarding_is_ours: [bool; 2],
 }
@@ -149,12 +151,18 @@ fn base(ground: &Ground) -> String {
         )
         .expect("a String");
     }
-    // A host that was no router is one for runs alone.
+    // A host that was no router is none between its own interfaces.
+    let names: Vec<String> = ground
+        .interfaces
+        .iter()
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    let own = names.join(", ");
     for (family, ours) in ["ipv4", "ipv6"].iter().zip(ground.forwarding_is_ours) {
-        if ours {
+        if ours && !own.is_empty() {
             writeln!(
                 text,
-                "add rule inet {table} forward meta nfproto {family} drop"
+                "add rule inet {table} forward meta nfproto {family} iifname {{ {own} }} oifname {{ {own} }} drop"
             )
             .expect("a String");
         }
@@ -287,6 +295,7 @@ mod tests {
                 "2001:db8::53".parse().expect("an address"),
             ],
             connections_max: 4_096,
+            interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
             forwarding_is_ours: [true, false],
         }
     }

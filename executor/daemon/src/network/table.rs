@@ -79,7 +79,11 @@ impl Network {
             ipv6,
             name_servers: self.name_servers.clone(),
             connections_max: self.settings.connections_max,
-            forwarding_is_ours: [self.forward(false)?, ipv6 && self.forward(true)?],
+            interfaces: uplink.interfaces,
+            forwarding_is_ours: [
+                self.forwarding_is_ours(false)?,
+                ipv6 && self.forwarding_is_ours(true)?,
+            ],
         };
         let (text, policies, published) = {
             let pool = self.pool();
@@ -100,6 +104,12 @@ impl Network {
             (rules::whole(&ground, egress, ports), policies, numbers)
         };
         self.nft(&text).await?;
+        // With the rules in place, and not before.
+        for family in [false, true] {
+            if (ipv6 || !family) && !uplink::forwards(family)? {
+                uplink::forward(family)?;
+            }
+        }
         if self.name_servers.is_empty() {
             tracing::warn!(
                 "runs with a bridge resolve no names: no name server but on this host itself (`network.name_servers`)"
@@ -113,15 +123,14 @@ impl Network {
         })
     }
 
-    /// Has the host forward; whether it does so for runs alone.
-    fn forward(&self, ipv6: bool) -> Result<bool, NetworkError> {
+    /// Whether the host forwards packets of this family, or is about to, for runs alone.
+    fn forwarding_is_ours(&self, ipv6: bool) -> Result<bool, NetworkError> {
         let path = self.state_dir.join(FORWARDING_FILES[usize::from(ipv6)]);
         if uplink::forwards(ipv6)? {
             let ours = fs::read_to_string(&path).is_ok_and(|boot| boot == self.boot_id);
             return Ok(ours);
         }
         fs::write(&path, &self.boot_id).map_err(|source| NetworkError::File { path, source })?;
-        uplink::forward(ipv6)?;
         Ok(true)
     }
 

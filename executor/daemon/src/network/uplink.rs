@@ -1,7 +1,8 @@
 //! What the host has of the network: its way out, its name servers, whether it forwards. Blocking.
 //!
 //! Invariant: what davit changes on the host for runs' sake (forwarding) it changes only when the first run with a bridge
-//! comes, and says so; a host that was no router before is one for runs alone (the table drops the rest).
+//! comes, and says so; a host that was no router before carries nothing from one of its own interfaces to another (the table
+//! drops it). What others forward for their own containers is theirs.
 //!
 //! Absent on purpose: taking forwarding back. Somebody else may have begun to rely on it.
 
@@ -14,7 +15,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
@@ -59,6 +60,8 @@ pub(super) struct Uplink {
     pub(super) mtu: u32,
     /// It has a default route for IPv6.
     pub(super) ipv6: bool,
+    /// The interfaces that are the host's own, and no software's.
+    pub(super) interfaces: Vec<String>,
 }
 
 /// A route of the host's.
@@ -108,6 +111,11 @@ pub(super) fn find(subnets: &Subnets, names: &Names) -> Result<Uplink, UplinkErr
     Ok(Uplink {
         mtu: mtu.max(MTU_MIN),
         ipv6: default(true).is_some(),
+        interfaces: links
+            .iter()
+            .filter(|link| link.is_own)
+            .map(|link| link.name.clone())
+            .collect(),
     })
 }
 
@@ -115,6 +123,8 @@ struct Link {
     index: u32,
     name: String,
     mtu: u32,
+    /// Neither loopback nor made by software: veth, bridge, tunnel and their like have a kind.
+    is_own: bool,
 }
 
 fn links(netlink: &mut Netlink) -> Result<Vec<Link>, NetlinkError> {
@@ -129,11 +139,16 @@ fn links(netlink: &mut Netlink) -> Result<Vec<Link>, NetlinkError> {
                 index: link.header.index,
                 name: String::new(),
                 mtu: 1_500,
+                is_own: !link.header.flags.contains(LinkFlags::Loopback),
             };
             for attribute in link.attributes {
                 match attribute {
                     LinkAttribute::IfName(name) => found.name = name,
                     LinkAttribute::Mtu(mtu) => found.mtu = mtu,
+                    LinkAttribute::LinkInfo(info) => {
+                        let has_kind = |one: &LinkInfo| matches!(one, LinkInfo::Kind(_));
+                        found.is_own &= !info.iter().any(has_kind);
+                    }
                     _ => {}
                 }
             }
@@ -236,12 +251,16 @@ fn switch(ipv6: bool) -> &'static Path {
 /// Whether the host forwards packets of this family.
 pub(super) fn forwards(ipv6: bool) -> Result<bool, UplinkError> {
     let path = switch(ipv6);
-    let text = fs::read_to_string(path).map_err(|source| UplinkError::File {
-        operation: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(text.trim() != "0")
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim() != "0"),
+        // A kernel without this family.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(UplinkError::File {
+            operation: "read",
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 /// Has the host forward packets of this family.
@@ -299,6 +318,6 @@ mod tests {
     fn this_machines_links_are_listed() {
         let mut netlink = Netlink::open().expect("a socket");
         let links = links(&mut netlink).expect("links");
-        assert!(links.iter().any(|link| link.name == "lo"));
+        assert!(links.iter().any(|link| link.name == "lo" && !link.is_own));
     }
 }

@@ -23,7 +23,7 @@ pub(super) const NETWORK: &[Field] = &[
         "bridge",
         Kind::Bool,
         "Allow `--network bridge` (needs nft, of package nftables): an address of the run's own behind the host's. The first \
-         such run has the host forward packets, for runs only unless it did before.",
+         such run has the host forward packets; where it did not before, none goes from one of its own interfaces to another.",
     ),
     field(
         "ipv4_subnet",
