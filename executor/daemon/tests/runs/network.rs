@@ -61,7 +61,10 @@ async fn a_job_reaches_what_is_public_and_nothing_else() {
     let _world = World::make();
     let host = std::net::TcpListener::bind(("::", TELLS)).unwrap();
     let mut executor = Executor::start_cold().await;
-    let gateway = ["100.96.0.1", "fd64:6176:6974::1"];
+    let network = executor.settings().network;
+    let gateway_v4 = network.ipv4_subnet.replace(".0/24", ".1");
+    let gateway_v6 = network.ipv6_subnet.replace("/64", "1");
+    let gateway = [gateway_v4.as_str(), gateway_v6.as_str()];
     let denied = [HOST_V4, HOST_V6, METADATA[0], METADATA[1]];
     let all = [PUBLIC_V4, PUBLIC_V6].into_iter().chain(denied);
     let all = all.chain(PRIVATE).chain(gateway);
