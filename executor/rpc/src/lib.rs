@@ -25,6 +25,18 @@ pub use errors::{field_errors, invalid};
 pub use records::log_record;
 pub use request::{run_request, submit_request};
 
+/// `davit.console.v1`: a client at the side of a run's process, over the local socket and the link alike.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated; documented in the .proto"
+)]
+pub mod console {
+    tonic::include_proto!("davit.console.v1");
+}
+
 /// `davit.local.v1`: the API on the host's unix socket.
 #[allow(
     missing_docs,
