@@ -75,7 +75,7 @@ async fn a_warm_slot_has_its_link_before_its_run() {
     let (_, first) = said(&mut executor, bridged(&command)).await;
     assert!(!first.timings.unwrap().warm);
     wait_ready(&executor, 1).await;
-    assert!(!links().is_empty());
+    assert!(!links(&executor).is_empty());
     let (lines, warm) = said(&mut executor, bridged(&command)).await;
     assert!(warm.timings.unwrap().warm, "{warm:?}");
     assert_eq!(lines, [format!("{PUBLIC_V4} {HOST_V4}")]);
@@ -140,7 +140,7 @@ async fn a_run_keeps_its_link_and_its_rules_when_the_executor_is_killed() {
             .all(|line| [PUBLIC_V6, PRIVATE[0]].contains(line)),
         "{text}"
     );
-    wait_no_links().await;
+    wait_no_links(&executor).await;
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_published_port_leads_to_its_run_while_that_lives() {
     executor.kill_and_restart().await;
     assert_eq!(world.asks(&ports[0]).unwrap(), "published\n");
     executor.stop(&run, 0).await;
-    wait_no_links().await;
+    wait_no_links(&executor).await;
     assert!(world.asks(&ports[0]).is_err());
 }
 

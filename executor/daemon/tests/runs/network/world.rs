@@ -114,12 +114,14 @@ fn serve(port: u16) {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
                 let peer = stream.peer_addr().unwrap().ip().to_canonical();
-                // A client that goes away is none of ours.
-                if port == SENDS {
-                    drop(stream.write_all(&vec![b'x'; SENT_BYTES]));
-                } else {
-                    drop(stream.write_all(peer.to_string().as_bytes()));
-                }
+                // A client that goes away is none of ours, and one that does not read holds up no other.
+                std::thread::spawn(move || {
+                    if port == SENDS {
+                        drop(stream.write_all(&vec![b'x'; SENT_BYTES]));
+                    } else {
+                        drop(stream.write_all(peer.to_string().as_bytes()));
+                    }
+                });
             }
         });
     });
