@@ -12,6 +12,8 @@
 //!  davit-shim.json  us            which OCI runtime with which state directory: `delete` needs it
 //! ```
 
+mod limits;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,6 +73,7 @@ struct Linux {
     namespaces: Vec<Namespace>,
     uid_mappings: Vec<IdMapping>,
     gid_mappings: Vec<IdMapping>,
+    resources: limits::Resources,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -124,6 +127,11 @@ impl Config {
             Some(own) if own.path.is_empty() => Some("none"),
             Some(_) => None,
         }
+    }
+
+    /// What its cgroup is to be limited to.
+    pub(crate) fn limits(&self) -> davit_cgroup::Limits {
+        self.linux.resources.limits()
     }
 
     /// The run directory, if this container is a run of davit.

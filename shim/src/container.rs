@@ -17,8 +17,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use containerd_shim_protos::events::task as event;
 use containerd_shim_protos::protobuf::{Message, MessageField};
+use davit_cgroup::Limits;
 use davit_types::IdRange;
 
+use crate::bundle::{BundleError, Config};
 use crate::cgroup::ContainerCgroup;
 use crate::error::TaskError;
 use crate::events::{Publisher, timestamp};
@@ -115,6 +117,14 @@ impl Container {
                 oom_kills_told: 0,
             }),
         }
+    }
+
+    /// The limits that its runtime leaves to whoever made the cgroup.
+    pub(crate) fn limits(&self) -> Result<Limits, BundleError> {
+        if !self.runtime.is_sandboxed() {
+            return Ok(Limits::default());
+        }
+        Ok(Config::read(&self.bundle)?.limits())
     }
 
     /// The init exists: hold its cgroup open and see it to its end.

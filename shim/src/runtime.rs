@@ -301,6 +301,10 @@ impl Runtime {
         if let Some(network) = self.sandbox_network.filter(|_| self.is_sandboxed()) {
             command.arg(format!("--network={network}"));
         }
+        if self.is_sandboxed() {
+            // Without it, the job may call all that gVisor knows.
+            command.arg("--oci-seccomp");
+        }
         command.arg(name).current_dir(&self.bundle);
         invocation
     }

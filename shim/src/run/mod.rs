@@ -36,6 +36,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use davit_cgroup::Limits;
 use davit_rundir::{
     ControlError, ControlErrorCode, ExitRecord, FORMAT_VERSION, LaunchRecord, RunDir, SlotId,
     Stamp, StateRecord,
@@ -192,8 +193,13 @@ impl Run {
         &self.shared.launch.runtime_binary
     }
 
-    /// Makes log, cgroup and pipes, `ids` being those of its user namespace; returns the job's streams.
-    pub(crate) fn prepare(&self, ids: Option<IdRange>) -> Result<Stdio3, RunError> {
+    /// Makes log, cgroup and pipes, `ids` being those of its user namespace and `limits` what the runtime will not set;
+    /// returns the job's streams.
+    pub(crate) fn prepare(
+        &self,
+        ids: Option<IdRange>,
+        limits: &Limits,
+    ) -> Result<Stdio3, RunError> {
         let shared = &self.shared;
         let (pipes, stdio) = Pipes::make(ids)?;
         let cgroup =
@@ -202,6 +208,13 @@ impl Run {
                 source,
             })?;
         set_kill_rules(&cgroup)?;
+        cgroup
+            .inner()
+            .set_limits(limits)
+            .map_err(|source| RunError::Cgroup {
+                operation: "set the limits of",
+                source,
+            })?;
         self.take_over(pipes, Arc::new(cgroup), Usage::default())?;
         Ok(stdio)
     }

@@ -279,7 +279,10 @@ impl Shim {
             return Ok(slot.prepare(container.ids)?);
         }
         if let Some(run) = container.run() {
-            return Ok((run.prepare(container.ids)?, Vec::new()));
+            return Ok((
+                run.prepare(container.ids, &container.limits()?)?,
+                Vec::new(),
+            ));
         }
         let init = &container.init;
         let (stdio, streams) = Streams::open(&init.paths, &container.owner, &self.0.reaper).await?;

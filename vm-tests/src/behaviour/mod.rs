@@ -65,6 +65,7 @@ behaviours![
     clock,
     ctr,
     escapes,
+    gvisor,
     image_config,
     images,
     isolation,

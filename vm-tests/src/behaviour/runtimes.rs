@@ -1,14 +1,12 @@
 //! Every OCI runtime that the host has runs a job alike; one it lacks is refused by name.
 
-use std::process::Command;
-use std::time::Duration;
-
 use anyhow::ensure;
 
 use super::Test;
+use super::gvisor::sandboxed;
 use super::story::{Record, Run, expect_says};
-use crate::host::{Host, run_command};
-use crate::outcome::{Skipped, TestResult, skip};
+use crate::host::Host;
+use crate::outcome::{TestResult, skip};
 
 pub(crate) const TESTS: &[Test] = tests![
     crun_runs_a_job,
@@ -16,11 +14,6 @@ pub(crate) const TESTS: &[Test] = tests![
     runsc_runs_a_job,
     the_default_runtime_is_the_operators,
 ];
-
-/// How long a short script may take in gVisor alone.
-const RUNSC_LIMIT: Duration = Duration::from_secs(60);
-/// How often a crash is looked for.
-const RUNSC_TRIES: usize = 8;
 
 /// Output on both streams, the exit code, a stop and a timeout, with this runtime.
 fn tell_the_story_with(host: &mut Host, runtime: &str) -> TestResult {
@@ -57,31 +50,7 @@ fn runc_runs_a_job(host: &mut Host) -> TestResult {
 }
 
 fn runsc_runs_a_job(host: &mut Host) -> TestResult {
-    // gVisor refuses a cgroup without controllers.
-    host.needs_controllers(&["memory"])?;
-    let told = tell_the_story_with(host, "runsc");
-    match told {
-        Err(failed) if !failed.is::<Skipped>() => match runsc_crashes_alone()? {
-            Some(how) => skip(format!("runsc crashes here without davit too ({how}): {failed:#}")),
-            None => Err(failed),
-        },
-        told => told,
-    }
-}
-
-/// How gVisor crashes by itself, if it does: a build of it with a Go newer than its release knows does,
-/// whatever the kernel.
-fn runsc_crashes_alone() -> anyhow::Result<Option<String>> {
-    let forking = "for i in 1 2 3 4 5; do sleep 0.1; done";
-    for _ in 0..RUNSC_TRIES {
-        let mut alone = Command::new("runsc");
-        alone.args(["--network=none", "do", "busybox", "sh", "-c", forking]);
-        let output = run_command(&mut alone, RUNSC_LIMIT)?;
-        if !output.status.success() {
-            return Ok(Some(output.status.to_string()));
-        }
-    }
-    Ok(None)
+    sandboxed(host, |host| tell_the_story_with(host, "runsc"))
 }
 
 fn the_default_runtime_is_the_operators(host: &mut Host) -> TestResult {

@@ -1,9 +1,14 @@
 //! What a run may ask of this host: what is installed, and what its operator allows.
 
-use davit_types::{Capability, FieldError, FieldErrors, NetworkMode, OciRuntime, RunSpec};
+use davit_types::{Bytes, Capability, FieldError, FieldErrors, NetworkMode, OciRuntime, RunSpec};
 
 use super::{Host, RunError};
 use crate::images::ImageName;
+
+/// Tasks of the host's that a run with gVisor has at least: a job of three processes has 35, its own and the sandbox's.
+const SANDBOX_PIDS_MIN: u32 = 64;
+/// Memory it has at least: the sandbox takes some 22 MiB for itself.
+const SANDBOX_MEMORY_MIN: Bytes = Bytes(64 << 20);
 
 /// Holds `spec` against this host.
 ///
@@ -33,17 +38,39 @@ pub(super) fn check(host: &Host, spec: &RunSpec) -> Result<(), RunError> {
             format!("is not installed on this host; it has {}", known.join(", ")),
         ));
     }
-    if spec.runtime == OciRuntime::Runsc && !spec.extracts.is_empty() {
+    if spec.runtime == OciRuntime::Runsc {
+        sandbox(spec, &mut wrong);
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(FieldErrors(wrong).into())
+    }
+}
+
+/// What gVisor cannot do, and what it needs for itself.
+fn sandbox(spec: &RunSpec, wrong: &mut Vec<FieldError>) {
+    if !spec.extracts.is_empty() {
         wrong.push(FieldError::new(
             "extracts",
             spec.extracts.len(),
             "cannot be collected with runsc, which keeps what a job writes to itself: choose crun or runc",
         ));
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(FieldErrors(wrong).into())
+    let resources = &spec.instance_type.resources;
+    if resources.pids_max < SANDBOX_PIDS_MIN {
+        wrong.push(FieldError::new(
+            "pids_max",
+            resources.pids_max,
+            format!("is too few for runsc, whose sandbox counts with the job: {SANDBOX_PIDS_MIN} at least"),
+        ));
+    }
+    if resources.memory_bytes_max < SANDBOX_MEMORY_MIN {
+        wrong.push(FieldError::new(
+            "memory_bytes_max",
+            resources.memory_bytes_max,
+            format!("is too little for runsc, whose sandbox counts with the job: {SANDBOX_MEMORY_MIN} at least"),
+        ));
     }
 }
 

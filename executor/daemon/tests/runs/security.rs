@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use davit_rpc::local::{Run, SecurityProfile, SubmitRequest};
+use davit_rpc::local::{ExtractPath, Run, SecurityProfile, SubmitRequest};
 
-use super::support::{BUSYBOX, Executor, output};
+use super::support::{BUSYBOX, Executor, output, refusal};
 
 /// One `name=value` line a question, but for mounts: `mount PATH OPTIONS`.
 const LOOK: &str = "for n in cgroup ipc mnt net pid user uts; do echo $n=$(readlink /proc/self/ns/$n); done; \
@@ -266,4 +266,32 @@ async fn a_job_has_the_capabilities_it_asks_for_of_those_that_are_allowed() {
         assert!(errors[0].problem.contains(problem), "{errors:?}");
     }
     executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host"]
+async fn what_gvisor_cannot_do_is_refused_with_the_field_and_the_reason() {
+    let mut executor = Executor::start_cold().await;
+    let all = SubmitRequest {
+        image: BUSYBOX.into(),
+        command: Some("true".into()),
+        runtime: "runsc".into(),
+        network: "bridge".into(),
+        pids_max: Some(63),
+        memory_bytes_max: Some((64 << 20) - 1),
+        extracts: vec![ExtractPath {
+            from: "/tmp".into(),
+            to: "out".into(),
+        }],
+        ..SubmitRequest::default()
+    };
+    let (_, message) = refusal(executor.submit(all).await);
+    for part in [
+        "is not for runsc, which must find its network made",
+        "pids_max = `63`: is too few for runsc",
+        "is too little for runsc, whose sandbox counts with the job: 64MiB at least",
+        "cannot be collected with runsc",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
 }
