@@ -2,7 +2,8 @@
 //!
 //! One launch at a time on a quiet machine; what many at once cost, and what davit does in the
 //! background for its warm slots, is in `davit-bench rate`. The same image and program everywhere, warm;
-//! nobody has resource limits unless [`Arguments::limits`] gives them to all.
+//! nobody has resource limits unless [`Arguments::limits`] gives them to all, and nobody has a network but those
+//! that are called a bridge. davit's containers have user namespaces, as it comes.
 
 use anyhow::{bail, ensure};
 
@@ -23,9 +24,11 @@ use crate::stage::Stage;
 use crate::target::{Bound, Target};
 
 /// All peers, in the order of the report.
-const PEERS: [&str; 10] = [
+const PEERS: [&str; 12] = [
     "davit",
+    "davit-bridge",
     "davit-cold",
+    "davit-cold-bridge",
     "davit-cli",
     "ctr-runc",
     "ctr-crun",
@@ -57,12 +60,16 @@ pub(crate) const CLEANED: Quantity = Quantity {
             cgroup, shim); for davit found by looking every 0.25 ms, for commands their own end",
 };
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     Target::RatioAndP95(
         "first_user_instruction: davit / ctr-runc",
         Bound::AtMost(0.12),
     ),
     Target::RatioAndP95("first_user_instruction: davit / crun", Bound::AtMost(1.7)),
+    Target::RatioAndP95(
+        "first_user_instruction: davit-bridge / ctr-runc",
+        Bound::AtMost(0.15),
+    ),
     Target::RatioAndP95("cleaned: davit / ctr-runc", Bound::AtMost(0.11)),
     Target::RatioAndP95("cleaned: davit / docker", Bound::AtMost(0.07)),
     Target::RatioAndP95("cleaned: davit / podman", Bound::AtMost(0.16)),
@@ -113,6 +120,11 @@ fn prepare(
             limits,
             stage.davit_flavoured(Flavour::Cold)?,
         )),
+        "davit-bridge" => Box::new(ThroughApi::new(name, limits, stage.davit()?).bridged()),
+        "davit-cold-bridge" => {
+            let davit = stage.davit_flavoured(Flavour::Cold)?;
+            Box::new(ThroughApi::new(name, limits, davit).bridged())
+        }
         "davit-cli" => Box::new(ThroughCommandLine::new(stage.davit()?, stage.socket()?)),
         "ctr-runc" => Box::new(Ctr::driving(name, "runc", limits)),
         "ctr-crun" => Box::new(Ctr::driving(name, "crun", limits)),

@@ -22,6 +22,7 @@ mod command;
 mod costs;
 mod davit;
 mod density;
+mod files;
 mod host;
 mod image;
 mod launch;
@@ -61,6 +62,8 @@ enum Bench {
     Density(density::Arguments),
     /// How fast output becomes a record, what that costs, and how soon a line is in it.
     Logs(logs::Arguments),
+    /// 1 GiB of 100,000 files into a run and out of it.
+    Files(session::Options),
     /// How long hundreds of runs are without an executor when it dies, and that nothing is lost.
     Recover(recover::Arguments),
     /// System calls and programs started per launch.
@@ -75,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Rate(arguments) => rate::measure(&arguments),
         Bench::Density(arguments) => density::measure(&arguments),
         Bench::Logs(arguments) => logs::measure(&arguments),
+        Bench::Files(options) => files::measure(&options),
         Bench::Recover(arguments) => recover::measure(&arguments),
         Bench::Costs(arguments) => costs::measure(&arguments),
         Bench::Memory(options) => memory::measure(&options),

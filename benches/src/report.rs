@@ -18,8 +18,8 @@ use crate::target::Target;
 
 /// The path whose figures are divided by the others'.
 pub(crate) const SUBJECT: &str = "davit";
-/// davit by other ways: shown, not compared with.
-const OTHER_WAYS: [&str; 2] = ["davit-cli", "davit-cold"];
+/// The same with a link to the outside: divided alike.
+const SUBJECTS: [&str; 2] = [SUBJECT, "davit-bridge"];
 
 /// What `--json` writes.
 #[derive(Debug, Serialize)]
@@ -48,8 +48,8 @@ pub(crate) struct Row {
 
 impl Row {
     fn is_peer_of(&self, subject: &Self) -> bool {
-        let ours = self.path == SUBJECT || OTHER_WAYS.contains(&self.path);
-        !ours && self.what == subject.what
+        // davit by other ways is shown, not compared with.
+        !self.path.starts_with(SUBJECT) && self.what == subject.what
     }
 }
 
@@ -83,7 +83,8 @@ impl Rows {
     /// is zero cannot be divided by, and less than nothing (a daemon that shrank) compares with nothing.
     fn ratios(&self) -> BTreeMap<String, f64> {
         let mut ratios = BTreeMap::new();
-        for subject in self.rows.iter().filter(|row| row.path == SUBJECT) {
+        let subjects = |row: &&Row| SUBJECTS.contains(&row.path);
+        for subject in self.rows.iter().filter(subjects) {
             for peer in self.rows.iter().filter(|row| row.is_peer_of(subject)) {
                 let pairs = [
                     ("", subject.median, peer.median),
@@ -92,7 +93,7 @@ impl Rows {
                 let comparable =
                     |(_, ours, theirs): &(&str, f64, f64)| *ours >= 0.0 && *theirs > 0.0;
                 for (of, ours, theirs) in pairs.into_iter().filter(comparable) {
-                    let name = format!("{}{of}: {SUBJECT} / {}", subject.what, peer.path);
+                    let name = format!("{}{of}: {} / {}", subject.what, subject.path, peer.path);
                     ratios.insert(name, ours / theirs);
                 }
             }

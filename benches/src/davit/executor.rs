@@ -55,6 +55,9 @@ impl Flavour {
         );
         if self == Self::Cold && knows_warm_slots()? {
             text.push_str("[warm]\nslots_max = 0\n");
+            // Two executors of a host cannot have the same addresses.
+            text.push_str("[network]\nipv4_subnet = \"100.97.0.0/16\"\n");
+            text.push_str("ipv6_subnet = \"fd64:6176:6975::/64\"\n");
         }
         Ok(text)
     }

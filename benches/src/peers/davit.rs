@@ -31,6 +31,12 @@ impl ThroughApi {
             request,
         }
     }
+
+    /// The same with a link to the outside.
+    pub(crate) fn bridged(mut self) -> Self {
+        "bridge".clone_into(&mut self.request.network);
+        self
+    }
 }
 
 impl Peer for ThroughApi {

@@ -23,8 +23,8 @@ const OUT_DIR_INSIDE: &str = "/opt/davit/out";
 /// What one call of cargo builds. The shim is apart, as in scripts/lib/build.sh: built together, it would get every
 /// feature of tokio that the executor asks for.
 const BUILDS: [&[&str]; 2] = [&["davit", "davit-benches"], &["containerd-shim-davit-v1"]];
-const BENCHES: [&str; 8] = [
-    "launch", "rate", "density", "memory", "logs", "recover", "costs", "limits",
+const BENCHES: [&str; 9] = [
+    "launch", "rate", "density", "memory", "logs", "files", "recover", "costs", "limits",
 ];
 /// The bench that needs neither containers nor the executor.
 const SCHEDULER: &str = "scheduler";

@@ -40,6 +40,7 @@ cargo xtask COMMAND
         density    memory, threads, wake-ups of 100 idle runs
         memory     one shim's memory
         logs       log lines and bytes a second, their CPU time, latency
+        files      1 GiB of 100,000 files into a run and out of it
         recover    an executor's death under 500 live runs
         costs      system calls and programs started per launch; writes benches/costs.md
         limits     launch ratios natively and, with limits on, in a VM
