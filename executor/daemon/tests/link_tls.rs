@@ -12,7 +12,8 @@ use davit_executor::link::{LinkError, Registration, register};
 use davit_executor::settings::{LinkSettings, Settings};
 use davit_rpc::link::link_server::{Link, LinkServer};
 use davit_rpc::link::{
-    AuthenticateReply, AuthenticateRequest, HostMessage, JoinReply, JoinRequest, SchedulerMessage,
+    AuthenticateReply, AuthenticateRequest, FilesPiece, FilesRequest, HostMessage, JoinReply,
+    JoinRequest, SchedulerMessage,
 };
 use tokio::net::TcpListener;
 use tokio_stream::Stream;
@@ -25,6 +26,15 @@ struct Registry;
 
 #[tonic::async_trait]
 impl Link for Registry {
+    type FetchFilesStream = tokio_stream::Empty<Result<FilesPiece, Status>>;
+
+    async fn fetch_files(
+        &self,
+        _: Request<FilesRequest>,
+    ) -> Result<Response<Self::FetchFilesStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     type SessionStream = Pin<Box<dyn Stream<Item = Result<SchedulerMessage, Status>> + Send>>;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {

@@ -49,8 +49,8 @@ pub use error::RunDirError;
 pub use phases::Phase;
 pub use records::{
     EndRecord, ExitRecord, FORMAT_VERSION, FencedRecord, KillReason, LaunchRecord, LogTotals,
-    NetworkRecord, PAUSES_MAX, Pause, Scheduled, SettledRecord, SpecRecord, Stamp, StateRecord,
-    Timings,
+    NetworkRecord, PAUSES_MAX, Pause, Scheduled, ScheduledFiles, SettledRecord, SpecRecord, Stamp,
+    StateRecord, Timings,
 };
 pub use secrets::{SECRETS_BYTES_MAX, SecretEnv, SecretFile, Secrets, SecretsError};
 pub use slot::{Assignment, Granted, SlotDir, SlotId, SlotRecord, SlotReply, SlotRequest};

@@ -72,6 +72,18 @@ pub struct Scheduled {
     /// It came with secrets. They are nowhere on disk: until its container is made, an executor that did not hear
     /// them waits for the scheduler.
     pub has_secrets: bool,
+    /// The files it comes with, which are fetched from the scheduler for as long as its container is not made.
+    #[serde(default)]
+    pub files: Option<ScheduledFiles>,
+}
+
+/// A tar stream that a scheduler has for a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduledFiles {
+    /// How long.
+    pub bytes: u64,
+    /// Of all of it, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// `fenced.json`: the host ends a run because it had no scheduler for too long; written before the kill.

@@ -16,6 +16,7 @@
 mod clock;
 pub mod credentials;
 pub mod dispatch;
+pub mod files;
 mod key_files;
 pub mod link;
 pub mod logs;

@@ -33,6 +33,7 @@ mod access;
 mod beats;
 mod error;
 mod facts;
+mod files;
 mod greeting;
 mod incoming;
 mod lines;
@@ -66,6 +67,7 @@ use uuid::Uuid;
 use crate::credentials::Signer;
 use crate::dispatch::Dispatch;
 use crate::dispatch::told::Teller;
+use crate::files::Files;
 use crate::logs::Logs;
 use crate::secrets::Keyring;
 use crate::starts::Starts;
@@ -136,6 +138,8 @@ pub struct LinkParts {
     pub store: Arc<dyn Store>,
     /// Where lines go.
     pub logs: Logs,
+    /// Where files that runs come with lie.
+    pub files: Files,
     /// Opens secrets.
     pub keys: Arc<Keyring>,
     /// Signs access tokens.
@@ -151,6 +155,7 @@ struct Shared {
     settings: LinkSettings,
     store: Arc<dyn Store>,
     logs: Logs,
+    files: Files,
     keys: Arc<Keyring>,
     sessions: Sessions,
     teller: Teller,
@@ -184,6 +189,7 @@ impl Link {
             settings,
             store: parts.store,
             logs: parts.logs,
+            files: parts.files,
             keys: parts.keys,
             sessions: parts.sessions,
             teller,
@@ -336,5 +342,16 @@ impl proto::link_server::Link for Link {
         request: Request<Streaming<proto::HostMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         Ok(Response::new(self.open(request).await?))
+    }
+
+    type FetchFilesStream = files::Pieces;
+
+    async fn fetch_files(
+        &self,
+        request: Request<proto::FilesRequest>,
+    ) -> Result<Response<Self::FetchFilesStream>, Status> {
+        let pass = self.0.gate.bearer(request.metadata())?;
+        let pieces = self.0.files(pass.host, request.into_inner()).await?;
+        Ok(Response::new(pieces))
     }
 }

@@ -55,7 +55,7 @@ pub use settings::LogSettings;
 
 use gather::Gatherers;
 use hub::Hub;
-use objects::Objects;
+pub(crate) use objects::Objects;
 use read::Reader;
 
 /// Takes, keeps and gives logs. Cheap to clone.

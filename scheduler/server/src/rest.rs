@@ -43,6 +43,7 @@ pub use metrics::{Metrics, follow_usage};
 pub use openapi::document;
 pub use serve::serve;
 
+use crate::files::Files;
 use crate::logs::Logs;
 use crate::service::Service;
 use problem::Problem;
@@ -61,6 +62,8 @@ pub const REQUEST_MS_MAX: u64 = 30_000;
 pub const WAIT_MS_MAX: u64 = 25_000;
 /// Answers of one replica that wait.
 pub const WAITS_MAX: usize = 1_024;
+/// How long a piece of an upload may take, and an upload to be made whole: an hour.
+pub const UPLOAD_MS_MAX: u64 = 3_600_000;
 /// How long a reconciliation may take.
 pub const RECONCILE_MS_MAX: u64 = 600_000;
 /// Rows of a page when the request names no number.
@@ -97,6 +100,7 @@ impl Default for RestSettings {
 pub struct Api {
     service: Service,
     logs: Logs,
+    files: Files,
     settings: RestSettings,
     metrics: Arc<Metrics>,
     limits: limits::RateLimits,
@@ -105,11 +109,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API over a service and its logs.
+    /// An API over a service, its logs and its files.
     #[must_use]
     pub fn new(
         service: Service,
         logs: Logs,
+        files: Files,
         settings: RestSettings,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
@@ -119,6 +124,7 @@ impl Api {
             waits: Semaphore::new(WAITS_MAX),
             service,
             logs,
+            files,
             settings,
             metrics,
         })
@@ -144,8 +150,11 @@ pub fn router(api: Arc<Api>) -> Router {
 /// Measures each request, and ends it when it takes too long.
 async fn watched(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let timer = api.metrics.begin(&request);
-    let limit_ms = if request.uri().path().ends_with("/reconciliation") {
+    let path = request.uri().path();
+    let limit_ms = if path.ends_with("/reconciliation") {
         RECONCILE_MS_MAX
+    } else if path.starts_with("/v1/uploads/") {
+        UPLOAD_MS_MAX
     } else {
         REQUEST_MS_MAX
     };

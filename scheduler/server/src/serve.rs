@@ -32,6 +32,7 @@ pub use admin::first_token;
 pub use error::ServeError;
 
 use crate::dispatch::{Dispatch, DispatchSettings};
+use crate::files::Files;
 use crate::link::{Link, LinkParts, LinkSettings, Sessions};
 use crate::logs::{self, Logs, open_objects};
 use crate::rest::{Api, Metrics, RestSettings, follow_usage, router, serve};
@@ -46,6 +47,7 @@ use crate::traces::Tracer;
 pub struct Scheduler {
     store: Arc<dyn Store>,
     logs: Logs,
+    files: Files,
     service: Service,
     link: Link,
     router: Router,
@@ -75,27 +77,22 @@ impl Scheduler {
         let signer = Arc::new(keys.access);
         let store = store::open(&place::store(settings)?).await?;
         let objects = open_objects(&place::objects(settings)?)?;
+        let files = Files::new(
+            Arc::clone(&store),
+            Arc::clone(&objects),
+            place::files(settings),
+        );
         let logs = Logs::new(Arc::clone(&store), objects, logs::LogSettings::default());
 
         // New at each start: what an earlier process held is found to be nobody's.
         let replica = Uuid::now_v7();
         let sessions = Sessions::new();
-        let tracer = match &settings.traces.endpoint {
-            Some(endpoint) => {
-                let started = Tracer::start(endpoint, Arc::clone(&store));
-                Some(started.map_err(|source| ServeError::Traces {
-                    endpoint: endpoint.clone(),
-                    source,
-                })?)
-            }
-            None => None,
-        };
         let dispatch = Dispatch::start(
             Arc::clone(&store),
             Arc::clone(&keyring),
             sessions.clone(),
             DispatchSettings {
-                tracer,
+                tracer: tracer(settings, &store)?,
                 ..DispatchSettings::new(replica)
             },
         );
@@ -103,6 +100,7 @@ impl Scheduler {
         let parts = LinkParts {
             store: Arc::clone(&store),
             logs: logs.clone(),
+            files: files.clone(),
             keys: Arc::clone(&keyring),
             signer: Arc::clone(&signer),
             sessions,
@@ -117,12 +115,13 @@ impl Scheduler {
             &settings.currency,
         );
         let metrics = Arc::new(Metrics::new(&starts));
-        let rest = RestSettings {
-            requests_per_second: settings.rest.requests_per_second,
-            requests_burst: settings.rest.requests_burst,
-            ..RestSettings::default()
-        };
-        let api = Api::new(service.clone(), logs.clone(), rest, Arc::clone(&metrics));
+        let api = Api::new(
+            service.clone(),
+            logs.clone(),
+            files.clone(),
+            rest_settings(settings),
+            Arc::clone(&metrics),
+        );
         Ok(Self {
             rest_tls: tls::rest_config(&settings.rest.listener)?,
             link_tls: tls::link_config(&settings.link)?,
@@ -132,6 +131,7 @@ impl Scheduler {
             retention: settings.retention,
             store,
             logs,
+            files,
             service,
             link,
             metrics,
@@ -169,6 +169,7 @@ impl Scheduler {
         tasks.spawn(upkeep::run(
             Arc::clone(&self.store),
             self.logs.clone(),
+            self.files,
             self.retention,
         ));
         tasks.spawn(follow_usage(self.service.clone(), self.metrics));
@@ -201,6 +202,27 @@ impl Scheduler {
         drop(tasks);
         self.store.close().await;
         Ok(served?)
+    }
+}
+
+/// What sends traces, where the settings say so.
+fn tracer(settings: &Settings, store: &Arc<dyn Store>) -> Result<Option<Tracer>, ServeError> {
+    let Some(endpoint) = &settings.traces.endpoint else {
+        return Ok(None);
+    };
+    let started = Tracer::start(endpoint, Arc::clone(store));
+    let failed = |source| ServeError::Traces {
+        endpoint: endpoint.clone(),
+        source,
+    };
+    started.map(Some).map_err(failed)
+}
+
+fn rest_settings(settings: &Settings) -> RestSettings {
+    RestSettings {
+        requests_per_second: settings.rest.requests_per_second,
+        requests_burst: settings.rest.requests_burst,
+        ..RestSettings::default()
     }
 }
 

@@ -42,6 +42,7 @@ pub mod secret_files;
 pub mod submit;
 pub mod tenants;
 pub mod tokens;
+pub mod uploads;
 pub mod usage;
 
 use std::sync::Arc;

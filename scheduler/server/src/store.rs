@@ -44,7 +44,7 @@ mod tx;
 
 use std::sync::Arc;
 
-pub use contract::{BookStore, HostStore, PeopleStore, RunStore, Store};
+pub use contract::{BookStore, HostStore, PeopleStore, RunStore, Store, UploadStore};
 pub use error::{BoxedError, Failure, StoreError};
 pub use model::*;
 pub use rules::billed_seconds;

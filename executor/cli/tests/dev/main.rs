@@ -22,3 +22,4 @@ mod rest;
 mod runs;
 mod signals;
 mod tour;
+mod uploads;

@@ -58,6 +58,11 @@ impl Dev {
         run_id(&self.client.post("/v1/runs", &one_off(command)).expect(201))
     }
 
+    /// Where it keeps all it has.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// `davit` for this server.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(davit());

@@ -80,6 +80,28 @@ impl Client {
         Ok(whole)
     }
 
+    /// A piece of an upload, and what is answered.
+    pub(crate) fn piece(&self, path: &str, offset: usize, bytes: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        let head = format!(
+            "PATCH {path} HTTP/1.0\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\
+             content-type: application/octet-stream\r\nupload-offset: {offset}\r\n\r\n",
+            self.address,
+            self.token,
+            bytes.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut whole = String::new();
+        stream.read_to_string(&mut whole).unwrap();
+        let (head, text) = whole.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            text: text.to_owned(),
+        }
+    }
+
     pub(crate) fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.try_send(method, path, &[], body)
             .unwrap_or_else(|error| panic!("{error}"))

@@ -33,7 +33,7 @@ impl<R: Read> Read for Hashed<R> {
 }
 
 /// A digest as text.
-pub(super) fn hex(hash: Sha256) -> String {
+pub(crate) fn hex(hash: Sha256) -> String {
     hash.finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))

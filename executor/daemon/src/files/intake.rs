@@ -93,6 +93,11 @@ impl Feed {
         drop(self.pieces.send(Piece::End { bytes }).await);
     }
 
+    /// Ready when nobody wants any of it any more.
+    pub(crate) async fn gone(&self) {
+        self.pieces.closed().await;
+    }
+
     /// Says why nothing more will come.
     pub(crate) async fn broken(&self, problem: String) {
         // A run that is gone needs no telling.

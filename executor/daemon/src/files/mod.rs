@@ -29,6 +29,7 @@ mod unpack;
 mod view;
 mod write;
 
+pub(crate) use self::hashed::hex;
 pub use self::pack::{PackError, Packed, pack};
 pub use self::receive::{ReceiveError, receive};
 pub use self::unpack::{Bounds, Target, UnpackError, Unpacked, unpack};

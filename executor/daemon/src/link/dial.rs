@@ -157,7 +157,7 @@ pub(super) async fn join(
     Ok(reply.into_inner())
 }
 
-async fn within<T>(call: impl Future<Output = T>) -> Result<T, LinkError> {
+pub(super) async fn within<T>(call: impl Future<Output = T>) -> Result<T, LinkError> {
     let limit_ms = CALL_MS_MAX;
     tokio::time::timeout(Duration::from_millis(limit_ms), call)
         .await

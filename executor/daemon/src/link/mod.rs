@@ -27,6 +27,7 @@ mod attempt;
 mod contact;
 mod dial;
 mod facts;
+mod fetch;
 mod heed;
 mod identity;
 mod load;
@@ -47,6 +48,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 pub use self::dial::LinkError;
+pub(crate) use self::fetch::Fetches;
 pub use self::identity::IdentityError;
 pub use self::register::{RegisteredHost, Registration, moved, register};
 pub(crate) use self::status::Status;

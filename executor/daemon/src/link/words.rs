@@ -5,6 +5,7 @@ use davit_rundir::log::LogRecord;
 use davit_rundir::{SecretEnv, SecretFile, Secrets};
 use davit_types::{Attempt, ParseIdError, RunKey, StopSignal, limits};
 
+use super::fetch;
 use super::heed::Want;
 use super::place::{Event, Place, Report, Stage};
 use super::reconcile::Said;
@@ -115,6 +116,7 @@ pub(super) fn assigned(mut assign: link::Assign) -> Result<Assigned, WordError> 
         }
     };
     let secrets = secrets(&mut assign);
+    let files = assign.files.take().map(fetch::wanted);
     Ok(Assigned {
         key: key(assign.key.as_ref())?,
         tenant: assign.tenant.parse()?,
@@ -126,6 +128,7 @@ pub(super) fn assigned(mut assign: link::Assign) -> Result<Assigned, WordError> 
             credentials: assign.credentials.map(credentials),
         },
         stop_after_ms,
+        files,
     })
 }
 
@@ -379,6 +382,7 @@ mod tests {
             }),
             secret_files: Vec::new(),
             redacted_env: vec!["TOKEN".into()],
+            files: None,
         };
         let read = assigned(assign.clone()).unwrap();
         assert_eq!(read.stop_after_ms, Some(30_000));

@@ -10,7 +10,8 @@
 //! Invariant: what the scheduler does not own is neither told of, nor ended, by any of these.
 
 use davit_rundir::{
-    FORMAT_VERSION, FencedRecord, RunDir, RunDirError, Scheduled, SettledRecord, Stamp,
+    FORMAT_VERSION, FencedRecord, RunDir, RunDirError, Scheduled, ScheduledFiles, SettledRecord,
+    Stamp,
 };
 use davit_types::{EnvVar, InstanceType, RunKey, RunRequest, RunSpec, Tenant};
 
@@ -29,6 +30,8 @@ pub(crate) struct Assigned {
     pub(crate) given: Given,
     /// So long without a scheduler, and the run is ended; `None`: it goes on.
     pub(crate) stop_after_ms: Option<u64>,
+    /// What it comes with, to be fetched.
+    pub(crate) files: Option<ScheduledFiles>,
 }
 
 impl Runs {
@@ -58,6 +61,7 @@ impl Runs {
             boot_id: self.host.boot_id.clone(),
             stop_after_ms: assigned.stop_after_ms,
             has_secrets: !assigned.given.is_nothing(),
+            files: assigned.files.clone(),
         };
         if scheduled.has_secrets {
             self.host.given.give(key, assigned.given);
@@ -105,6 +109,7 @@ impl Runs {
         assigned.given.check(&request)?;
         let spec = RunSpec {
             attempt: assigned.key.attempt,
+            files_in: assigned.files.is_some(),
             ..parse(request)?
         };
         offer::check(&self.host, &spec)?;

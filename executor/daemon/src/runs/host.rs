@@ -11,6 +11,7 @@ use super::given::GivenSecrets;
 use crate::containerd::{ContainerName, Containerd};
 use crate::ids::Ids;
 use crate::images::ImageStore;
+use crate::link::Fetches;
 use crate::metrics::Metrics;
 use crate::network::{Network, NetworkError, Wanted};
 use crate::oci::{Controllers, HostFacts};
@@ -55,6 +56,8 @@ pub struct Host {
     pub(crate) warm: Pool,
     /// What came with a scheduler's runs and is nowhere on disk.
     pub(crate) given: GivenSecrets,
+    /// What scheduler's runs come with.
+    pub(crate) fetches: Fetches,
     /// What is counted and timed.
     pub(crate) metrics: Metrics,
 }

@@ -309,6 +309,10 @@ impl Owner {
 
     fn prepare(&mut self) {
         self.pull = None;
+        if let Some(files) = self.fetched() {
+            self.upload = Some(files.cancel());
+            self.files = Some(files);
+        }
         let image = self.image.clone();
         let image =
             image.expect("the table prepares only after ImageReady, which brings the image");
@@ -321,6 +325,13 @@ impl Owner {
             files: self.files.take(),
         };
         self.tasks.spawn(work.run(self.report.clone()));
+    }
+
+    /// The files of a scheduler's run, on their way from there.
+    fn fetched(&self) -> Option<Upload> {
+        let scheduled = self.view.spec.scheduled.as_ref()?;
+        let files = scheduled.files.clone()?;
+        Some(self.host.fetches.begin(self.view.dir.key(), files))
     }
 
     fn publish(&self) {

@@ -13,6 +13,7 @@ use super::{allotted, socket::make_dir};
 use crate::api::HostReport;
 use crate::containerd::Containerd;
 use crate::images::{AllowList, ImageStore, ImageStoreOptions, PullLimits, SignatureRules};
+use crate::link::Fetches;
 use crate::metrics::Metrics;
 use crate::oci::{Controllers, HostFacts};
 use crate::runs::{GivenSecrets, Host, offload, sentence};
@@ -103,6 +104,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         network,
         warm,
         given: GivenSecrets::default(),
+        fetches: Fetches::new(&settings.link),
         metrics: Metrics::new(),
         settings,
     };

@@ -268,6 +268,15 @@ fn refused(key: link::AttemptKey, stored: &Stored) -> Ours {
 
 #[tonic::async_trait]
 impl Link for Scheduler {
+    type FetchFilesStream = tokio_stream::Empty<Result<link::FilesPiece, Status>>;
+
+    async fn fetch_files(
+        &self,
+        _: Request<link::FilesRequest>,
+    ) -> Result<Response<Self::FetchFilesStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     type SessionStream = ReceiverStream<Result<SchedulerMessage, Status>>;
 
     async fn join(

@@ -68,5 +68,6 @@ pub(crate) fn plan() -> PlannedRun {
         live_runs_max: None,
         secrets_owner: None,
         registry_owner: None,
+        files: None,
     }
 }

@@ -63,6 +63,7 @@ impl World {
     pub(super) async fn submitted(&mut self) -> RunId {
         let run = RunId::generate();
         let submission = Submission {
+            upload: None,
             base: BaseRun {
                 run,
                 tenant: "acme".parse().expect("a tenant"),

@@ -3,6 +3,7 @@
 use tonic::Status;
 use uuid::Uuid;
 
+use crate::files::FilesError;
 use crate::store::{Refusal, StoreError};
 
 /// A call, or a session, that ends here.
@@ -56,6 +57,15 @@ pub enum LinkError {
         /// Why.
         #[source]
         source: StoreError,
+    },
+    /// Files could not be read.
+    #[error("host {host}: the files cannot be read")]
+    Files {
+        /// Which host.
+        host: Uuid,
+        /// Why.
+        #[source]
+        source: FilesError,
     },
     /// A token could not be signed.
     #[error("host {host}: no access token could be made")]
@@ -119,6 +129,13 @@ impl From<LinkError> for Status {
             LinkError::Store { .. } | LinkError::Full { .. } | LinkError::Serve { .. } => {
                 Self::unavailable(text)
             }
+            LinkError::Files { source, .. } => match source {
+                FilesError::Lost { .. } => Self::data_loss(source.to_string()),
+                other => {
+                    tracing::warn!(problem = %other, "cannot read files for a host");
+                    Self::unavailable(text)
+                }
+            },
             LinkError::Signing { .. } => Self::internal(text),
             LinkError::Silent { .. } => Self::deadline_exceeded(text),
         }

@@ -132,6 +132,10 @@ pub(crate) fn outfit(
             .to_owned(),
             stop_after_ms: plan.on_lost.stop_after_ms,
         }),
+        files: plan.files.as_ref().map(|files| proto::RunFiles {
+            bytes: files.bytes,
+            sha256: files.sha256.clone(),
+        }),
     })
 }
 

@@ -115,6 +115,11 @@ pub(super) const fn answer(refusal: &Refusal) -> Answer {
         | Refusal::SpendCap { .. }
         | Refusal::Revision { .. }
         | Refusal::NameTaken { .. }
+        | Refusal::UnknownUpload { .. }
+        | Refusal::UploadOffset { .. }
+        | Refusal::UploadComplete { .. }
+        | Refusal::UploadParts { .. }
+        | Refusal::UploadsOpen { .. }
         | Refusal::BadJoinToken => Answer::Place,
     }
 }

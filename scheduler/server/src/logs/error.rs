@@ -155,7 +155,7 @@ pub enum ChunkProblem {
 
 impl LogError {
     /// Whether the same may succeed later without the host doing anything about it.
-    pub(super) fn is_retriable(&self) -> bool {
+    pub(crate) fn is_retriable(&self) -> bool {
         match self {
             Self::Store { source, .. } => source.is_retriable(),
             Self::Object { source, .. } => !matches!(

@@ -125,22 +125,22 @@ pub(super) fn name(key: RunKey, first_id: u64, last_id: u64) -> String {
 
 /// Objects by name, each call within its time.
 #[derive(Clone)]
-pub(super) struct Objects {
+pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
 }
 
 impl Objects {
-    pub(super) fn new(store: Arc<dyn ObjectStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self { store }
     }
 
-    pub(super) async fn put(&self, object: &str, bytes: Bytes) -> Result<(), LogError> {
+    pub(crate) async fn put(&self, object: &str, bytes: Bytes) -> Result<(), LogError> {
         let path = path(object)?;
         let put = self.store.put(&path, bytes.into());
         timed("write", object, OBJECT_MS_MAX, put).await.map(drop)
     }
 
-    pub(super) async fn read(&self, object: &str) -> Result<Bytes, LogError> {
+    pub(crate) async fn read(&self, object: &str) -> Result<Bytes, LogError> {
         let path = path(object)?;
         let read = async { self.store.get(&path).await?.bytes().await };
         timed("read", object, OBJECT_MS_MAX, read).await
@@ -168,8 +168,12 @@ impl Objects {
 
     /// Deletes whatever lies there of a run.
     pub(super) async fn delete_run(&self, run: RunId) -> Result<(), LogError> {
-        let name = format!("logs/{run}");
-        let path = path(&name)?;
+        self.delete_below(&format!("logs/{run}")).await
+    }
+
+    /// Deletes whatever lies below a name.
+    pub(crate) async fn delete_below(&self, name: &str) -> Result<(), LogError> {
+        let path = path(name)?;
         let all = async {
             let found: Vec<_> = self.store.list(Some(&path)).try_collect().await?;
             let paths = found.into_iter().map(|meta| Ok(meta.location));
@@ -178,7 +182,7 @@ impl Objects {
                 .delete_stream(futures::stream::iter(paths).boxed());
             gone.try_for_each(|_| async { Ok(()) }).await
         };
-        timed("delete all below", &name, STORE_TRY_MS_MAX, all).await
+        timed("delete all below", name, STORE_TRY_MS_MAX, all).await
     }
 }
 

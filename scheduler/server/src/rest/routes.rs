@@ -15,6 +15,7 @@ mod principals;
 mod runners;
 mod runs;
 mod system;
+mod uploads;
 mod usage;
 
 use std::sync::Arc;
@@ -38,6 +39,9 @@ pub(super) fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(runs::explain))
         .nest("/v1/runs/{run_id}", one_run())
         .nest("/v1/runners/{runner_id}/runs/{run_id}", one_run())
+        .routes(routes!(uploads::create))
+        .routes(routes!(uploads::show, uploads::append))
+        .routes(routes!(uploads::complete))
         .routes(routes!(usage::page))
         .routes(routes!(usage::reconciliation))
         .routes(routes!(accounts::create_token, accounts::list_tokens))

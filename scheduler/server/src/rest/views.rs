@@ -12,6 +12,7 @@ pub(super) mod run_view;
 pub(super) mod runner;
 pub(super) mod runner_view;
 pub(super) mod security;
+pub(super) mod uploads;
 pub(super) mod usage;
 
 use serde::{Deserialize, Deserializer, Serialize};

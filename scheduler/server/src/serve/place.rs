@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::ServeError;
+use crate::files::FilesSettings;
 use crate::logs::ObjectSettings;
 use crate::settings::{Database, Settings};
 use crate::store::{PostgresSettings, StoreSettings, Tls};
@@ -49,6 +50,14 @@ pub(super) fn store(settings: &Settings) -> Result<StoreSettings, ServeError> {
     let path = place.path.clone();
     let path = path.unwrap_or_else(|| settings.state_dir.join("scheduler.db"));
     Ok(StoreSettings::Sqlite { path })
+}
+
+pub(super) fn files(settings: &Settings) -> FilesSettings {
+    FilesSettings {
+        upload_bytes_max: settings.files.upload_bytes_max.0,
+        upload_life_ms: settings.files.upload_hours * 60 * 60 * 1_000,
+        ..FilesSettings::default()
+    }
 }
 
 pub(super) fn objects(settings: &Settings) -> Result<ObjectSettings, ServeError> {

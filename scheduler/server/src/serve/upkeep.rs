@@ -1,8 +1,9 @@
-//! Forgetting what is old: logs, runs, audit entries and idempotency keys. Any number of replicas may do it at once.
+//! Forgetting what is old: logs, runs, uploads, audit entries and idempotency keys. Any number of replicas may do it at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::files::Files;
 use crate::logs::Logs;
 use crate::service::now_ms;
 use crate::settings::RetentionSettings;
@@ -15,7 +16,7 @@ const PERIOD_MS: u64 = 60_000;
 const ROWS_MAX: usize = 1_000;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-pub(super) async fn run(store: Arc<dyn Store>, logs: Logs, keep: RetentionSettings) {
+pub(super) async fn run(store: Arc<dyn Store>, logs: Logs, files: Files, keep: RetentionSettings) {
     loop {
         tokio::time::sleep(Duration::from_millis(PERIOD_MS)).await;
         let now_ms = now_ms();
@@ -38,6 +39,10 @@ pub(super) async fn run(store: Arc<dyn Store>, logs: Logs, keep: RetentionSettin
         };
         if let Err(error) = store.sweep_retention(retention).await {
             tracing::warn!(%error, "old rows cannot be deleted; trying again");
+        }
+        // After the runs, which were the last to need some.
+        if let Err(error) = files.sweep().await {
+            tracing::warn!(%error, "old uploads cannot be deleted; trying again");
         }
     }
 }

@@ -24,7 +24,12 @@ pub(super) fn id_of(tenant: &Tenant, kind: CatalogKind, key: Option<&str>) -> Uu
     let Some(key) = key else {
         return Uuid::now_v7();
     };
-    let name = format!("{}/{}/{key}", tenant.as_str(), kind.as_str());
+    id_for(tenant, kind.as_str(), key)
+}
+
+/// The id of what a key makes, of whatever kind.
+pub(super) fn id_for(tenant: &Tenant, kind: &str, key: &str) -> Uuid {
+    let name = format!("{}/{kind}/{key}", tenant.as_str());
     Uuid::new_v5(&KEY_NAMESPACE, name.as_bytes())
 }
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::check::Check;
 use super::places::Places;
-use super::planned::PlannedRun;
+use super::planned::{PlannedFiles, PlannedRun};
 use super::runner::RunnerSettings;
 use super::secret_files::{self, SecretFile};
 use super::{Service, ServiceError, environment, registries, runners};
@@ -50,6 +50,9 @@ pub struct Overrides {
     pub priority: Option<i32>,
     /// For the submitter's use.
     pub labels: Labels,
+    /// The upload it comes with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<Uuid>,
 }
 
 /// A run without a runner: what a runner would say, and the whole image reference.
@@ -73,6 +76,8 @@ pub(super) struct Job {
     pub(super) env: Vec<EnvVar>,
     /// The same.
     pub(super) files: Vec<SecretFile>,
+    /// The upload that the overrides name, once it was found.
+    pub(super) uploaded: Option<PlannedFiles>,
 }
 
 /// A checked run and the type it has.
@@ -126,6 +131,7 @@ impl Saved {
             files: secret_files::merge(&self.files, &overrides.secret_files),
             settings: self.settings.clone(),
             overrides,
+            uploaded: None,
         }
     }
 }
@@ -145,6 +151,7 @@ impl Job {
             files: overrides.secret_files.clone(),
             settings,
             overrides,
+            uploaded: None,
         }
     }
 
@@ -203,6 +210,7 @@ impl Job {
             live_runs_max: settings.live_runs_max,
             secrets_owner: (!env.is_empty()).then(|| *run.as_uuid()),
             registry_owner: self.registry_owner,
+            files: self.uploaded,
         };
         Ok(Planned {
             plan,

@@ -72,6 +72,20 @@ pub struct PlannedRun {
     /// The registry whose secrets `username` and `password` the pull needs.
     #[serde(default)]
     pub registry_owner: Option<Uuid>,
+    /// The files it comes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<PlannedFiles>,
+}
+
+/// An upload that a run comes with, as it was when the run was made; it does not change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFiles {
+    /// Which.
+    pub upload: Uuid,
+    /// How long.
+    pub bytes: u64,
+    /// Of all of it, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// What becomes of a run whose host is silent.

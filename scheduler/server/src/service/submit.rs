@@ -20,7 +20,7 @@ use super::places::Places;
 use super::plan::{Job, OneOff, Overrides, Planned, Saved};
 use super::registries::{self, Source};
 use super::runs::Shown;
-use super::{Candidate, Explained, Service, ServiceError, catalogue, environment, now_ms};
+use super::{Candidate, Explained, Service, ServiceError, catalogue, environment, now_ms, uploads};
 use crate::store::limits::{BATCH_ITEMS_MAX, DOCUMENT_BYTES_MAX, SUBMIT_SECRETS_MAX};
 use crate::store::{BaseRun, Idempotency, Refusal, RunView, Stored, Submission, Submitted};
 
@@ -39,7 +39,7 @@ const PLANS_AT_ONCE_MAX: usize = 64;
 #[derive(Clone, Debug, Serialize)]
 pub enum Asked {
     /// A run of a saved runner.
-    OfRunner(Uuid, Overrides),
+    OfRunner(Uuid, Box<Overrides>),
     /// A run without one.
     OneOff(Box<OneOff>),
 }
@@ -141,17 +141,19 @@ async fn job(
     tenant: &Tenant,
     asked: Asked,
 ) -> Result<(Job, Option<Uuid>), ServiceError> {
-    match asked {
+    let (job, runner) = match asked {
         Asked::OfRunner(id, overrides) => {
             let saved = Saved::load(service, tenant, id).await?;
-            Ok((saved.job(overrides), Some(id)))
+            (saved.job(*overrides), Some(id))
         }
         Asked::OneOff(one_off) => {
             let registry = one_off.settings.container_registry.as_deref();
             let source = registries::source(service, tenant, registry).await?;
-            Ok((Job::of_one_off(*one_off, &source), None))
+            (Job::of_one_off(*one_off, &source), None)
         }
-    }
+    };
+    let mut found = uploads::Found::default();
+    Ok((found.supply(service, tenant, job).await?, runner))
 }
 
 async fn plan_all(
@@ -172,6 +174,7 @@ async fn plan_all(
         caller,
         places: Places::load(service).await?,
         sources: HashMap::new(),
+        uploads: uploads::Found::default(),
         batch: Vec::with_capacity(count),
         wrong: Vec::new(),
         secrets: 0,
@@ -204,6 +207,8 @@ struct Plans<'a> {
     places: Places,
     /// Registries by the name in the request: as many as there are runs at most.
     sources: HashMap<Option<String>, Source>,
+    /// Uploads that they come with: the same.
+    uploads: uploads::Found,
     batch: Vec<Submission>,
     wrong: Vec<FieldError>,
     secrets: usize,
@@ -231,6 +236,13 @@ impl Plans<'_> {
         if at % PLANS_AT_ONCE_MAX == PLANS_AT_ONCE_MAX - 1 {
             tokio::task::yield_now().await;
         }
+        let job = match job {
+            Ok(job) => {
+                let found = self.uploads.supply(self.service, &self.caller.tenant, job);
+                found.await
+            }
+            wrong => wrong,
+        };
         match job.and_then(|job| self.plan(job, runner)) {
             Ok(submission) => self.batch.push(submission),
             Err(ServiceError::Invalid(errors)) => {
@@ -325,6 +337,7 @@ fn submission(
         answer: String::new(),
         actor: caller.actor(),
         secrets: environment::sealed(service, tenant, *run.as_uuid(), &planned.env)?,
+        upload: planned.plan.files.as_ref().map(|files| files.upload),
     })
 }
 

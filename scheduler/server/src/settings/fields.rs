@@ -22,6 +22,11 @@ pub(super) const SETTINGS: &[Field] = &[
     ),
     field("store", Kind::Section(STORE), "The database."),
     field("objects", Kind::Section(OBJECTS), "Where logs lie."),
+    field(
+        "files",
+        Kind::Section(FILES),
+        "Files that runs come with; they lie where logs do.",
+    ),
     field("rest", Kind::Section(REST), "The REST API."),
     field("link", Kind::Section(LINK), "Where hosts connect."),
     field("keys", Kind::Section(KEYS), "The scheduler's own keys."),
@@ -81,6 +86,23 @@ const OBJECTS: &[Field] = &[
         "options_file",
         Kind::Path,
         "File of mode 0600 with a `name=value` a line: `aws_endpoint`, `aws_access_key_id`, `aws_secret_access_key`, `aws_region`…",
+    ),
+];
+
+const FILES: &[Field] = &[
+    field(
+        "upload_bytes_max",
+        Kind::Bytes {
+            min: 1 << 20,
+            max: 1 << 40,
+        },
+        "Size of one upload. A host has a bound of its own for what it unpacks (its `files.upload_bytes_max`).",
+    ),
+    field(
+        "upload_hours",
+        Kind::Integer { min: 1, max: 8_760 },
+        "How long an upload may be added to, and runs may be made with it. It is kept as long as a run that came with it is, and \
+         deleted when there is none.",
     ),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use davit_types::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Everything an operator can set; the default is what an empty file gives.
@@ -16,6 +17,8 @@ pub struct Settings {
     pub store: StorePlace,
     /// Where logs lie.
     pub objects: ObjectPlace,
+    /// Files that runs come with.
+    pub files: FilesPlace,
     /// The REST API.
     pub rest: RestSettings,
     /// Where hosts connect.
@@ -66,6 +69,16 @@ pub struct ObjectPlace {
     pub url: Option<String>,
     /// File of options of the bucket, keys included.
     pub options_file: Option<PathBuf>,
+}
+
+/// Files that runs come with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesPlace {
+    /// Size of one upload.
+    pub upload_bytes_max: Bytes,
+    /// How long one may be added to, and runs may be made with it.
+    pub upload_hours: u64,
 }
 
 /// A listener.
@@ -167,6 +180,10 @@ impl Default for Settings {
                 connections_max: 16,
             },
             objects: ObjectPlace::default(),
+            files: FilesPlace {
+                upload_bytes_max: Bytes::gib(1),
+                upload_hours: 24,
+            },
             rest: RestSettings {
                 listener: ListenSettings::at("127.0.0.1:7180"),
                 requests_per_second: 200,

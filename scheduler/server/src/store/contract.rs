@@ -1,4 +1,4 @@
-//! What the scheduler asks of its database, in four parts and one whole.
+//! What the scheduler asks of its database, in five parts and one whole.
 //!
 //! Batches hold at most [`BATCH_ITEMS_MAX`](super::limits::BATCH_ITEMS_MAX) items and get one verdict an
 //! item, in order; pages hold at most [`PAGE_ROWS_MAX`](super::limits::PAGE_ROWS_MAX) rows and begin after
@@ -166,6 +166,36 @@ pub trait BookStore {
     async fn sweep_retention(&self, keep: Retention) -> Stored<Expired>;
 }
 
+/// Files that runs come with. Their bytes are objects; what is here says which, in which order.
+#[async_trait]
+pub trait UploadStore {
+    /// Begins an upload.
+    async fn begin_upload(&self, new: NewUpload) -> Stored<Result<Upload, Refusal>>;
+    /// A tenant's upload, unless it has expired.
+    async fn upload(&self, tenant: Tenant, upload: Uuid) -> Stored<Option<Upload>>;
+    /// Adds a part, whose object is stored, at the end of what there is.
+    async fn add_upload_part(
+        &self,
+        tenant: Tenant,
+        part: UploadPart,
+    ) -> Stored<Result<Upload, Refusal>>;
+    /// Makes an upload of so many bytes whole: runs may come with it.
+    async fn complete_upload(
+        &self,
+        tenant: Tenant,
+        upload: Uuid,
+        bytes: u64,
+        sha256: String,
+    ) -> Stored<Result<Upload, Refusal>>;
+    /// Parts of an upload that end after an offset, in order.
+    async fn upload_parts(&self, upload: Uuid, after: u64, limit: usize)
+    -> Stored<Vec<UploadPart>>;
+    /// Uploads that expired so long ago and that no run uses: delete their objects, then forget them.
+    async fn expired_uploads(&self, grace_ms: u64, limit: usize) -> Stored<Vec<Uuid>>;
+    /// Forgets uploads whose objects are gone.
+    async fn forget_uploads(&self, uploads: Vec<Uuid>) -> Stored<()>;
+}
+
 /// What people configure: tenants, tokens, the catalogue, secrets.
 #[async_trait]
 pub trait PeopleStore {
@@ -237,7 +267,9 @@ pub trait PeopleStore {
 
 /// The whole store.
 #[async_trait]
-pub trait Store: RunStore + HostStore + BookStore + PeopleStore + Send + Sync {
+pub trait Store:
+    RunStore + HostStore + BookStore + PeopleStore + UploadStore + Send + Sync
+{
     /// Changes whenever there may be work: new runs, orders, freed claims. Coalesced; may be late or
     /// missing, so poll as well.
     fn hints(&self) -> watch::Receiver<u64>;

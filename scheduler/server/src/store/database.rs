@@ -6,6 +6,7 @@ mod books;
 mod hosts;
 mod people;
 mod runs;
+mod uploads;
 
 use std::fmt::Display;
 use std::sync::Arc;

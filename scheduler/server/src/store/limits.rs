@@ -10,6 +10,10 @@ pub const PAGE_ROWS_MAX: usize = 1_000;
 pub const SEGMENTS_PER_UPDATE_MAX: usize = 64;
 /// Bytes of a specification, a catalogue entry or a first answer.
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Parts of an upload.
+pub const UPLOAD_PARTS_MAX: u32 = 65_536;
+/// Uploads of a tenant that are not complete.
+pub const UPLOADS_OPEN_MAX: u32 = 256;
 /// Bytes of an encrypted secret.
 pub const SECRET_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of an idempotency key, a name, a slug.

@@ -34,6 +34,10 @@ pub(super) const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0005.sqlite.sql"),
         postgres: include_str!("migrations/0005.postgres.sql"),
     },
+    Migration {
+        sqlite: include_str!("migrations/0006.sqlite.sql"),
+        postgres: include_str!("migrations/0006.postgres.sql"),
+    },
 ];
 
 /// The version this program brings.

@@ -10,6 +10,7 @@ mod ledger;
 mod order;
 mod refusal;
 mod run;
+mod upload;
 
 pub use account::{
     CatalogEntry, CatalogKey, CatalogKind, CatalogPut, Sealed, Secret, SecretKey, Tenancy, Token,
@@ -31,6 +32,7 @@ pub use run::{
     ActiveRun, ActiveState, AttemptRow, BaseRun, Claim, ClaimedRun, EndedRun, Idempotency,
     Rejection, RunFilter, RunView, Share, Submission, Submitted,
 };
+pub use upload::{NewUpload, Upload, UploadPart};
 
 /// What became of one item of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

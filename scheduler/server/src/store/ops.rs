@@ -22,4 +22,5 @@ pub(crate) mod secrets;
 pub(crate) mod submit;
 pub(crate) mod tenants;
 pub(crate) mod tokens;
+pub(crate) mod uploads;
 pub(crate) mod views;

@@ -19,6 +19,7 @@ mod cluster;
 mod ends;
 #[path = "../logs/faulty.rs"]
 mod faulty;
+mod files;
 mod flood;
 mod host;
 mod life;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use davit_scheduler::credentials::{CredentialKind, Signer, mint};
 use davit_scheduler::dispatch::{Dispatch, DispatchSettings};
+use davit_scheduler::files::{Files, FilesSettings};
 use davit_scheduler::link::{Link, LinkParts, LinkSettings, Sessions};
 use davit_scheduler::logs::{LogSettings, Logs};
 use davit_scheduler::rest::{self, Api, Metrics, RestSettings};
@@ -150,6 +151,7 @@ impl World {
         let mut plan = plan.clone();
         plan.secrets_owner = Some(*run.as_uuid());
         let submission = Submission {
+            upload: None,
             base: BaseRun {
                 run,
                 tenant: tenant.parse().unwrap(),
@@ -246,8 +248,14 @@ async fn begin(
         total_bytes_max: tweak.log_bytes_max,
         ..usual
     };
+    let files = Files::new(
+        Arc::clone(&store),
+        Arc::<Faulty>::clone(&objects),
+        FilesSettings::default(),
+    );
     let parts = LinkParts {
         store: Arc::clone(&store),
+        files,
         logs: Logs::new(store, objects, logs),
         keys,
         signer: Arc::new(Signer::open(&signing).unwrap()),
@@ -290,6 +298,7 @@ async fn serve_rest(parts: &LinkParts, dispatch: &Dispatch) -> SocketAddr {
     let api = Api::new(
         service,
         parts.logs.clone(),
+        parts.files.clone(),
         RestSettings::default(),
         metrics,
     );
@@ -358,6 +367,7 @@ pub(crate) fn plan() -> PlannedRun {
         live_runs_max: None,
         secrets_owner: None,
         registry_owner: None,
+        files: None,
     }
 }
 

@@ -116,6 +116,23 @@ impl Client {
         answer
     }
 
+    /// A piece of an upload.
+    pub(crate) async fn piece(&self, path: &str, offset: u64, bytes: &[u8]) -> Answer {
+        let request = self
+            .request("PATCH", path)
+            .header("upload-offset", offset)
+            .header("content-type", "application/offset+octet-stream")
+            .body(bytes.to_vec());
+        let response = request.send().await.unwrap();
+        let answer = Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        };
+        schema::hold("PATCH", path, &answer);
+        answer
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], None).await
     }

@@ -152,6 +152,7 @@ fn body_for(path: &str) -> Option<String> {
             json!({"name": "one", "server": "a.example", "username": "u", "password": "p"})
         }
         "join-tokens" => json!({"region": "here"}),
+        "uploads" if path.ends_with("/complete") => json!({"bytes": 0, "sha256": ""}),
         _ => json!({}),
     };
     Some(body.to_string())

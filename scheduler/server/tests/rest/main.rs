@@ -19,6 +19,7 @@ mod runs;
 mod schema;
 mod secrets;
 mod streams;
+mod uploads;
 mod usage;
 mod waiting;
 mod world;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use davit_scheduler::credentials::Signer;
+use davit_scheduler::files::{Files, FilesSettings};
 use davit_scheduler::logs::{
     LogRecord, LogSettings, LogStream, Logs, ObjectSettings, open_objects,
 };
@@ -32,6 +33,7 @@ use crate::client::Client;
 
 pub(crate) const REGION: &str = "here";
 pub(crate) const PRICE_MICROS: u64 = 7;
+pub(crate) const UPLOAD_BYTES_MAX: u64 = 10 << 20;
 
 pub(crate) struct World {
     pub(crate) service: Service,
@@ -114,13 +116,18 @@ impl World {
             path: directory.path().join("objects"),
         };
         let objects = open_objects(&objects).unwrap();
+        let small = FilesSettings {
+            upload_bytes_max: UPLOAD_BYTES_MAX,
+            ..FilesSettings::default()
+        };
+        let files = Files::new(Arc::clone(&store), Arc::clone(&objects), small);
         let logs = Logs::new(Arc::clone(&store), objects, LogSettings::default());
         let signer = Signer::open(&directory.path().join("signing")).unwrap();
         let (keyring, signer) = (Arc::new(keyring), Arc::new(signer));
         let service = Service::new(store, keyring, signer, Arc::new(NoHosts), "EUR");
         let metrics = Arc::new(Metrics::new(&Starts::default()));
         tokio::spawn(rest::follow_usage(service.clone(), Arc::clone(&metrics)));
-        let api = Api::new(service.clone(), logs.clone(), settings, metrics);
+        let api = Api::new(service.clone(), logs.clone(), files, settings, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

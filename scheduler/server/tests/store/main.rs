@@ -28,6 +28,7 @@ mod retention;
 #[path = "../fixtures/small_disk.rs"]
 mod small_disk;
 mod together;
+mod uploads;
 mod world;
 
 use std::panic::AssertUnwindSafe;
@@ -53,6 +54,7 @@ fn cases() -> Vec<Case> {
         people::cases(),
         retention::cases(),
         together::cases(),
+        uploads::cases(),
         concurrency::cases(),
     ]
     .concat()

@@ -78,6 +78,7 @@ impl World {
     pub(crate) fn submission(&self) -> Submission {
         let run = RunId::generate();
         Submission {
+            upload: None,
             base: BaseRun {
                 run,
                 tenant: self.tenant.clone(),

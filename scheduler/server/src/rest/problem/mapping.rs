@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use davit_types::{FieldError, FieldErrors};
 
 use super::{Problem, chain};
+use crate::files::FilesError;
 use crate::logs::LogError;
 use crate::service::{ServiceError, WarmRefused};
 use crate::store::{Refusal, StoreError};
@@ -88,6 +89,13 @@ impl From<Refusal> for Problem {
                 Self::invalid(FieldErrors(vec![field]))
             }
             Refusal::Revision { .. } => conflict("contended", "Changed by others"),
+            Refusal::UnknownUpload { upload } => Self::not_found("upload", &upload.to_string()),
+            Refusal::UploadOffset { .. } => {
+                conflict("upload-offset", "The upload goes on elsewhere")
+            }
+            Refusal::UploadComplete { .. } => conflict("upload-complete", "The upload is complete"),
+            Refusal::UploadParts { .. } => conflict("upload-parts", "The pieces are too small"),
+            Refusal::UploadsOpen { .. } => conflict("uploads-open", "Too many uploads"),
             // What hosts and replicas are told; no request of a user leads there.
             Refusal::RunEnded { .. }
             | Refusal::StaleAttempt { .. }
@@ -104,6 +112,35 @@ impl From<Refusal> for Problem {
             | Refusal::NotClaimed
             | Refusal::NotFenced
             | Refusal::BadJoinToken => conflict("refused", "Refused"),
+        }
+    }
+}
+
+impl From<FilesError> for Problem {
+    fn from(error: FilesError) -> Self {
+        let told = error.to_string();
+        match error {
+            FilesError::Refused(refusal) => refusal.into(),
+            FilesError::TooLarge { .. } => {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                Self::new(status, "too-large", "The upload is too large", told)
+            }
+            FilesError::Differs { .. } => {
+                let field = FieldError::new("sha256", "", told);
+                Self::invalid(FieldErrors(vec![field]))
+            }
+            FilesError::BrokeOff { .. } => {
+                let status = StatusCode::REQUEST_TIMEOUT;
+                Self::new(status, "broke-off", "The body broke off", told)
+            }
+            FilesError::Busy { .. } => Self::busy(&told),
+            FilesError::Object(error) if error.is_retriable() => {
+                tracing::warn!(error = chain(&error), "the object store cannot answer now");
+                Self::busy("the object store cannot answer now; the request may be repeated")
+            }
+            FilesError::Lost { .. } => Self::internal(&error),
+            FilesError::Object(error) => Self::internal(&error),
+            FilesError::Store(error) => error.into(),
         }
     }
 }

@@ -127,7 +127,8 @@ pub(in crate::rest) async fn create_of_runner(
     OptionalBody(new): OptionalBody<NewRun>,
 ) -> Answer {
     caller.may(Scope::RunsWrite)?;
-    submit(&api, caller, Asked::OfRunner(runner, new.into()), key).await
+    let asked = Asked::OfRunner(runner, Box::new(new.into()));
+    submit(&api, caller, asked, key).await
 }
 
 /// Runs an image without a saved runner.

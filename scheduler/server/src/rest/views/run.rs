@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::runner::{Network, OnLostView, Pull, RetryView, Runtime};
+use super::uploads::FilesInput;
 use super::{SecretFileBody, Variable, secret_names};
 use crate::rest::problem::Problem;
 use crate::service::plan::{OneOff, Overrides, plain_settings};
@@ -34,6 +35,8 @@ pub(in crate::rest) struct NewRun {
     priority: Option<i32>,
     /// For the submitter's use: at most 64 of 256 characters.
     labels: BTreeMap<String, String>,
+    /// Files it comes with.
+    files: Option<FilesInput>,
 }
 
 impl From<NewRun> for Overrides {
@@ -48,6 +51,7 @@ impl From<NewRun> for Overrides {
             timeout_seconds: new.timeout_seconds,
             priority: new.priority,
             labels: new.labels,
+            upload: new.files.map(|files| files.upload_id),
         }
     }
 }
@@ -111,6 +115,8 @@ pub(in crate::rest) struct NewOneOff {
     egress: Vec<String>,
     /// With network bridge: bytes a second in each direction.
     network_bytes_per_second_max: Option<u64>,
+    /// Files it comes with.
+    files: Option<FilesInput>,
 }
 
 impl From<NewOneOff> for OneOff {
@@ -142,6 +148,7 @@ impl From<NewOneOff> for OneOff {
                 timeout_seconds: new.timeout_seconds,
                 priority: None,
                 labels: new.labels,
+                upload: new.files.map(|files| files.upload_id),
             },
         }
     }

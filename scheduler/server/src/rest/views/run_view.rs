@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::security::SecurityView;
+use super::uploads::RunFilesView;
 use super::{Money, time};
 use crate::service::runs::Shown;
 use crate::service::{Explained, Service};
@@ -209,6 +210,8 @@ pub(in crate::rest) struct RunView {
     secret_env: Vec<String>,
     /// Names of the files in /run/secrets.
     secret_files: Vec<String>,
+    /// The files it came with.
+    files: Option<RunFilesView>,
     region: String,
     instance_type: String,
     priority: i32,
@@ -326,6 +329,7 @@ impl RunView {
             labels: request.labels.clone(),
             secret_env: request.secret_env.clone(),
             secret_files: request.secret_files.clone(),
+            files: shown.plan.files.as_ref().map(RunFilesView::from),
             region: base.region.clone(),
             instance_type: base.instance_type.clone(),
             priority: base.priority,

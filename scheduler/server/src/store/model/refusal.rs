@@ -149,6 +149,40 @@ pub enum Refusal {
         /// Which.
         name: String,
     },
+    /// No such upload, another tenant's, or one that has expired.
+    #[error("there is no upload {upload}")]
+    UnknownUpload {
+        /// As asked for.
+        upload: Uuid,
+    },
+    /// An upload that goes on elsewhere than there, or is as long as that.
+    #[error("the upload has {expected} bytes: it goes on there")]
+    UploadOffset {
+        /// What is stored.
+        expected: u64,
+    },
+    /// An upload that is whole: nothing can be added, nor can it become whole otherwise.
+    #[error("the upload is complete, with SHA-256 {sha256}")]
+    UploadComplete {
+        /// Of what it holds.
+        sha256: String,
+    },
+    /// More parts than an upload may have.
+    #[error(
+        "the upload has {parts_max} parts, as many as it may: send more bytes with each request"
+    )]
+    UploadParts {
+        /// How many may be.
+        parts_max: u32,
+    },
+    /// As many unfinished uploads as a tenant may have.
+    #[error(
+        "{open_max} uploads are not complete, as many as may be: complete some, or wait until they expire"
+    )]
+    UploadsOpen {
+        /// How many may be.
+        open_max: u32,
+    },
     /// A one-time token that is unknown, used, or too old.
     #[error("the join token is not valid")]
     BadJoinToken,

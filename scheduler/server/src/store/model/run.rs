@@ -20,6 +20,8 @@ pub struct Submission {
     pub actor: String,
     /// Its environment, sealed: stored with it, so a run that can be claimed has it.
     pub secrets: Vec<Secret>,
+    /// The upload it comes with, which is kept as long as the run is.
+    pub upload: Option<Uuid>,
 }
 
 /// The part of a run that never changes.

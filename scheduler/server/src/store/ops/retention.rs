@@ -13,11 +13,12 @@ const OLD_RUNS: Sql = Sql::both(
 );
 
 /// Tables that hold a run, and the column that names it.
-const RUN_TABLES: [(&str, &str); 4] = [
+const RUN_TABLES: [(&str, &str); 5] = [
     ("attempts", "run"),
     ("ended_runs", "run"),
     ("runs", "run"),
     ("secrets", "owner"),
+    ("upload_uses", "run"),
 ];
 
 static FORGET: LazyLock<Vec<Bulk>> = LazyLock::new(|| {

@@ -12,7 +12,7 @@ use super::super::model::{
     Submitted,
 };
 use super::super::tx::{Bulk, Kind, Tx, Value, values};
-use super::{changes, rows, secrets, tenants};
+use super::{changes, rows, secrets, tenants, uploads};
 
 type Answer = Result<Submitted, Refusal>;
 
@@ -81,6 +81,10 @@ async fn write(tx: &mut dyn Tx, new: &[&Submission]) -> Result<(), Failure> {
     let keyed = keyed.collect();
     let sealed = new.iter().flat_map(|s| &s.secrets);
     let sealed = sealed.map(secrets::from_secret).collect();
+    let uses = new
+        .iter()
+        .filter_map(|s| Some(values![s.base.run, s.upload?]));
+    let uses = uses.collect();
     let bases = new.iter().map(|s| rows::from_base(&s.base)).collect();
     let hot = new.iter().map(|s| rows::from_active(&waiting(&s.base)));
     let hot = hot.collect();
@@ -92,6 +96,7 @@ async fn write(tx: &mut dyn Tx, new: &[&Submission]) -> Result<(), Failure> {
         (&INSERT_KEYS, keyed),
         (&INSERT_RUNS, bases),
         (&secrets::INSERT, sealed),
+        (&uploads::INSERT_USES, uses),
         (&INSERT_ACTIVE, hot),
         (&changes::INSERT_AUDIT, audit),
     ])
