@@ -85,6 +85,11 @@ impl Lines {
         }
     }
 
+    /// The connection, and what was read of it and not given out.
+    pub(crate) fn into_parts(self) -> (UnixStream, Vec<u8>) {
+        (self.stream, self.buffer)
+    }
+
     /// The next line.
     pub(crate) async fn next(&mut self) -> io::Result<Said> {
         loop {

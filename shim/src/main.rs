@@ -4,7 +4,7 @@
 //!  containerd ──exec──► start ──► daemon ◄──ttrpc── containerd     (task API v2 and v3: service/)
 //!  executor ──────────► zygote ──fork──► daemon                     (nothing exec'd: zygote.rs)
 //!                                  │  ▲
-//!                                  │  └──shim.sock── davit executor (run/control.rs)
+//!                                  │  └──shim.sock── davit executor (run/control.rs, consoles/)
 //!                                  ├──exec──► crun | runc | runsc   (runtime.rs)
 //!                                  ├── pidfd ── init, execs         (reaper.rs, process.rs)
 //!                                  ├── cgroup                       (cgroup.rs, davit-cgroup)
@@ -27,6 +27,7 @@ mod args;
 mod bootstrap;
 mod bundle;
 mod cgroup;
+mod consoles;
 mod container;
 mod daemon;
 mod delete;

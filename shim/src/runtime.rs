@@ -14,6 +14,7 @@
 
 mod binary;
 mod crun;
+mod exec;
 mod supervise;
 
 use std::ffi::OsStr;
@@ -27,6 +28,7 @@ use davit_types::ExitStatus;
 
 use self::binary::Invocation;
 pub(crate) use self::binary::find_binary;
+pub(crate) use self::exec::Execution;
 use self::supervise::{COMMAND_SECONDS_MAX, supervise};
 use crate::io::{IoError, null_streams};
 use crate::oci_log::{last_error, read_from};

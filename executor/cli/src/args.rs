@@ -1,5 +1,6 @@
 //! The command line.
 
+mod console;
 mod host;
 mod run;
 mod runner;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::console::{EXEC_HELP, ExecArgs};
 pub(crate) use self::host::{ConfigureArgs, HostCommand, JournalArgs, PurgeArgs};
 pub(crate) use self::run::{PlacingArgs, RunArgs, labels, variables};
 pub(crate) use self::runner::{JobArgs, RunnerCommand, RunnerRunArgs};
@@ -87,6 +89,9 @@ pub(crate) enum Command {
         /// Id, unique beginning of an id, or name
         run: String,
     },
+    /// Begin a process in a running run and exit with its exit code
+    #[command(after_help = EXEC_HELP)]
+    Exec(Box<ExecArgs>),
     /// Wait for runs to end, print their exit codes, exit with the first that is not 0
     Wait(RunsArg),
     /// Ask runs to end, kill them when the grace is over

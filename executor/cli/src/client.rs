@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use davit_rpc::local::{
-    files_client::FilesClient, host_client::HostClient, images_client::ImagesClient,
-    runs_client::RunsClient,
+    consoles_client::ConsolesClient, files_client::FilesClient, host_client::HostClient,
+    images_client::ImagesClient, runs_client::RunsClient,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -77,6 +77,11 @@ impl Client {
     /// The service of files.
     pub(crate) fn files(&self) -> FilesClient<Channel> {
         FilesClient::new(self.channel.clone())
+    }
+
+    /// The service of consoles.
+    pub(crate) fn consoles(&self) -> ConsolesClient<Channel> {
+        ConsolesClient::new(self.channel.clone())
     }
 
     /// The service of images.

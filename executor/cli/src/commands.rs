@@ -1,5 +1,6 @@
 //! What each command does: one module a group.
 
+mod console;
 mod control;
 mod dev;
 mod executor;
@@ -111,6 +112,7 @@ async fn client_command(command: Command, context: &Context) -> Result<u8, CliEr
     match command {
         Command::Run(args) => return run::run(&args, context).await,
         Command::Attach { run } => return run::attach(&run, context).await,
+        Command::Exec(args) => return console::exec(&args, context).await,
         Command::Extract { run, to } => return files::extract(&run, to.as_deref(), context).await,
         Command::Wait(args) => return control::wait(&args.runs, context).await,
         Command::Ps { all, quiet } => show::list(all, quiet, context).await,

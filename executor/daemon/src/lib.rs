@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod consoles;
 pub mod containerd;
 mod cores;
 mod credentials;

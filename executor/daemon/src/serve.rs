@@ -33,8 +33,8 @@ use tonic::transport::Server;
 use tower::layer::util::{Identity, Stack};
 
 use crate::api::{
-    CONNECTION_WINDOW_BYTES, FilesService, HostService, ImagesService, RunsService, Shutdown,
-    WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, ConsolesService, FilesService, HostService, ImagesService,
+    RunsService, Shutdown, WINDOW_BYTES,
 };
 use crate::containerd::Containerd;
 use crate::link::{self, Link};
@@ -206,6 +206,7 @@ async fn router(
     let host = HostService::new(report, link, Exposition::new(runs));
     let host = local::host_server::HostServer::new(host);
     let files = FilesService::server(runs, shutdown.clone());
+    let consoles = ConsolesService::server(runs, shutdown.clone());
     let runs = runs.clone();
     let runs = local::runs_server::RunsServer::new(RunsService { runs, shutdown });
     let images = local::images_server::ImagesServer::new(images);
@@ -233,6 +234,7 @@ async fn router(
         .add_service(runs)
         .add_service(images)
         .add_service(files)
+        .add_service(consoles)
         .add_service(host)
         .add_service(health_service)
         .add_service(reflection))

@@ -40,6 +40,8 @@ pub enum ControlRequest {
     },
     /// Answered with [`ControlReply::Exited`] once `exit.json` is durable.
     Wait,
+    /// Answered with the present state; from then on both sides speak [`crate::ConsoleFrame`]s.
+    Console,
 }
 
 /// What the shim answers.
@@ -76,6 +78,10 @@ pub enum ControlErrorCode {
     OutOfRange,
     /// The kernel refused.
     Failed,
+    /// As many as there may be are there.
+    TooMany,
+    /// This runtime, or this job, has no such thing.
+    Unsupported,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 //!    fenced.json  executor   a scheduler's run is to end, its host having had no connection for too long; before the kill
 //!    settled.json executor   the scheduler has stored the end of a run of its own: the directory may go
 //!    reserve      shim       disk space held until exit.json is written: the end fits on a full disk
-//!    shim.sock    shim       control: start, pause, resume, stop, cancel, extend, wait
+//!    shim.sock    shim       control: start, pause, resume, stop, cancel, extend, wait; consoles, see [`ConsoleFrame`]
 //!    give.sock    executor   while a container with secrets is made: their values, for its shim; see [`Secrets`]
 //! ```
 //!
@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod console;
 mod control;
 mod dir;
 mod error;
@@ -43,6 +44,11 @@ mod slot;
 mod traffic;
 mod zygote;
 
+pub use console::{
+    CONSOLE_DATA_BYTES_MAX, CONSOLE_FRAME_BYTES_MAX, CONSOLE_HEADER_BYTES, CONSOLE_WINDOW_BYTES,
+    ConsoleAttach, ConsoleEnded, ConsoleExec, ConsoleFrame, ConsoleFrameError, ConsoleOpen,
+    ConsoleReason, ConsoleUser, ConsoleWindow,
+};
 pub use control::{ControlError, ControlErrorCode, ControlReply, ControlRequest, FRAME_BYTES_MAX};
 pub use dir::RunDir;
 pub use error::RunDirError;

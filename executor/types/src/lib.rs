@@ -33,7 +33,7 @@ pub use error::{FieldError, FieldErrors};
 pub use files::{ExtractKind, ExtractPath, ExtractStatus, Extracted};
 pub use id::{Attempt, ParseIdError, RunId, RunKey, Tenant};
 pub use network::{EgressRule, NetworkMode, Ports, Protocol, PublishedPort, addresses};
-pub use request::{NamedSecret, RunRequest, check_secret_values};
+pub use request::{ExecRequest, NamedSecret, RunRequest, check_secret_values};
 pub use resources::{InstanceType, Resources};
 pub use security::{IdRange, MountPoint, SecurityProfile};
 pub use spec::{Command, EnvVar, Labels, OciRuntime, PullPolicy, RunSpec, StopSignal, limits};

@@ -11,12 +11,14 @@ use crate::{
     Tenant,
 };
 
+mod exec;
 mod secrets;
 #[cfg(test)]
 mod tests;
 
 mod network;
 
+pub use self::exec::ExecRequest;
 pub use self::secrets::{NamedSecret, check_secret_values};
 
 /// A run as asked for. Nothing in it has been checked; absent means "the default".

@@ -21,6 +21,7 @@
 //! content when the last of both ends closes.
 
 mod console;
+mod exec;
 mod fifo;
 mod input;
 mod log_process;
@@ -41,6 +42,7 @@ use crate::reaper::Reaper;
 use crate::runtime::Stdio3;
 use console::Console;
 pub(crate) use console::ConsoleSocket;
+pub(crate) use exec::ExecStreams;
 use input::{Input, Sink};
 use log_process::LogProcess;
 use null::null_stream;

@@ -1,6 +1,7 @@
 //! `shim.sock`: the executor's line to its run, independent of containerd.
 //!
-//! One JSON request a line, one reply each, in order; see `davit_rundir::ControlRequest`. The socket is 0600 in
+//! One JSON request a line, one reply each, in order; see `davit_rundir::ControlRequest`. A connection that asks for a
+//! console becomes one, and leaves its place. The socket is 0600 in
 //! a 0700 directory: whoever may connect is root.
 //!
 //! Invariants: connections, line length and waiting are bounded; a client that goes away frees its place even
@@ -11,10 +12,11 @@ use std::sync::Arc;
 
 use davit_rundir::{ControlError, ControlErrorCode, ControlReply, ControlRequest};
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::owner::Command;
 use super::{Run, RunError, refused};
+use crate::consoles::{self, CONSOLES_MAX};
 use crate::error::chain;
 use crate::lines::{Lines, Said, listen};
 
@@ -38,10 +40,13 @@ pub(super) fn serve(run: Run) -> Result<(), RunError> {
                 Ok((stream, _)) => {
                     let run = run.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = Connection::new(run, stream).serve().await {
-                            log::debug!("control connection: {error}");
-                        }
+                        let served = Connection::new(run.clone(), stream).serve().await;
                         drop(place);
+                        match served {
+                            Ok(None) => {}
+                            Ok(Some(console)) => console.serve(run).await,
+                            Err(error) => log::debug!("control connection: {error}"),
+                        }
                     });
                 }
                 Err(error) => {
@@ -67,20 +72,29 @@ impl Connection {
         }
     }
 
-    async fn serve(mut self) -> io::Result<()> {
+    async fn serve(mut self) -> io::Result<Option<Console>> {
         loop {
             let line = match self.lines.next().await? {
                 Said::Line(line) => line,
                 Said::TooMuch => {
                     let error = refused(ControlErrorCode::Malformed, "the line is too long");
-                    return self.lines.send(&ControlReply::Error(error)).await;
+                    self.lines.send(&ControlReply::Error(error)).await?;
+                    return Ok(None);
                 }
-                Said::End => return Ok(()),
+                Said::End => return Ok(None),
             };
             let reply = match serde_json::from_slice(&line) {
                 Ok(ControlRequest::Wait) => match self.wait().await? {
                     Some(reply) => reply,
-                    None => return Ok(()),
+                    None => return Ok(None),
+                },
+                Ok(ControlRequest::Console) => match self.console_place() {
+                    Ok((place, reply)) => {
+                        self.lines.send(&reply).await?;
+                        let lines = self.lines;
+                        return Ok(Some(Console { place, lines }));
+                    }
+                    Err(error) => ControlReply::Error(error),
                 },
                 Ok(request) => self.run.control(request).await,
                 Err(error) => ControlReply::Error(ControlError {
@@ -90,6 +104,17 @@ impl Connection {
             };
             self.lines.send(&reply).await?;
         }
+    }
+
+    fn console_place(&self) -> Result<(OwnedSemaphorePermit, ControlReply), ControlError> {
+        let not_created = || refused(ControlErrorCode::NotRunning, "the container is not created");
+        let state = self.run.shared.state().ok_or_else(not_created)?;
+        let place = self.run.shared.places.clone().try_acquire_owned();
+        let place = place.map_err(|_full| {
+            let why = format!("the run has {CONSOLES_MAX} consoles, and no more at a time");
+            refused(ControlErrorCode::TooMany, &why)
+        })?;
+        Ok((place, ControlReply::State(Box::new(state))))
     }
 
     /// Waits for the end of the run, or of the client (`None`).
@@ -116,13 +141,29 @@ impl Connection {
     }
 }
 
+/// A connection that is a console from now on.
+struct Console {
+    place: OwnedSemaphorePermit,
+    lines: Lines,
+}
+
+impl Console {
+    async fn serve(self, run: Run) {
+        let (stream, buffer) = self.lines.into_parts();
+        consoles::serve(run, stream, buffer).await;
+        drop(self.place);
+    }
+}
+
 impl Run {
-    /// Any request but Wait.
+    /// Any request but Wait and Console.
     async fn control(&self, request: ControlRequest) -> ControlReply {
         let result = match request {
-            ControlRequest::State | ControlRequest::Wait => self.shared.state().ok_or_else(|| {
-                refused(ControlErrorCode::NotRunning, "the container is not created")
-            }),
+            ControlRequest::State | ControlRequest::Wait | ControlRequest::Console => {
+                self.shared.state().ok_or_else(|| {
+                    refused(ControlErrorCode::NotRunning, "the container is not created")
+                })
+            }
             ControlRequest::Start => self.start().await,
             ControlRequest::Pause => self.ask(Command::Pause).await,
             ControlRequest::Resume => self.ask(Command::Resume).await,

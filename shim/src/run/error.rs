@@ -52,6 +52,16 @@ pub(crate) enum RunError {
     OutOfOrder(&'static str),
 }
 
+impl RunError {
+    /// There is no cgroup for a process beside the job.
+    pub(crate) const fn exec_cgroup(source: CgroupError) -> Self {
+        Self::Cgroup {
+            operation: "make a cgroup for a process below",
+            source,
+        }
+    }
+}
+
 fn place(slot: Option<&SlotId>) -> String {
     slot.map_or_else(
         || "a container of its own".to_owned(),

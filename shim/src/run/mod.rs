@@ -20,6 +20,7 @@
 //! - the reason of a kill is in state.json, readable though not durable, before the kill is sent;
 //! - a run directory is used once: one that has a state or an exit already is refused.
 
+mod beside;
 mod books;
 mod capture;
 mod control;
@@ -42,15 +43,17 @@ use davit_rundir::{
     Stamp, StateRecord,
 };
 use davit_types::{IdRange, Usage};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::cgroup::ContainerCgroup;
+use crate::consoles::{Beginner, CONSOLES_MAX};
 use crate::error::chain;
 use crate::files::remove_if_there;
 use crate::lock;
 use crate::reaper::{Exit, ProcessHandle};
 use crate::runtime::Stdio3;
 use crate::secrets::Patterns;
+use beside::LateEnv;
 use books::Books;
 use capture::Capture;
 pub(crate) use capture::Pipes;
@@ -85,6 +88,11 @@ struct Shared {
     letting: watch::Sender<Letting>,
     /// Set with the books.
     starter: OnceLock<Starter>,
+    /// Begins processes beside the job; set with the books.
+    beginner: OnceLock<Beginner>,
+    late_env: OnceLock<LateEnv>,
+    /// Of consoles.
+    places: Arc<Semaphore>,
     /// What its log does not show; set before it has one.
     hidden: OnceLock<Arc<Patterns>>,
     /// The books were changed by [`Run::started`]: look at what is due.
@@ -107,6 +115,13 @@ impl Shared {
             log::error!("{}", chain(&error));
         }
     }
+}
+
+/// What of its container a run needs, and only the container's owner can do.
+pub(crate) struct Hands {
+    pub(crate) signaller: Signaller,
+    pub(crate) starter: Starter,
+    pub(crate) beginner: Beginner,
 }
 
 /// Handle on a run; see the module.
@@ -150,6 +165,9 @@ impl Run {
                 books: Mutex::new(None),
                 letting: watch::Sender::new(Letting::NotYet),
                 starter: OnceLock::new(),
+                beginner: OnceLock::new(),
+                late_env: OnceLock::new(),
+                places: Arc::new(Semaphore::new(CONSOLES_MAX)),
                 hidden: OnceLock::new(),
                 changed: Notify::new(),
                 end: watch::Sender::new(None),
@@ -255,14 +273,13 @@ impl Run {
     pub(crate) fn created(
         &self,
         init: &ProcessHandle,
-        signaller: Signaller,
-        starter: Starter,
+        hands: Hands,
     ) -> Result<Arc<ContainerCgroup>, RunError> {
         let prepared = lock(&self.shared.prepared)
             .take()
             .ok_or(RunError::OutOfOrder("created before it was prepared"))?;
         let cgroup = prepared.cgroup.clone();
-        match self.hold(prepared, init, signaller, starter) {
+        match self.hold(prepared, init, hands) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
                 if let Err(error) = cgroup.kill() {
@@ -278,8 +295,7 @@ impl Run {
         &self,
         mut prepared: Prepared,
         init: &ProcessHandle,
-        signaller: Signaller,
-        starter: Starter,
+        hands: Hands,
     ) -> Result<(), RunError> {
         let shared = &self.shared;
         let receiver = lock(&self.receiver)
@@ -309,7 +325,7 @@ impl Run {
             prepared.used_before,
             prepared.capture,
             init.clone(),
-            signaller,
+            hands.signaller,
         )
         .map_err(|source| RunError::Io {
             operation: "make",
@@ -322,7 +338,8 @@ impl Run {
         // The last that can fail: who sees the record sees a run that is held.
         shared.dir.write_state(&record)?;
         *lock(&shared.books) = Some(Books::new(record, shared.launch.max_pause_ms));
-        if shared.starter.set(starter).is_err() {
+        let begins = shared.beginner.set(hands.beginner).is_ok();
+        if shared.starter.set(hands.starter).is_err() || !begins {
             return Err(RunError::OutOfOrder("created twice"));
         }
         let (exit_sender, exit) = oneshot::channel();

@@ -57,6 +57,10 @@ pub(crate) async fn hand_over(
     if let Some(patterns) = patterns(&secrets) {
         run.hide(patterns);
     }
+    if !secrets.env.is_empty() {
+        let variable = |var: &davit_rundir::SecretEnv| format!("{}={}", var.key, *var.value);
+        run.remember_env(secrets.env.iter().map(variable).collect());
+    }
     Ok(Place::make(bundle, &secrets, ids)?)
 }
 

@@ -158,6 +158,7 @@ impl Shim {
         if let Some(patterns) = secrets {
             run.hide(patterns);
         }
+        run.remember_env(assignment.env.clone());
         let init = container.init.handle().ok_or(AssignError::Gone)?;
 
         let limits = slot::granted_limits(&assignment.resources, assignment.granted);
@@ -165,7 +166,7 @@ impl Shim {
         cgroup.set_limits(&limits).map_err(AssignError::Limits)?;
         set_hostname(&init, &assignment.hostname)?;
         run.take_over(parts.pipes, parts.cgroup, parts.used_before)?;
-        run.created(&init, self.signaller(container), self.starter(container))?;
+        run.created(&init, self.hands(container))?;
 
         let state = run.state().ok_or(AssignError::Gone)?;
         // Before anything else can happen: the init's end is the run's from now on.

@@ -302,8 +302,7 @@ impl Shim {
             return Ok(Some(cgroup));
         }
         if let Some(run) = container.run() {
-            let (signaller, starter) = (self.signaller(container), self.starter(container));
-            return Ok(Some(run.created(&init.handle, signaller, starter)?));
+            return Ok(Some(run.created(&init.handle, self.hands(container))?));
         }
         Ok(None)
     }

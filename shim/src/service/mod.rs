@@ -13,6 +13,7 @@
 
 mod assign;
 mod checkpoint;
+mod console;
 mod control;
 mod create;
 mod delete;

@@ -36,7 +36,7 @@ impl Signals {
     }
 
     /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "INT",
             _ = self.terminate.recv() => "TERM",

@@ -131,6 +131,7 @@ pub(crate) fn has_place_only_on_a_host(command: &Command) -> Option<ServerError>
             "`davit executor list` shows its hosts, `davit instance-type list` its sizes",
         ),
         Command::Metrics => ("davit metrics", "its /metrics is there for collectors"),
+        Command::Exec(_) => ("davit exec", "run it on the run's host, with --socket"),
         Command::Extract { .. } => ("davit extract", FILES),
         Command::Run(args) if args.dir.is_some() => ("--dir", FILES),
         Command::Run(args) if args.rm => (

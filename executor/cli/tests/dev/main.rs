@@ -14,6 +14,7 @@
 )]
 
 mod commands;
+mod consoles;
 mod files;
 mod host;
 mod ledger;

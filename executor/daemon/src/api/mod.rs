@@ -12,6 +12,7 @@
 //!
 //! Absent on purpose: authentication (`serve/peer.rs` asks the kernel who calls), paging (one host's runs).
 
+mod consoles;
 mod convert;
 mod files;
 mod host;
@@ -25,10 +26,12 @@ use futures::Stream;
 use tokio::sync::watch;
 use tonic::Status;
 
+pub(crate) use self::consoles::ConsolesService;
 pub(crate) use self::files::{CONNECTION_WINDOW_BYTES, FilesService, WINDOW_BYTES};
 pub(crate) use self::host::{HostReport, HostService};
 pub(crate) use self::images::ImagesService;
 pub(crate) use self::runs::RunsService;
+pub(crate) use self::status::run as run_status;
 
 /// A stream of answers.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -10,7 +10,7 @@ use crate::runs::{RunError, sentence};
 use crate::settings::SecretError;
 
 /// The status of a failed operation on runs.
-pub(super) fn run(error: &RunError) -> Status {
+pub(crate) fn run(error: &RunError) -> Status {
     let code = match error {
         RunError::Invalid(errors) => return davit_rpc::invalid(errors),
         RunError::NotFound { .. } => Code::NotFound,
@@ -22,6 +22,8 @@ pub(super) fn run(error: &RunError) -> Status {
             ControlErrorCode::NotRunning => Code::FailedPrecondition,
             ControlErrorCode::OutOfRange => Code::OutOfRange,
             ControlErrorCode::Malformed | ControlErrorCode::Failed => Code::Internal,
+            ControlErrorCode::TooMany => Code::ResourceExhausted,
+            ControlErrorCode::Unsupported => Code::FailedPrecondition,
         },
         RunError::Shim { .. } => Code::Unavailable,
         RunError::RunDir { .. } | RunError::RunsDir { .. } | RunError::Cgroup { .. } => {

@@ -188,7 +188,8 @@ mod tests {
         let runs = [
             "Cancel", "Extend", "Pause", "Reap", "Remove", "Resume", "Stop", "Submit",
         ];
-        let mut wanted = vec!["/davit.local.v1.Files/Submit".to_owned()];
+        let mut wanted = vec!["/davit.local.v1.Consoles/Open".to_owned()];
+        wanted.push("/davit.local.v1.Files/Submit".to_owned());
         wanted.extend(["Pull", "Remove"].map(|method| format!("/davit.local.v1.Images/{method}")));
         wanted.extend(runs.map(|method| format!("/davit.local.v1.Runs/{method}")));
         assert_eq!(

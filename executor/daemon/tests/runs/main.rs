@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod consoles;
 mod containerd_process;
 mod control;
 mod ends;
