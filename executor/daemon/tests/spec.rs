@@ -55,6 +55,8 @@ fn run() -> RunSpec {
         read_only_root: false,
         capabilities: BTreeSet::new(),
         extracts: Vec::new(),
+        stdin: false,
+        tty: false,
         files_in: false,
         secret_env: Vec::new(),
         secret_files: Vec::new(),

@@ -116,6 +116,8 @@ pub fn run_request(
         publish: submit.publish,
         network_bytes_per_second_max: submit.network_bytes_per_second_max,
         extracts: extracts.collect(),
+        stdin: submit.stdin,
+        tty: submit.tty,
         // They travel beside it, values and names.
         secret_env: Vec::new(),
         secret_files: Vec::new(),
@@ -172,6 +174,8 @@ pub fn submit_request(
             .map(|capability| capability.as_str().to_owned())
             .collect(),
         extracts: extracts.collect(),
+        stdin: request.stdin,
+        tty: request.tty,
         secret_env: Vec::new(),
         secret_files: Vec::new(),
     }
@@ -212,6 +216,8 @@ mod tests {
             egress: vec!["192.0.2.0/24".into()],
             publish: vec!["80:81".into()],
             network_bytes_per_second_max: Some(7),
+            stdin: true,
+            tty: true,
             extracts: vec![ExtractPath {
                 from: "out".into(),
                 to: "here".into(),

@@ -79,6 +79,12 @@ pub struct RunRequest {
     /// Capabilities; none when empty.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub capabilities: BTreeSet<Capability>,
+    /// Its input stays open for consoles; empty from the start otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stdin: bool,
+    /// It has a terminal.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
     /// What to collect once the job has ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extracts: Vec<ExtractPath>,
@@ -154,6 +160,11 @@ impl RunRequest {
         let (timeout_seconds, max_pause_seconds) = self.times(&mut check);
         let log_bytes_max = self.log_bytes_max.unwrap_or(Bytes(max::LOG_BYTES_DEFAULT));
         check.range("log_bytes_max", log_bytes_max, Bytes(4096), Bytes::gib(64));
+        let runtime = self.runtime.unwrap_or(default_runtime);
+        if self.tty && runtime == OciRuntime::Runsc {
+            let problem = "davit makes no terminal under runsc: leave it out, or name another runtime";
+            check.fail("tty", true, problem);
+        }
         let (egress, publish) = self.parse_network(&mut check);
         let (true, Some(instance_type)) = (check.0.is_empty(), instance_type) else {
             return Err(FieldErrors(check.0));
@@ -185,9 +196,11 @@ impl RunRequest {
             egress,
             publish,
             network_bytes_per_second_max: self.network_bytes_per_second_max,
-            runtime: self.runtime.unwrap_or(default_runtime),
+            runtime,
             read_only_root: self.read_only_root,
             capabilities: self.capabilities,
+            stdin: self.stdin,
+            tty: self.tty,
             extracts: self.extracts,
             files_in: false,
             secret_env: self.secret_env,

@@ -236,6 +236,12 @@ pub struct RunSpec {
     /// What to collect once the job has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extracts: Vec<ExtractPath>,
+    /// Its input stays open for consoles; empty from the start otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin: bool,
+    /// It has a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
     /// It comes with files for its working directory. They are sent beside this, and it never begins without them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub files_in: bool,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  executor ─ shim.sock: "console" ─► frames (davit_rundir::ConsoleFrame)
-//!                                       └─ exec ──► service/console.rs: crun exec ──► exec.rs
+//!                                       ├─ exec ──► service/console.rs: crun exec ──► exec.rs
+//!                                       └─ attach ──► attach.rs: the job's input (job.rs), its output (taps.rs)
 //! ```
 //!
 //! Invariants:
@@ -11,9 +12,12 @@
 //! - a console never keeps anything from the job, its log or its end; a run has at most [`CONSOLES_MAX`];
 //! - what an exec writes is its client's alone: the run's log is the job's.
 
+mod attach;
 mod exec;
+mod job;
 mod process;
 mod streams;
+mod taps;
 mod wire;
 
 use std::pin::Pin;
@@ -22,9 +26,12 @@ use std::time::Duration;
 use davit_rundir::{ConsoleExec, ConsoleFrame, ConsoleOpen, ControlError, ControlErrorCode};
 use tokio::net::UnixStream;
 
+use self::attach::Attached;
 pub(crate) use self::exec::{Begun, Over};
+pub(crate) use self::job::{JobStreams, Wanted};
 pub(crate) use self::process::process;
-pub(crate) use self::streams::{Outputs, Polled};
+pub(crate) use self::streams::{Outputs, Polled, resize};
+pub(crate) use self::taps::Taps;
 use self::wire::{FramesIn, FramesOut, frames};
 use crate::run::Run;
 
@@ -55,10 +62,10 @@ pub(crate) async fn serve(run: Run, stream: UnixStream, buffer: Vec<u8>) {
         }
     };
     match *open {
-        ConsoleOpen::Attach(_) => {
-            let why = "the job was begun without an input and a terminal";
-            refuse(to, refusal(ControlErrorCode::Unsupported, why)).await;
-        }
+        ConsoleOpen::Attach(wanted) => match Attached::new(&run, wanted) {
+            Ok(attached) => attached.serve(from, to).await,
+            Err(error) => refuse(to, error).await,
+        },
         ConsoleOpen::Exec(wanted) => serve_exec(&run, wanted, from, to).await,
     }
 }

@@ -28,6 +28,9 @@ pub(crate) fn process(
     {
         env.set("HOME", home);
     }
+    if exec.tty && !env.has("TERM") {
+        env.set("TERM", "xterm");
+    }
     for (key, value) in &exec.env {
         env.set(key, value);
     }
@@ -60,6 +63,14 @@ impl Environment {
         let env = process.get("env").and_then(Value::as_array);
         let texts = env.into_iter().flatten().filter_map(Value::as_str);
         Self(texts.map(str::to_owned).collect())
+    }
+
+    fn has(&self, key: &str) -> bool {
+        let mut keys = self
+            .0
+            .iter()
+            .filter_map(|variable| variable.split('=').next());
+        keys.any(|known| known == key)
     }
 
     fn set(&mut self, key: &str, value: &str) {
@@ -131,7 +142,15 @@ mod tests {
             ..exec()
         };
         let made = process(&config(), &["TOKEN=s=t", "A=2"], &asked).unwrap();
-        let env = json!(["PATH=/bin", "TOKEN=s=t", "HOME=/home/u", "B=x=y", "A=3"]);
+        let env = [
+            "PATH=/bin",
+            "TOKEN=s=t",
+            "HOME=/home/u",
+            "TERM=xterm",
+            "B=x=y",
+            "A=3",
+        ];
+        let env = json!(env);
         assert_eq!(made["env"], env);
         assert_eq!(
             made["user"],

@@ -56,7 +56,7 @@ impl ConsoleSocket {
 
     /// The master the runtime has sent; to be called after the runtime's command has succeeded, so
     /// that there is nothing left to wait for.
-    pub(super) fn receive(self) -> Result<OwnedFd, IoError> {
+    pub(crate) fn receive(self) -> Result<OwnedFd, IoError> {
         let (connection, _) = self.listener.accept().map_err(|_| IoError::NoConsole)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -42,7 +42,7 @@ use crate::reaper::Reaper;
 use crate::runtime::Stdio3;
 use console::Console;
 pub(crate) use console::ConsoleSocket;
-pub(crate) use exec::ExecStreams;
+pub(crate) use exec::{ExecStreams, ours};
 use input::{Input, Sink};
 use log_process::LogProcess;
 use null::null_stream;

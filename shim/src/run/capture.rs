@@ -28,6 +28,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::consoles::Taps;
 use crate::error::chain;
 use crate::io::null;
 use crate::lock;
@@ -52,6 +53,8 @@ const DRAIN_SECONDS_MAX: u64 = 5;
 struct Sink {
     log: LogWriter,
     buffer: Vec<u8>,
+    /// Who looks on.
+    taps: Arc<Taps>,
     /// What it is without secrets, where there are any.
     redacted: Vec<u8>,
     /// The last write failed: said once, not at every line.
@@ -91,6 +94,8 @@ pub(crate) enum CaptureError {
     Pipe(#[source] Errno),
     #[error("cannot make a null device")]
     Null(#[source] Errno),
+    #[error("cannot make empty streams")]
+    Streams(#[source] crate::io::IoError),
     #[error("cannot begin the log")]
     Log(#[from] LogError),
     #[error("cannot watch a pipe")]
@@ -99,8 +104,7 @@ pub(crate) enum CaptureError {
 
 /// The read ends of a job that has no log yet.
 pub(crate) struct Pipes {
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+    all: Vec<(Stream, OwnedFd)>,
 }
 
 impl Pipes {
@@ -122,13 +126,24 @@ impl Pipes {
             stdout: Stdio::from(job_stdout),
             stderr: Stdio::from(job_stderr),
         };
-        Ok((Self { stdout, stderr }, stdio))
+        let all = vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
+        Ok((Self { all }, stdio))
+    }
+
+    /// Of a job with a terminal, whose output comes from there once it is there.
+    pub(crate) const fn none() -> Self {
+        Self { all: Vec::new() }
     }
 
     /// What was written to stderr by now, as far as it is of use in a message.
     pub(crate) fn said(&self) -> String {
         let mut bytes = [0; SAID_BYTES_MAX];
-        let count = rustix::io::read(&self.stderr, &mut bytes).unwrap_or(0);
+        let stderr = self
+            .all
+            .iter()
+            .find(|(stream, _)| *stream == Stream::Stderr);
+        let read = stderr.map(|(_, pipe)| rustix::io::read(pipe, &mut bytes));
+        let count = read.and_then(Result::ok).unwrap_or(0);
         String::from_utf8_lossy(&bytes[..count]).trim().to_owned()
     }
 }
@@ -140,22 +155,28 @@ impl Capture {
         log_bytes_max: u64,
         pipes: Pipes,
         secrets: Option<Arc<Patterns>>,
+        taps: Arc<Taps>,
     ) -> Result<Self, CaptureError> {
         Ok(Self {
             sink: Arc::new(Mutex::new(Sink {
                 log: LogWriter::create(dir, log_bytes_max)?,
                 buffer: Vec::new(),
+                taps,
                 redacted: Vec::new(),
                 failing: false,
             })),
-            pipes: vec![
-                (Stream::Stdout, pipes.stdout),
-                (Stream::Stderr, pipes.stderr),
-            ],
+            pipes: pipes.all,
             secrets,
             pumps: Vec::new(),
             stop: watch::Sender::new(false),
         })
+    }
+
+    /// The job's terminal is there: all its output comes from it.
+    pub(crate) fn read_terminal(&mut self, master: OwnedFd) -> Result<(), CaptureError> {
+        rustix::io::ioctl_fionbio(&master, true).map_err(CaptureError::Pipe)?;
+        self.pipes.push((Stream::Stdout, master));
+        Ok(())
     }
 
     /// Begins to read.
@@ -191,6 +212,7 @@ impl Capture {
             }
         }
         let mut sink = lock(&self.sink);
+        sink.taps.end();
         let synced = sink.log.sync();
         sink.note(synced);
         sink.log.totals()
@@ -265,6 +287,8 @@ impl Lines {
             Ok(0) => return Got::End,
             Ok(_) => {}
             Err(Errno::AGAIN | Errno::INTR) => return Got::Nothing,
+            // A terminal that nobody has open any more, and nothing that was written to it is left.
+            Err(Errno::IO) => return Got::End,
             Err(errno) => {
                 log::error!("cannot read the job's {}: {errno}", self.stream.as_str());
                 return Got::End;
@@ -274,6 +298,7 @@ impl Lines {
             log,
             buffer,
             redacted,
+            taps,
             ..
         } = sink;
         let bytes = match &mut self.redactor {
@@ -284,6 +309,7 @@ impl Lines {
             }
             None => buffer,
         };
+        taps.give(self.stream, bytes);
         let unix_ns = Stamp::now().unix_ns;
         let mut failed = None;
         let stream = self.stream;
@@ -314,10 +340,11 @@ impl Lines {
     fn finish(mut self) {
         let mut sink = lock(&self.sink);
         let (mut result, mut rest) = (Ok(None), Vec::new());
-        let (log, stream) = (&mut sink.log, self.stream);
         if let Some(redactor) = &mut self.redactor {
             redactor.finish(&mut rest);
         }
+        sink.taps.give(self.stream, &rest);
+        let (log, stream) = (&mut sink.log, self.stream);
         let mut append = |line: &[u8], newline, partial| {
             let appended = log.append(stream, line, newline, partial, Stamp::now().unix_ns);
             if result.is_ok() {

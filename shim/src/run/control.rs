@@ -231,6 +231,8 @@ mod tests {
             slot: None,
             security: None,
             network: None,
+            stdin: false,
+            tty: false,
             workdir: None,
         })
         .unwrap();

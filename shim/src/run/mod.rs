@@ -30,6 +30,7 @@ mod finish;
 mod letting;
 mod owner;
 mod prepare;
+mod streams;
 mod timer;
 mod traffic;
 
@@ -46,7 +47,7 @@ use davit_types::{IdRange, Usage};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::cgroup::ContainerCgroup;
-use crate::consoles::{Beginner, CONSOLES_MAX};
+use crate::consoles::{Beginner, CONSOLES_MAX, JobStreams, Wanted};
 use crate::error::chain;
 use crate::files::remove_if_there;
 use crate::lock;
@@ -91,6 +92,7 @@ struct Shared {
     /// Begins processes beside the job; set with the books.
     beginner: OnceLock<Beginner>,
     late_env: OnceLock<LateEnv>,
+    streams: JobStreams,
     /// Of consoles.
     places: Arc<Semaphore>,
     /// What its log does not show; set before it has one.
@@ -156,6 +158,10 @@ impl Run {
             path: boot_id_path.to_owned(),
             source,
         })?;
+        let wanted = Wanted {
+            stdin: launch.stdin,
+            tty: launch.tty,
+        };
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         Ok(Self {
             shared: Arc::new(Shared {
@@ -167,6 +173,7 @@ impl Run {
                 starter: OnceLock::new(),
                 beginner: OnceLock::new(),
                 late_env: OnceLock::new(),
+                streams: JobStreams::new(wanted),
                 places: Arc::new(Semaphore::new(CONSOLES_MAX)),
                 hidden: OnceLock::new(),
                 changed: Notify::new(),
@@ -219,7 +226,7 @@ impl Run {
         limits: &Limits,
     ) -> Result<Stdio3, RunError> {
         let shared = &self.shared;
-        let (pipes, stdio) = Pipes::make(ids)?;
+        let (pipes, stdio) = self.job_pipes(ids)?;
         let cgroup =
             ContainerCgroup::create(&shared.launch.cgroup).map_err(|source| RunError::Cgroup {
                 operation: "create",
@@ -248,7 +255,9 @@ impl Run {
         let shared = &self.shared;
         reserve(&shared.dir.path().join(RESERVE_FILE))?;
         let hidden = shared.hidden.get().cloned();
-        let capture = Capture::begin(&shared.dir, shared.launch.log_bytes_max, pipes, hidden)?;
+        let taps = shared.streams.taps.clone();
+        let bytes_max = shared.launch.log_bytes_max;
+        let capture = Capture::begin(&shared.dir, bytes_max, pipes, hidden, taps)?;
         *lock(&shared.prepared) = Some(Prepared {
             capture,
             cgroup,

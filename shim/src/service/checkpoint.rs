@@ -1,12 +1,12 @@
 //! Checkpoint, and Start of a container created from one. Works where the OCI runtime has it (CRIU).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use containerd_shim_protos::api;
 use containerd_shim_protos::events::task as event;
 use containerd_shim_protos::protobuf::Message;
-use containerd_shim_protos::shim::oci::CheckpointOptions;
+use containerd_shim_protos::shim::oci::{CheckpointOptions, Options};
 
 use super::Shim;
 use super::start::begin_input;
@@ -93,7 +93,7 @@ impl Shim {
         let init = &container.init;
         let reaper = &self.0.reaper;
         let pid_file = container.bundle.join("init.pid");
-        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
         let mut arguments = vec![
             "--detach".to_owned(),
             "--pid-file".to_owned(),
@@ -175,6 +175,15 @@ fn arguments(image: &str, work: &str, options: &CheckpointOptions) -> Vec<String
         arguments.extend(["--empty-ns".to_owned(), namespace.clone()]);
     }
     arguments
+}
+
+/// Where CRIU works for a container in `bundle`.
+pub(super) fn criu_work(options: &Options, bundle: &Path) -> PathBuf {
+    if options.criu_work_path.is_empty() {
+        bundle.join("work")
+    } else {
+        PathBuf::from(&options.criu_work_path)
+    }
 }
 
 #[cfg(test)]

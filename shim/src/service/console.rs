@@ -20,14 +20,14 @@ use zeroize::Zeroizing;
 use super::Shim;
 use crate::bundle;
 use crate::cgroup::ContainerCgroup;
-use crate::consoles::{Beginner, Begun, Outputs, Over, Polled, process, refusal};
+use crate::consoles::{Beginner, Begun, Outputs, Over, Polled, process, refusal, resize};
 use crate::container::Container;
 use crate::error::{TaskError, chain};
 use crate::files::remove_if_there;
-use crate::io::ExecStreams;
+use crate::io::{ConsoleSocket, ExecStreams, ours};
 use crate::reaper::Child;
-use crate::run::Hands;
-use crate::runtime::{Execution, RuntimeError};
+use crate::run::{Hands, Run};
+use crate::runtime::{Execution, RuntimeError, Stdio3};
 
 /// Where the runtime finds the process's description: the first descriptor that it is given.
 const PROCESS_FILE: &str = "/proc/self/fd/3";
@@ -43,6 +43,16 @@ impl Shim {
             starter: self.starter(container),
             beginner: self.beginner(container),
         }
+    }
+
+    /// Where the runtime is to send the terminal of a run that has one.
+    pub(super) fn run_console(
+        &self,
+        container: &Container,
+    ) -> Result<Option<ConsoleSocket>, TaskError> {
+        let has_one = container.run().is_some_and(Run::has_terminal);
+        let bound = has_one.then(|| ConsoleSocket::bind(self.socket_dir()));
+        Ok(bound.transpose()?)
     }
 
     /// What begins a process for a console of the container's run.
@@ -114,6 +124,11 @@ impl Shim {
             .unwrap_or_default();
         let description = described(&container.bundle, &late, wanted)?;
         let files = PidFile(container.bundle.join(format!("exec-{number}.pid")));
+        if wanted.tty {
+            return self
+                .execute_with_terminal(container, wanted, (description, files, number))
+                .await;
+        }
         let (stdio, streams) = ExecStreams::make(wanted.stdin, container.ids)?;
         // From here to the pidfd an early death must wait for us as a zombie.
         let _birth = reaper.expect_birth();
@@ -140,6 +155,55 @@ impl Shim {
     }
 }
 
+impl Shim {
+    async fn execute_with_terminal(
+        &self,
+        container: &Arc<Container>,
+        wanted: &ConsoleExec,
+        (description, pid_file, number): (OwnedFd, PidFile, u64),
+    ) -> Result<(Child, Held), TaskError> {
+        let reaper = &self.0.reaper;
+        let socket = ConsoleSocket::bind(self.socket_dir())?;
+        // From here to the pidfd an early death must wait for us as a zombie.
+        let _birth = reaper.expect_birth();
+        let execution = Execution {
+            process: Path::new(PROCESS_FILE),
+            pid_file: &pid_file.0,
+            console: Some(socket.path()),
+            stdio: Stdio3::of_container()?,
+            passed: vec![description],
+            cgroup: Some(cgroup_name(number)),
+        };
+        let (runtime, id) = (&container.runtime, &container.id);
+        runtime.exec_with(reaper, id, execution).await?;
+        let terminal = ours(socket.receive()?)?;
+        if let Some(window) = wanted.window {
+            resize(&terminal, window);
+        }
+        let child = reaper.adopt(bundle::read_pid(&pid_file.0)?)?;
+        let held = Held {
+            input: wanted.stdin.then(|| terminal.clone()),
+            outputs: Outputs {
+                stdout: Some(terminal.clone()),
+                stderr: None,
+            },
+            terminal: Some(terminal),
+        };
+        Ok((child, held))
+    }
+}
+
+/// Gives a run the terminal that the runtime has made for it.
+pub(super) fn take_terminal(
+    container: &Container,
+    console: Option<ConsoleSocket>,
+) -> Result<(), TaskError> {
+    match (container.run(), console) {
+        (Some(run), Some(console)) => Ok(run.take_terminal(console.receive()?)?),
+        _ => Ok(()),
+    }
+}
+
 /// What the shim holds of a process's streams.
 struct Held {
     input: Option<Polled>,
@@ -161,7 +225,7 @@ fn cgroup_name(number: u64) -> String {
 }
 
 fn own_cgroup(container: &Container, number: u64) -> Result<Arc<ContainerCgroup>, TaskError> {
-    let path = container.run().map(crate::run::Run::cgroup_path);
+    let path = container.run().map(Run::cgroup_path);
     let path = path.ok_or(TaskError::Refused {
         action: "begin a process",
         why: "the container is no run",

@@ -13,6 +13,8 @@ use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::shim::oci::Options;
 
 use super::Shim;
+use super::checkpoint::criu_work;
+use super::console::take_terminal;
 use crate::bundle::{self, Config, ShimRecord};
 use crate::cgroup::ContainerCgroup;
 use crate::container::{Container, Parts, Restore};
@@ -232,6 +234,7 @@ impl Shim {
         // From here to the pidfd an early death of the init must wait for us as a zombie.
         let _birth = reaper.expect_birth();
         let (runtime, id) = (&container.runtime, &container.id);
+        let mut terminal = None;
         if init.paths.terminal {
             let socket = ConsoleSocket::bind(self.socket_dir())?;
             let creation = with(Some(socket.path()), Stdio3::of_container()?, Vec::new());
@@ -240,9 +243,10 @@ impl Shim {
                 Streams::open_console(&init.paths, &container.owner, reaper, socket).await;
             self.keep_or_remove(container, streams).await?;
         } else {
+            terminal = self.run_console(container)?;
             let (stdio, passed) = self.prepare(container).await?;
-            let creation = with(None, stdio, passed);
-            let created = runtime.create(reaper, id, creation).await;
+            let path = terminal.as_ref().map(ConsoleSocket::path);
+            let created = runtime.create(reaper, id, with(path, stdio, passed)).await;
             if let Err(error) = created {
                 undo_prepare(container).await;
                 return Err(error.into());
@@ -250,6 +254,7 @@ impl Shim {
         }
         let forgotten = secrets.map_or(Ok(()), |place| container.forget_secrets(place));
         let held = match forgotten
+            .and_then(|()| take_terminal(container, terminal))
             .and_then(|()| Ok(bundle::read_pid(&pid_file)?))
             .and_then(|pid| Ok(reaper.adopt(pid)?))
         {
@@ -390,13 +395,5 @@ async fn undo_prepare(container: &Container) {
     }
     if let Some(run) = container.run() {
         run.create_failed().await;
-    }
-}
-
-fn criu_work(options: &Options, bundle: &Path) -> PathBuf {
-    if options.criu_work_path.is_empty() {
-        bundle.join("work")
-    } else {
-        PathBuf::from(&options.criu_work_path)
     }
 }

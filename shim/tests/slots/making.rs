@@ -58,6 +58,8 @@ pub fn launch(
         slot,
         security: None,
         network: None,
+        stdin: false,
+        tty: false,
         workdir: None,
     }
 }

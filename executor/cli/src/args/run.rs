@@ -22,6 +22,9 @@ pub(crate) struct RunArgs {
     /// Print the run's id and return; the run goes on
     #[arg(short, long)]
     pub(crate) detach: bool,
+    /// Pass on standard input; the job's is empty otherwise
+    #[arg(short, long, conflicts_with = "detach")]
+    pub(crate) interactive: bool,
     /// Forget the run once it has ended and its exit code is known
     #[arg(long, conflicts_with = "detach")]
     pub(crate) rm: bool,
@@ -198,6 +201,11 @@ impl RunArgs {
             let problem = "excludes --registry-password-stdin: standard input is one of the two";
             wrong.push(FieldError::new("--dir", "-", problem));
         }
+        if self.interactive && (stdin || self.credentials.registry_password_stdin) {
+            let problem =
+                "excludes --dir - and --registry-password-stdin: standard input is one of them";
+            wrong.push(FieldError::new("--interactive", true, problem));
+        }
         if !wrong.is_empty() {
             return Err(CliError::Fields(FieldErrors(wrong)));
         }
@@ -228,6 +236,8 @@ impl RunArgs {
             read_only_root: self.read_only,
             capabilities: self.cap_add.iter().copied().collect(),
             extracts: self.extract.clone(),
+            stdin: self.interactive,
+            tty: false,
             // Beside it, in a message of their own.
             secret_env: Vec::new(),
             secret_files: Vec::new(),

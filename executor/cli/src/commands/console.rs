@@ -1,4 +1,5 @@
-//! `exec`: a process at the side of a run's job, our streams being its own.
+//! `exec`: a process at the side of a run's job, our streams being its own. `run -i`: our standard input for the job, whose
+//! output is its log.
 //!
 //! ```text
 //!  our stdin ─ thread ─► input ─► executor ─► process ─► output ─► our stdout and stderr
@@ -7,16 +8,20 @@
 //! A reading of standard input cannot be taken back: it has a thread of its own, which ends with this process.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use davit_rpc::console::{
-    ConsoleInput, Ended, Exec, Open, StdinEnd, console_input::Input, console_output::Output,
-    open::With,
+    Attach, ConsoleInput, ConsoleOutput, Ended, Exec, Open, StdinEnd, console_input::Input,
+    console_output::Output, open::With,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
 
+use super::follow::is_gone;
 use super::{Context, Signals};
 use crate::args::ExecArgs;
+use crate::client::Client;
 use crate::error::CliError;
 use crate::exit;
 use crate::output::note;
@@ -25,6 +30,9 @@ use crate::output::note;
 const READ_BYTES: usize = 32 << 10;
 /// Messages that wait to be sent.
 const MESSAGES_WAITING_MAX: usize = 4;
+
+/// Between two tries to reach a job that does not run yet, or an executor that is away.
+const RETRY_MS: u64 = 100;
 
 /// `davit exec`.
 pub(super) async fn exec(args: &ExecArgs, context: &Context) -> Result<u8, CliError> {
@@ -122,6 +130,71 @@ fn read_stdin(input: &mpsc::Sender<ConsoleInput>) {
         let message = ConsoleInput { input: Some(what) };
         if input.blocking_send(message).is_err() || is_end {
             return;
+        }
+    }
+}
+
+/// Passes our standard input on to the job of `run`: from its start on, over an executor that is replaced, until the input
+/// has ended or the job takes none. To be dropped when the run has ended.
+pub(super) async fn pass_input(client: Client, run: String) {
+    let (typed, mut inputs) = mpsc::channel(MESSAGES_WAITING_MAX);
+    std::thread::spawn(move || read_stdin(&typed));
+    let mut client = client;
+    let mut pending = None;
+    loop {
+        match passed(&client, &run, &mut inputs, &mut pending).await {
+            Ok(()) => return,
+            Err(status) if status.code() == Code::FailedPrecondition => {}
+            Err(status) if is_gone(&status) => {
+                if let Ok(again) = Client::connect(client.socket()).await {
+                    client = again;
+                }
+            }
+            Err(status) => return note(&format!("input is not passed on: {}", status.message())),
+        }
+        tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
+    }
+}
+
+async fn passed(
+    client: &Client,
+    run: &str,
+    inputs: &mut mpsc::Receiver<ConsoleInput>,
+    pending: &mut Option<ConsoleInput>,
+) -> Result<(), Status> {
+    let (input, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
+    let open = Open {
+        run: run.to_owned(),
+        with: Some(With::Attach(Attach { stdin: true })),
+        window_size: None,
+    };
+    send(&input, Input::Open(open)).await;
+    let mut service = client.consoles();
+    let answer = service.open(ReceiverStream::new(messages)).await;
+    let mut output: Streaming<ConsoleOutput> = answer?.into_inner();
+    let mut reading = true;
+    loop {
+        tokio::select! {
+            // What the job writes is in its log.
+            message = output.message() => match message?.and_then(|message| message.output) {
+                Some(Output::Ended(ended)) => {
+                    if !ended.message.is_empty() {
+                        note(&ended.message);
+                    }
+                    return Ok(());
+                }
+                Some(_) => {}
+                None => return Ok(()),
+            },
+            room = input.reserve(), if pending.is_some() => {
+                if let (Ok(room), Some(message)) = (room, pending.take()) {
+                    room.send(message);
+                }
+            }
+            next = inputs.recv(), if pending.is_none() && reading => {
+                reading = next.is_some();
+                *pending = next;
+            }
         }
     }
 }

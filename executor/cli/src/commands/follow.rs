@@ -56,7 +56,7 @@ enum Broken {
     Executor(Status),
 }
 
-fn is_gone(status: &Status) -> bool {
+pub(super) fn is_gone(status: &Status) -> bool {
     // A broken connection is `Unknown` or `Internal` with a transport error behind it.
     status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }

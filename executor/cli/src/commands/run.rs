@@ -12,6 +12,7 @@ use davit_rpc::local::{RegistryCredentials, RunRef, StopRequest};
 use davit_types::FieldError;
 
 use super::Context;
+use super::console::pass_input;
 use super::files::{self, Fetched, Source};
 use super::follow::{Following, follow};
 use super::{Ending, Signals};
@@ -63,7 +64,15 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
     };
     // What is wrong on this side is told at once; what is wrong on the other the run's end tells.
     let uploading = upload.map(|upload| tokio::spawn(upload.told()));
-    let (code, fetched) = followed_to_the_end(&accepted.id, signals, true, context).await?;
+    let typing = args.interactive.then(|| {
+        let (client, run) = (context.client.clone(), accepted.id.clone());
+        tokio::spawn(pass_input(client, run))
+    });
+    let followed = followed_to_the_end(&accepted.id, signals, true, context).await;
+    if let Some(typing) = typing {
+        typing.abort();
+    }
+    let (code, fetched) = followed?;
     if let Some(uploading) = uploading {
         uploading.abort();
     }

@@ -134,6 +134,9 @@ pub(crate) fn has_place_only_on_a_host(command: &Command) -> Option<ServerError>
         Command::Exec(_) => ("davit exec", "run it on the run's host, with --socket"),
         Command::Extract { .. } => ("davit extract", FILES),
         Command::Run(args) if args.dir.is_some() => ("--dir", FILES),
+        Command::Run(args) if args.interactive => {
+            ("--interactive", "run it on a host, with --socket")
+        }
         Command::Run(args) if args.rm => (
             "--rm",
             "it keeps ended runs for their books, and drops them by its settings of retention",

@@ -111,3 +111,26 @@ fn wait_for(dev: &Dev, run: &str, line: &str) {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+#[ignore = "needs a real host: scripts/test runs it"]
+fn standard_input_is_the_jobs_when_it_is_to_be() {
+    let dev = Dev::start();
+    let input: &'static [u8] = Vec::leak((0..3_u32 << 18).flat_map(u32::to_le_bytes).collect());
+    let run = ["run", "-i", IMAGE, "--", "sh", "-c", "cat; exit 4"];
+    let output = fed(&mut dev.local(&run), input);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(
+        output.stdout == input,
+        "{} bytes came back",
+        output.stdout.len()
+    );
+    let run = ["run", IMAGE, "--", "cat"];
+    let output = fed(&mut dev.local(&run), b"typed");
+    assert_eq!((output.status.code(), output.stdout), (Some(0), Vec::new()));
+    let run = ["run", "-i", "--dir", "-", IMAGE, "--", "cat"];
+    let output = dev.local(&run).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--interactive"));
+    dev.finish();
+}

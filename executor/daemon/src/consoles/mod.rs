@@ -25,6 +25,9 @@ use tonic::Status;
 use crate::api::run_status;
 use crate::runs::{Run, RunError, RunHandle, Runs, ShimError, View, sentence};
 
+/// What a process more is called in refusals.
+const EXEC: &str = "exec in";
+
 /// Opens consoles of this host's runs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Consoles {
@@ -47,7 +50,7 @@ impl Consoles {
         output: mpsc::Sender<ConsoleOutput>,
     ) -> Result<(), Status> {
         let operation = match &open.with {
-            Some(With::Exec(_)) => "exec in",
+            Some(With::Exec(_)) => EXEC,
             _ => "attach to",
         };
         let handle = self.running(operation, &open.run).await?;
@@ -66,8 +69,11 @@ impl Consoles {
         let found = self.runs.find(reference).await;
         let found = found.map_err(|error| run_status(&error))?;
         let view = found.view();
-        if let (Run::Live(handle), State::Running) = (found, view.state) {
-            return Ok(handle);
+        // Who attaches looks on, whatever becomes of the job.
+        let looks_on = operation != EXEC && matches!(view.state, State::Paused | State::Stopping);
+        match found {
+            Run::Live(handle) if view.state == State::Running || looks_on => return Ok(handle),
+            _ => {}
         }
         let (run, phase) = (view.run_id(), view.state.phase());
         if view.state == State::Paused {

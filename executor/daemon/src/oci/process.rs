@@ -50,7 +50,7 @@ pub(super) fn arguments(run: &RunSpec, image: &ImageConfig) -> Result<Vec<String
     Ok(arguments)
 }
 
-/// The image's variables, overridden by the run's; PATH, HOSTNAME and HOME unless one of them says so.
+/// The image's variables, overridden by the run's; PATH, HOSTNAME, HOME and a terminal's TERM unless one of them says so.
 pub(super) fn environment(
     run: &RunSpec,
     image: &ImageConfig,
@@ -58,6 +58,10 @@ pub(super) fn environment(
     hostname: &str,
 ) -> Vec<String> {
     let mut variables: Vec<(&str, &str)> = vec![("PATH", DEFAULT_PATH), ("HOSTNAME", hostname)];
+    if run.tty {
+        // As Docker has it: programs ask what the terminal can do.
+        variables.push(("TERM", "xterm"));
+    }
     if let Some(home) = &user.home {
         variables.push(("HOME", home));
     }

@@ -118,7 +118,7 @@ fn job(
         .build()
         .map_err(SpecError::part("user"))?;
     ProcessBuilder::default()
-        .terminal(false)
+        .terminal(run.tty)
         .user(oci_user)
         .args(process::arguments(run, image)?)
         .env(process::environment(run, image, user, hostname))

@@ -54,6 +54,8 @@ pub(crate) fn launch_record(key: RunKey) -> LaunchRecord {
         slot: None,
         security: None,
         network: None,
+        stdin: false,
+        tty: false,
         workdir: None,
     }
 }

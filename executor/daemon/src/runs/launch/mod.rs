@@ -193,10 +193,11 @@ impl Order<'_> {
 
     /// Whether a container made in advance will do, and so a demand for one comes of it. Only crun holds one before its
     /// program is known; its root file system is mounted already, so that no files can be put there, nor secret ones
-    /// beside; and what a run is reached at is nobody's before it is there.
+    /// beside; what a run is reached at is nobody's before it is there; and its streams are made with it.
     fn may_take_a_slot(&self) -> bool {
         let run = self.run();
         let plain = run.files_in || !run.secret_files.is_empty() || !run.publish.is_empty();
+        let plain = plain || run.stdin || run.tty;
         run.runtime == OciRuntime::Crun && !plain && self.host.warm.is_on()
     }
 
@@ -262,6 +263,8 @@ impl Order<'_> {
             slot,
             security: Some(security),
             network,
+            stdin: run.stdin,
+            tty: run.tty,
             workdir: Some(oci::working_directory(run, &self.image.config)),
         })
     }

@@ -1,7 +1,5 @@
 //! A client of consoles, as small as the messages allow.
 
-use std::time::Duration;
-
 use davit_rpc::console::{
     Attach, ConsoleInput, ConsoleOutput, Ended, Exec, Open, StdinEnd, WindowSize,
     console_input::Input, console_output::Output, open::With,
@@ -149,12 +147,5 @@ impl Console {
 
     pub fn reason(&self) -> &str {
         self.ended.as_ref().map_or("", |ended| &ended.reason)
-    }
-
-    /// Whether nothing more is said for a while.
-    pub async fn is_silent(&mut self, bound: Duration) -> bool {
-        tokio::time::timeout(bound, self.output.message())
-            .await
-            .is_err()
     }
 }
