@@ -162,7 +162,8 @@ impl RunRequest {
         check.range("log_bytes_max", log_bytes_max, Bytes(4096), Bytes::gib(64));
         let runtime = self.runtime.unwrap_or(default_runtime);
         if self.tty && runtime == OciRuntime::Runsc {
-            let problem = "davit makes no terminal under runsc: leave it out, or name another runtime";
+            let problem =
+                "davit makes no terminal under runsc: leave it out, or name another runtime";
             check.fail("tty", true, problem);
         }
         let (egress, publish) = self.parse_network(&mut check);

@@ -162,3 +162,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_terminal_is_not_for_a_kernel_of_its_own() {
+    let with = |runtime| RunRequest {
+        tty: true,
+        stdin: true,
+        runtime: Some(runtime),
+        ..plain()
+    };
+    let spec = parse(with(OciRuntime::Crun)).unwrap();
+    assert!(spec.tty && spec.stdin);
+    let errors = parse(with(OciRuntime::Runsc)).unwrap_err();
+    assert_eq!(errors.0[0].field, "tty");
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use davit_rpc::console::{
     Attach, ConsoleInput, Exec, StdinEnd, WindowSize, console_input::Input, open::With,
 };
-use davit_rpc::local::{Run, SubmitRequest};
+use davit_rpc::local::{EnvVar, Run, SubmitRequest};
 use tonic::Code;
 
 use super::client::{Console, attach, begin, open, open_sized, sh};
@@ -300,5 +300,25 @@ async fn who_cannot_attach_hears_why_and_such_runs_take_no_slot() {
     let status = open(&executor, &run, attached(true)).await.err().unwrap();
     assert!(status.message().contains("has ended"), "{status}");
     executor.stop(&run, 0).await;
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn who_looks_on_sees_no_secret_that_the_log_does_not_show() {
+    let mut executor = Executor::start().await;
+    let secret = EnvVar {
+        key: "TOKEN".into(),
+        value: "hush-hush".into(),
+    };
+    let request = SubmitRequest {
+        secret_env: vec![secret],
+        ..job("read x; echo say $TOKEN")
+    };
+    let run = submit(&mut executor, request).await;
+    let mut console = attach(&executor, &run, true).await;
+    console.types("\n").await;
+    console.to_the_end().await;
+    assert_eq!(console.text(), "say [redacted]\n");
     executor.finish().await;
 }

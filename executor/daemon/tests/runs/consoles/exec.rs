@@ -345,7 +345,15 @@ async fn what_cannot_be_is_refused_in_a_sentence() {
         assert!(said.contains(word), "{shown}: {said}");
     }
     assert_eq!(cgroups_below(&run).await, Vec::<String>::new());
+    executor.stop(&run, 0).await;
+    executor.finish().await;
+}
 
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn a_run_that_is_paused_or_over_or_nobodys_is_refused() {
+    let mut executor = Executor::start().await;
+    let run = idle(&mut executor).await;
     executor.client.pause(reference(&run)).await.unwrap();
     let asked = || With::Exec(exec(&["true"]));
     let status = open(&executor, &run, asked()).await.err().unwrap();
