@@ -66,7 +66,7 @@ async fn ten_megabytes_reach_the_job_unchanged_and_then_the_end() {
                 sender.send(input).await.unwrap();
             }
         });
-        console.to_the_end().await;
+        console.until_end().await;
         assert_eq!((console.code(), console.reason()), (Some(0), "exited"));
         assert_eq!(console.stderr, b"the end\n");
         let (records, ended) = executor.follow(&run, 0).await;
@@ -103,7 +103,7 @@ async fn the_input_stays_open_while_clients_come_and_go_and_the_executor_dies() 
     third.shows("got three").await;
     assert!(!third.text().contains("two"), "it began before it came");
     third.ends_input().await;
-    third.to_the_end().await;
+    third.until_end().await;
     assert_eq!((third.code(), third.reason()), (Some(0), "exited"));
     let (records, _) = executor.follow(&run, 0).await;
     let log = output(&records, "stdout");
@@ -133,7 +133,7 @@ async fn a_terminal_is_one_with_a_size_that_changes() {
         };
         console.send(Input::WindowSize(size)).await;
         console.shows("50 99").await;
-        console.to_the_end().await;
+        console.until_end().await;
         assert_eq!((console.code(), console.reason()), (Some(5), "exited"));
         assert!(console.stderr.is_empty());
         let (records, _) = executor.follow(&run, 0).await;
@@ -157,7 +157,7 @@ async fn what_is_typed_at_a_terminal_is_heeded_as_there() {
     console.types("\u{4}").await;
     console.shows("code 0").await;
     console.types("\u{3}").await;
-    let ended = console.to_the_end().await;
+    let ended = console.until_end().await;
     assert_eq!(ended.exit_code, Some(3), "{ended:?}");
     executor.finish().await;
 }
@@ -182,7 +182,7 @@ async fn a_process_beside_the_job_has_a_terminal_when_it_wants_one() {
         };
         console.send(Input::WindowSize(size)).await;
         console.types("\r").await;
-        console.to_the_end().await;
+        console.until_end().await;
         assert!(console.text().contains("30 40"), "{}", console.text());
         assert_eq!((console.code(), console.reason()), (Some(9), "exited"));
         // It is gone with its client here, too.
@@ -204,7 +204,7 @@ async fn a_process_beside_the_job_has_a_terminal_when_it_wants_one() {
 
 async fn sleeps(executor: &Executor, run: &Run) -> bool {
     let mut console = begin(executor, run, sh("ps | grep '[s]leep 607'")).await;
-    console.to_the_end().await;
+    console.until_end().await;
     console.code() == Some(0)
 }
 
@@ -220,17 +220,17 @@ async fn many_look_on_and_the_last_one_types() {
         console.shows("got one").await;
     }
     let mut second = attach(&executor, &run, true).await;
-    assert_eq!(first.to_the_end().await.reason, "taken_over");
+    assert_eq!(first.until_end().await.reason, "taken_over");
     second.types("two\n").await;
     for console in [&mut second, &mut looker] {
         console.shows("got two").await;
     }
     looker.types("three\n").await;
-    let ended = looker.to_the_end().await;
+    let ended = looker.until_end().await;
     assert_eq!(ended.reason, "error", "{ended:?}");
     assert_eq!(executor.get(&run).await.status, "running");
     second.ends_input().await;
-    assert_eq!(second.to_the_end().await.exit_code, Some(0));
+    assert_eq!(second.until_end().await.exit_code, Some(0));
     executor.finish().await;
 }
 
@@ -249,7 +249,7 @@ async fn a_client_that_sleeps_holds_nobody_up_and_is_told_what_it_missed() {
     assert_eq!(ended.exit_code, Some(0));
     let log = output(&records, "stdout");
     assert_eq!(log.len(), "begun\n".len() + 4_000_000 + 4_000_000 / 99);
-    let ended = sleeper.to_the_end().await;
+    let ended = sleeper.until_end().await;
     // Unless the shim went first, it knows how much.
     if ended.reason == "exited" {
         assert!(ended.dropped_bytes > 0, "{ended:?}");
@@ -288,7 +288,7 @@ async fn who_cannot_attach_hears_why_and_such_runs_take_no_slot() {
     let mut looker = attach(&executor, &run, false).await;
     looker.shows("up").await;
     executor.stop(&run, 0).await;
-    assert_eq!(looker.to_the_end().await.exit_code, Some(137));
+    assert_eq!(looker.until_end().await.exit_code, Some(137));
 
     let run = submit(&mut executor, job("cat; sleep 600")).await;
     assert!(!is_warm(&executor.get(&run).await));
@@ -318,7 +318,7 @@ async fn who_looks_on_sees_no_secret_that_the_log_does_not_show() {
     let run = submit(&mut executor, request).await;
     let mut console = attach(&executor, &run, true).await;
     console.types("\n").await;
-    console.to_the_end().await;
+    console.until_end().await;
     assert_eq!(console.text(), "say [redacted]\n");
     executor.finish().await;
 }

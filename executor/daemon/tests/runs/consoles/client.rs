@@ -84,7 +84,7 @@ pub async fn attach(executor: &Executor, run: &Run, stdin: bool) -> Console {
 /// Begins `exec` and waits for its end.
 pub async fn done(executor: &Executor, run: &Run, exec: Exec) -> Console {
     let mut console = begin(executor, run, exec).await;
-    console.to_the_end().await;
+    console.until_end().await;
     console
 }
 
@@ -121,7 +121,7 @@ impl Console {
         true
     }
 
-    pub async fn to_the_end(&mut self) -> Ended {
+    pub async fn until_end(&mut self) -> Ended {
         while self.next().await {}
         self.ended.clone().expect("it ended without saying so")
     }

@@ -106,7 +106,7 @@ async fn it_ends_with_its_run_however_that_ends() {
     }
     executor.stop(&stopped, 0).await;
     for mut console in consoles {
-        let ended = console.to_the_end().await;
+        let ended = console.until_end().await;
         let seen = (ended.exit_code, ended.reason.as_str());
         assert_eq!(seen, (Some(137), "run_ended"), "{ended:?}");
     }

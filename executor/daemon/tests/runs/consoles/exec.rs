@@ -206,7 +206,7 @@ async fn ten_megabytes_go_through_it_unchanged_and_its_input_ends() {
             sender.send(input).await.unwrap();
         }
     });
-    console.to_the_end().await;
+    console.until_end().await;
     assert_eq!(console.code(), Some(0));
     assert!(
         console.stdout == bytes,
@@ -275,7 +275,7 @@ async fn a_signal_reaches_it_and_not_the_job() {
     let mut console = begin(&executor, &run, sh(line)).await;
     console.shows("up").await;
     console.send(Input::Signal("USR1".into())).await;
-    console.to_the_end().await;
+    console.until_end().await;
     assert_eq!(
         (console.code(), console.text().as_str()),
         (Some(9), "up\ngot\n")
@@ -283,7 +283,7 @@ async fn a_signal_reaches_it_and_not_the_job() {
     // What cannot be understood ends the console, and says why.
     let mut console = begin(&executor, &run, exec(&["sleep", "600"])).await;
     console.send(Input::Signal("LOUD".into())).await;
-    let ended = console.to_the_end().await;
+    let ended = console.until_end().await;
     assert_eq!(ended.reason, "error");
     assert!(ended.message.contains("LOUD"), "{ended:?}");
     none_sleeps(&executor, &run).await;
@@ -386,7 +386,7 @@ async fn one_that_is_not_read_waits_and_keeps_nobody_else() {
     let ended = executor.wait(&run).await;
     assert_eq!(ended.exit_code, Some(0));
     assert_eq!(executor.follow(&run, 0).await.0.len(), 21);
-    let ended = held.to_the_end().await;
+    let ended = held.until_end().await;
     assert!(held.stdout.len() < 50_000_000, "nothing held it back");
     assert_eq!(ended.reason, "run_ended");
     executor.finish().await;
