@@ -177,6 +177,7 @@ fn parse(request: RunRequest) -> RunSpec {
             pids_max: 256,
         },
         price_second_micros: 4,
+        disk_bytes_max: None,
     };
     request
         .parse(

@@ -62,6 +62,8 @@ pub(crate) struct Restore {
 pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
+    /// The directory of its own that its root file system writes to.
+    pub(crate) layer: Option<PathBuf>,
     pub(crate) runtime: Runtime,
     pub(crate) owner: Owner,
     pub(crate) init: Arc<Process>,
@@ -83,6 +85,8 @@ pub(crate) struct Container {
 pub(crate) struct Parts {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
+    /// The directory of its own that its root file system writes to.
+    pub(crate) layer: Option<PathBuf>,
     pub(crate) runtime: Runtime,
     pub(crate) owner: Owner,
     pub(crate) init: Arc<Process>,
@@ -96,9 +100,13 @@ pub(crate) struct Parts {
 
 impl Container {
     pub(crate) fn new(parts: Parts) -> Self {
+        if let Some(run) = &parts.run {
+            run.writes_to(parts.layer.as_deref());
+        }
         Self {
             id: parts.id,
             bundle: parts.bundle,
+            layer: parts.layer,
             runtime: parts.runtime,
             owner: parts.owner,
             init: parts.init,
@@ -152,6 +160,7 @@ impl Container {
 
     /// It is this run from now on; false (and it is not) if it is one already.
     pub(crate) fn become_run(&self, run: Run) -> bool {
+        run.writes_to(self.layer.as_deref());
         self.run.set(run).is_ok()
     }
 

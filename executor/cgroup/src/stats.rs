@@ -86,6 +86,9 @@ impl From<Stats> for Usage {
             // No file of a cgroup's tells of the network.
             network_received_bytes: None,
             network_sent_bytes: None,
+            // Nor of the disk's room.
+            disk_used_bytes: None,
+            disk_used_files: None,
         }
     }
 }

@@ -17,6 +17,7 @@ mod consoles;
 pub mod containerd;
 mod cores;
 mod credentials;
+mod disk;
 pub mod files;
 mod ids;
 pub mod images;

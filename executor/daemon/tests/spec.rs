@@ -43,6 +43,7 @@ fn run() -> RunSpec {
                 pids_max: 128,
             },
             price_second_micros: 3,
+            disk_bytes_max: None,
         },
         timeout_seconds: 60,
         max_pause_seconds: 60,

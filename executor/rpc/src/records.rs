@@ -25,6 +25,8 @@ impl From<&Usage> for local::Usage {
             pids_refused: usage.pids_refused,
             network_received_bytes: usage.network_received_bytes,
             network_sent_bytes: usage.network_sent_bytes,
+            disk_used_bytes: usage.disk_used_bytes,
+            disk_used_files: usage.disk_used_files,
         }
     }
 }

@@ -16,6 +16,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
+mod disk;
 mod network;
 
 pub use self::exec::ExecRequest;
@@ -47,6 +48,9 @@ pub struct RunRequest {
     pub memory_bytes_max: Option<Bytes>,
     /// Overrides the type's pids.
     pub pids_max: Option<u32>,
+    /// Overrides the type's disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_bytes_max: Option<Bytes>,
     /// Wall seconds.
     pub timeout_seconds: Option<u64>,
     /// Longest pause, seconds.
@@ -393,6 +397,7 @@ impl RunRequest {
             check.range("pids_max", pids_max, 1, 1_000_000);
             resources.pids_max = pids_max;
         }
+        self.choose_disk(check, &mut chosen);
         Some(chosen)
     }
 }

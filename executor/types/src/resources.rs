@@ -44,6 +44,9 @@ pub struct InstanceType {
     pub resources: Resources,
     /// Price of one second in millionths of the currency unit.
     pub price_second_micros: u64,
+    /// What it may write to its root file system, bytes on disk; absent: as much as there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes_max: Option<Bytes>,
 }
 
 #[cfg(test)]

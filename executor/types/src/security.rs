@@ -30,6 +30,9 @@ pub struct SecurityProfile {
     /// Why it has no user namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_user_namespace: Option<String>,
+    /// Why its disk is not bounded as it is to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_disk_quota: Option<String>,
     /// Its own namespaces, `cgroup`, `ipc`, `mount`, `network`, `pid`, `user`, `uts`; what is not among them is the host's.
     pub namespaces: Vec<String>,
     /// `none`, `bridge` or `host`.

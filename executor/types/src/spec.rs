@@ -61,6 +61,10 @@ pub mod limits {
     pub const NETWORK_RATE_BYTES_MIN: u64 = 16 << 10;
     /// Largest bound of a run's network, bytes a second.
     pub const NETWORK_RATE_BYTES_MAX: u64 = 100 << 30;
+    /// Least disk of a run.
+    pub const DISK_BYTES_MIN: crate::Bytes = crate::Bytes::mib(1);
+    /// Largest disk of a run: a pebibyte.
+    pub const DISK_BYTES_MAX: crate::Bytes = crate::Bytes::gib(1 << 20);
     /// Files and directories collected from a run.
     pub const EXTRACTS_MAX: usize = 64;
     /// Log bytes kept of a run that names no cap.

@@ -39,6 +39,12 @@ pub struct Usage {
     /// Bytes it sent over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_sent_bytes: Option<u64>,
+    /// What it had on its own disk when it ended; absent without a quota.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_used_bytes: Option<u64>,
+    /// How many files, directories and links.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_used_files: Option<u64>,
 }
 
 impl Usage {

@@ -36,6 +36,7 @@ pub(crate) fn size() -> InstanceType {
             pids_max: 16,
         },
         price_second_micros: PRICE_SECOND_MICROS,
+        disk_bytes_max: None,
     }
 }
 

@@ -50,6 +50,7 @@ fn size() -> InstanceType {
             pids_max: 32,
         },
         price_second_micros: 1,
+        disk_bytes_max: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who may depend on whom.
 //!
 //! ```text
-//!  types ◄── lifecycle, cgroup, rundir ◄── rpc ◄── daemon ◄── cli
-//!  types, cgroup, rundir ◄── shim
+//!  types ◄── lifecycle, cgroup, quota, rundir ◄── rpc ◄── daemon ◄── cli
+//!  types, cgroup, quota, rundir ◄── shim
 //!  types ◄── placement
 //!  types, rpc, placement ◄── scheduler
 //!  nothing ──► cli, shim, benches, scheduler-bench, vm-tests, xtask
@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("davit-types", &[]),
     ("davit-lifecycle", &["davit-types"]),
     ("davit-cgroup", &["davit-types"]),
+    ("davit-quota", &[]),
     ("davit-rundir", &["davit-types"]),
     // rpc turns the run directory's records into messages.
     ("davit-rpc", &["davit-types", "davit-rundir"]),
@@ -33,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "davit-settings",
             "davit-lifecycle",
             "davit-cgroup",
+            "davit-quota",
             "davit-rundir",
             "davit-rpc",
         ],
@@ -53,7 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Never the daemon: the shim outlives it, and stays small.
     (
         "containerd-shim-davit-v1",
-        &["davit-types", "davit-cgroup", "davit-rundir"],
+        &["davit-types", "davit-cgroup", "davit-quota", "davit-rundir"],
     ),
     // Never the daemon, never a cgroup: a scheduler touches a host only through the host's connection.
     (

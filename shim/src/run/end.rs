@@ -7,15 +7,21 @@
 //! | no, or the program was faster | SIGKILL, or 137 | > 0 | any | oom_killed |
 //! | " | another signal, or SIGKILL without OOM | | any | signaled |
 //! | " | code ≠ 0 | | > 0 | pids_limit |
+//! | " | code ≠ 0, SIGBUS or SIGABRT, its disk being full | | 0 | disk_full |
 //! | " | any code | | | exited |
 //!
 //! A program that exits in the instant between the deadline and the kill has exited by itself: its code is
-//! the kernel's word. 137 is what a shell makes of a child the kernel killed for memory.
+//! the kernel's word. A disk is full when the run's last process has left less than a hundredth of its bytes and less than 4
+//! MiB, or no file more: who tidies up before he fails has only failed. Nobody is killed for it: writes fail (SIGBUS: those to
+//! a mapped file). 137 is what a shell makes of a child the kernel killed for memory.
 
 use davit_rundir::KillReason;
 use davit_types::{EndReason, ExitStatus};
 
 const SIGKILL: u8 = 9;
+/// How a program ends that cannot write, if not by a code: at a mapped file; by giving up.
+const SIGBUS: u8 = 7;
+const SIGABRT: u8 = 6;
 
 /// What is known of a run when all its processes are gone.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,7 @@ pub(crate) struct Facts {
     pub(crate) kill: Option<KillReason>,
     pub(crate) oom_kills: u64,
     pub(crate) pids_refused: u64,
+    pub(crate) disk_full: bool,
 }
 
 pub(crate) fn end_reason(facts: Facts) -> EndReason {
@@ -38,9 +45,11 @@ pub(crate) fn end_reason(facts: Facts) -> EndReason {
         ExitStatus::Signal(SIGKILL) | ExitStatus::Code(137) if facts.oom_kills > 0 => {
             EndReason::OomKilled
         }
+        ExitStatus::Signal(SIGBUS | SIGABRT) if facts.disk_full => EndReason::DiskFull,
         ExitStatus::Signal(_) => EndReason::Signaled,
         ExitStatus::Code(0) => EndReason::Exited,
         ExitStatus::Code(_) if facts.pids_refused > 0 => EndReason::PidsLimit,
+        ExitStatus::Code(_) if facts.disk_full => EndReason::DiskFull,
         ExitStatus::Code(_) => EndReason::Exited,
     }
 }
@@ -48,7 +57,7 @@ pub(crate) fn end_reason(facts: Facts) -> EndReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use EndReason::{Canceled, Exited, OomKilled, PidsLimit, Signaled, TimedOut};
+    use EndReason::{Canceled, DiskFull, Exited, OomKilled, PidsLimit, Signaled, TimedOut};
     use ExitStatus::{Code, Signal};
 
     #[test]
@@ -87,6 +96,32 @@ mod tests {
                 kill,
                 oom_kills,
                 pids_refused,
+                disk_full: false,
+            };
+            assert_eq!(end_reason(facts), end, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_why_only_a_job_failed_that_failed_by_itself() {
+        for (kill, status, oom_kills, pids_refused, end) in [
+            (None, Code(1), 0, 0, DiskFull),
+            (None, Signal(7), 0, 0, DiskFull),
+            (None, Signal(6), 0, 0, DiskFull),
+            (None, Code(0), 0, 0, Exited),
+            (None, Signal(11), 0, 0, Signaled),
+            (None, Signal(9), 0, 0, Signaled),
+            (None, Code(137), 1, 0, OomKilled),
+            (None, Code(1), 0, 3, PidsLimit),
+            (Some(KillReason::TimedOut), Signal(9), 0, 0, TimedOut),
+            (Some(KillReason::Canceled), Code(1), 0, 0, Canceled),
+        ] {
+            let facts = Facts {
+                status,
+                kill,
+                oom_kills,
+                pids_refused,
+                disk_full: true,
             };
             assert_eq!(end_reason(facts), end, "{facts:?}");
         }

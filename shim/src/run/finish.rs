@@ -59,7 +59,13 @@ impl Owner {
             log::error!("final figures are missing: {}", chain(&error));
             Usage::default()
         });
-        let usage = self.shared.with_traffic(less(usage, &self.used_before));
+        let disk = self.shared.disk();
+        let usage = Usage {
+            disk_used_bytes: disk.map(|disk| disk.bytes),
+            disk_used_files: disk.map(|disk| disk.inodes),
+            ..self.shared.with_traffic(less(usage, &self.used_before))
+        };
+        let disk_full = disk.is_some_and(|disk| disk.is_full());
         drop(self.namespace.take());
         let books = {
             let mut books = lock(&self.shared.books);
@@ -71,7 +77,7 @@ impl Owner {
             books.kill_sent = true;
             books.clone()
         };
-        let record = exit_record(&self.shared, &books, exit, usage, log);
+        let record = exit_record(&self.shared, &books, exit, (usage, disk_full), log);
         let record = write_record(&self.shared, record).await;
         self.shared.end.send_replace(Some(record));
     }
@@ -94,7 +100,7 @@ fn exit_record(
     shared: &Shared,
     books: &Books,
     exit: Exit,
-    usage: Usage,
+    (usage, disk_full): (Usage, bool),
     log: LogTotals,
 ) -> ExitRecord {
     let state = &books.record;
@@ -108,6 +114,7 @@ fn exit_record(
             kill: state.kill,
             oom_kills: usage.oom_kills,
             pids_refused: usage.pids_refused,
+            disk_full,
         }),
         started: state.started,
         ended: exit.at,

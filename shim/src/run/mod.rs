@@ -24,6 +24,7 @@ mod beside;
 mod books;
 mod capture;
 mod control;
+mod disk;
 mod end;
 mod error;
 mod finish;
@@ -58,6 +59,7 @@ use beside::LateEnv;
 use books::Books;
 use capture::Capture;
 pub(crate) use capture::Pipes;
+pub(crate) use disk::own_layer;
 pub(crate) use error::RunError;
 use error::refused;
 use letting::Letting;
@@ -97,6 +99,8 @@ struct Shared {
     places: Arc<Semaphore>,
     /// What its log does not show; set before it has one.
     hidden: OnceLock<Arc<Patterns>>,
+    /// Where it writes its files; set with its container.
+    layer: OnceLock<PathBuf>,
     /// The books were changed by [`Run::started`]: look at what is due.
     changed: Notify,
     /// The end: `Some(None)` if it could not be recorded.
@@ -176,6 +180,7 @@ impl Run {
                 streams: JobStreams::new(wanted),
                 places: Arc::new(Semaphore::new(CONSOLES_MAX)),
                 hidden: OnceLock::new(),
+                layer: OnceLock::new(),
                 changed: Notify::new(),
                 end: watch::Sender::new(None),
                 prepared: Mutex::new(None),
@@ -195,6 +200,14 @@ impl Run {
     pub(crate) fn hide(&self, patterns: Patterns) {
         if self.shared.hidden.set(Arc::new(patterns)).is_err() {
             log::error!("the run was given secrets twice");
+        }
+    }
+
+    /// Its container writes to `layer`.
+    pub(crate) fn writes_to(&self, layer: Option<&Path>) {
+        if let Some(layer) = layer {
+            // A run has one container.
+            let _first = self.shared.layer.set(layer.to_owned());
         }
     }
 

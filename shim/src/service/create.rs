@@ -23,7 +23,7 @@ use crate::io::{ConsoleSocket, Owner, StdioPaths, Streams};
 use crate::mounts::{self, UserNamespace};
 use crate::process::{Phase, Process};
 use crate::reaper::Child;
-use crate::run::{Run, Signaller};
+use crate::run::{Run, Signaller, own_layer};
 use crate::runtime::{Creation, Runtime, Stdio3, find_binary};
 use crate::secrets::{self, Place};
 use crate::slot::{Slot, SlotError};
@@ -89,8 +89,7 @@ impl Shim {
         let config = Config::read(&bundle)?;
         let ids = config.davits_ids()?.map(UserNamespace::of).transpose()?;
         mounts::mount_all(&request.rootfs, &bundle, ids.as_ref())?;
-        let made = self.create_in(&request, &bundle, &config).await;
-        let container = match made {
+        let container = match self.create_in(&request, &bundle, &config).await {
             Ok(container) => container,
             Err(error) => {
                 log::warn!("create failed: {}", chain(&error));
@@ -139,6 +138,7 @@ impl Shim {
         let container = Arc::new(Container::new(Parts {
             id: request.id.clone(),
             bundle: bundle.to_owned(),
+            layer: own_layer(&request.rootfs),
             runtime,
             owner: Owner {
                 uid: options.io_uid,

@@ -48,6 +48,9 @@ pub(crate) struct RunArgs {
     /// Processes and threads
     #[arg(long, value_name = "N")]
     pids: Option<u32>,
+    /// What it may write to its root file system, e.g. 10GiB, where the host can bound it (`davit info`)
+    #[arg(long, value_name = "BYTES")]
+    disk: Option<Bytes>,
     /// Time the job may run, e.g. 90s, 2h [default: 1h]
     #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
     timeout: Option<u64>,
@@ -221,6 +224,7 @@ impl RunArgs {
             cpu_millis: self.cpu.map(|cpu| cpu.millis),
             memory_bytes_max: self.memory,
             pids_max: self.pids,
+            disk_bytes_max: self.disk,
             timeout_seconds: self.timeout,
             max_pause_seconds: self.max_pause,
             log_bytes_max: self.log_cap,

@@ -22,6 +22,9 @@ pub(crate) struct HostJson<'a> {
     no_user_namespaces: Option<&'a str>,
     bridge: bool,
     no_bridge: Option<&'a str>,
+    disk_quotas: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_disk_quotas: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<LinkJson<'a>>,
 }
@@ -51,6 +54,8 @@ struct InstanceTypeJson<'a> {
     cpu_millis: u32,
     memory_bytes_max: u64,
     pids_max: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes_max: Option<u64>,
     price_second_micros: u64,
 }
 
@@ -79,6 +84,7 @@ impl<'a> From<&'a HostInfo> for HostJson<'a> {
                     cpu_millis: size.cpu_millis,
                     memory_bytes_max: size.memory_bytes_max,
                     pids_max: size.pids_max,
+                    disk_bytes_max: size.disk_bytes_max,
                     price_second_micros: size.price_second_micros,
                 })
                 .collect(),
@@ -87,6 +93,8 @@ impl<'a> From<&'a HostInfo> for HostJson<'a> {
             no_user_namespaces: info.no_user_namespaces.as_deref(),
             bridge: info.no_bridge.is_none(),
             no_bridge: info.no_bridge.as_deref(),
+            disk_quotas: info.no_disk_quotas.is_none(),
+            no_disk_quotas: info.no_disk_quotas.as_deref(),
             link: info.link.as_ref().map(|link| LinkJson {
                 server: &link.server,
                 state: &link.state,

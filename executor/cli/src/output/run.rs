@@ -45,6 +45,8 @@ pub(crate) struct RunJson<'a> {
     cpu_millis: u32,
     memory_bytes_max: u64,
     pids_max: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes_max: Option<u64>,
     timeout_seconds: u64,
     network: &'a str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -100,6 +102,7 @@ impl<'a> From<&'a Run> for RunJson<'a> {
             cpu_millis: run.cpu_millis,
             memory_bytes_max: run.memory_bytes_max,
             pids_max: run.pids_max,
+            disk_bytes_max: run.disk_bytes_max,
             timeout_seconds: run.timeout_seconds,
             network: &run.network,
             egress: &run.egress,
@@ -230,6 +233,10 @@ struct UsageJson {
     network_received_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network_sent_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_used_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_used_files: Option<u64>,
 }
 
 impl From<&Usage> for UsageJson {
@@ -250,6 +257,8 @@ impl From<&Usage> for UsageJson {
             pids_refused: usage.pids_refused,
             network_received_bytes: usage.network_received_bytes,
             network_sent_bytes: usage.network_sent_bytes,
+            disk_used_bytes: usage.disk_used_bytes,
+            disk_used_files: usage.disk_used_files,
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct SecurityJson<'a> {
     ids: Option<IdsJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     no_user_namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_disk_quota: Option<&'a str>,
     namespaces: &'a [String],
     network: &'a str,
     read_only_root: bool,
@@ -45,6 +47,7 @@ impl<'a> From<&'a SecurityProfile> for SecurityJson<'a> {
                 count: ids.count,
             }),
             no_user_namespace: profile.no_user_namespace.as_deref(),
+            no_disk_quota: profile.no_disk_quota.as_deref(),
             namespaces: &profile.namespaces,
             network: &profile.network,
             read_only_root: profile.read_only_root,

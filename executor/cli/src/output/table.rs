@@ -148,6 +148,10 @@ pub(crate) fn host(info: &HostInfo) -> String {
         None => "bridge       for runs that ask for it".to_owned(),
         Some(why) => format!("bridge       none: {why}"),
     });
+    lines.push(match &info.no_disk_quotas {
+        None => "disk quotas  on".to_owned(),
+        Some(why) => format!("disk quotas  none: {why}"),
+    });
     for runtime in &info.runtimes {
         lines.push(format!(
             "runtime      {} {} ({})",
@@ -156,11 +160,13 @@ pub(crate) fn host(info: &HostInfo) -> String {
     }
     for size in &info.instance_types {
         lines.push(format!(
-            "type         {}: {} CPU, {}, {} pids",
+            "type         {}: {} CPU, {}, {} pids{}",
             size.slug,
             f64::from(size.cpu_millis) / 1000.0,
             Bytes(size.memory_bytes_max),
-            size.pids_max
+            size.pids_max,
+            size.disk_bytes_max
+                .map_or_else(String::new, |max| format!(", {} disk", Bytes(max)))
         ));
     }
     if let Some(link) = &info.link {

@@ -149,6 +149,7 @@ pub(super) fn refuse_host_only(request: &RunRequest) -> Result<(), ServerError> 
         ("--cpu", request.cpu_millis.is_some(), size),
         ("--memory", request.memory_bytes_max.is_some(), size),
         ("--pids", request.pids_max.is_some(), size),
+        ("--disk", request.disk_bytes_max.is_some(), size),
         ("--workdir", request.workdir.is_some(), image),
         ("--user", request.user.is_some(), image),
         ("--read-only", request.read_only_root, image),

@@ -39,6 +39,7 @@ pub(super) fn run(view: &View, usage: Option<&Usage>) -> local::Run {
         cpu_millis: limits.cpu_millis,
         memory_bytes_max: limits.memory_bytes_max.0,
         pids_max: limits.pids_max,
+        disk_bytes_max: spec.instance_type.disk_bytes_max.map(|bytes| bytes.0),
         // Extensions included, once the shim knows of the run.
         timeout_seconds: shim.map_or(spec.timeout_seconds, |shim| shim.timeout_ms / 1_000),
         network: spec.network.as_str().to_owned(),
@@ -134,6 +135,7 @@ pub(super) fn security(profile: SecurityProfile) -> local::SecurityProfile {
             count: ids.count,
         }),
         no_user_namespace: profile.no_user_namespace,
+        no_disk_quota: profile.no_disk_quota,
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct HostReport {
     pub(crate) cgroup_parent: String,
     pub(crate) no_user_namespaces: Option<String>,
     pub(crate) no_bridge: Option<String>,
+    pub(crate) no_disk_quotas: Option<String>,
 }
 
 /// Serves the [`HostReport`] and the [`Exposition`].
@@ -50,6 +51,7 @@ impl HostService {
                 memory_bytes_max: size.resources.memory_bytes_max.0,
                 pids_max: size.resources.pids_max,
                 price_second_micros: size.price_second_micros,
+                disk_bytes_max: size.disk_bytes_max.map(|bytes| bytes.0),
             });
         Self {
             link,
@@ -66,6 +68,7 @@ impl HostService {
                 cgroup_parent: report.cgroup_parent,
                 no_user_namespaces: report.no_user_namespaces,
                 no_bridge: report.no_bridge,
+                no_disk_quotas: report.no_disk_quotas,
                 link: None,
             },
         }

@@ -103,6 +103,7 @@ async fn delete_task(host: &Arc<Host>, name: &ContainerName) -> Result<(), Clean
 
 async fn remove(host: &Arc<Host>, name: &ContainerName) -> Result<(), CleanupError> {
     delete_task(host, name).await?;
+    host.disk.release(&host.containerd, name).await?;
     // None of them holds another: with its task gone nothing has the root file system mounted.
     let containerd = &host.containerd;
     let (container, snapshot, places) = tokio::join!(

@@ -5,7 +5,7 @@
 
 use davit_rundir::{EndRecord, ExitRecord, FORMAT_VERSION, KillReason, LogTotals, Stamp, Timings};
 use davit_types::{
-    EndReason, ExitStatus, Resources, RunKey, RunSpec, RunStatus, TIMEOUT_EXIT_CODE, Usage,
+    Bytes, EndReason, ExitStatus, Resources, RunKey, RunSpec, RunStatus, TIMEOUT_EXIT_CODE, Usage,
 };
 
 /// The verdict an exit record gives. `kill` is what `state.json` says was asked for.
@@ -17,7 +17,9 @@ pub(crate) fn from_exit(
 ) -> EndRecord {
     // A job that was never let go has no exit of its own: what ended is the runtime's init.
     let reason = match exit.end_reason {
-        EndReason::Exited | EndReason::Signaled if exit.started.is_none() => EndReason::StartFailed,
+        EndReason::Exited | EndReason::Signaled | EndReason::DiskFull if exit.started.is_none() => {
+            EndReason::StartFailed
+        }
         reason => reason,
     };
     let exit_code = match reason {
@@ -31,7 +33,10 @@ pub(crate) fn from_exit(
         status: reason.status(exit_code),
         exit_code,
         end_reason: reason,
-        message: sentence(&spec.instance_type.resources, exit, reason, kill),
+        message: match reason {
+            EndReason::DiskFull => full_disk(spec.instance_type.disk_bytes_max, exit.status),
+            _ => sentence(&spec.instance_type.resources, exit, reason, kill),
+        },
         started: exit.started,
         ended: exit.ended,
         usage: exit.usage,
@@ -124,6 +129,16 @@ fn sentence(
         EndReason::StartFailed => "its container ended before the job was let go".to_owned(),
         EndReason::ImagePullFailed => "its image could not be had".to_owned(),
         EndReason::ExecutorLost => "the host lost it".to_owned(),
+    }
+}
+
+fn full_disk(bytes_max: Option<Bytes>, status: ExitStatus) -> String {
+    let disk = bytes_max.map_or_else(|| "its disk".to_owned(), |max| format!("its disk of {max}"));
+    match status {
+        ExitStatus::Code(code) => format!("exited with code {code}, {disk} being full"),
+        ExitStatus::Signal(signal) => {
+            format!("ended by {}, {disk} being full", signal_words(signal))
+        }
     }
 }
 
@@ -302,6 +317,14 @@ mod tests {
             Some(KillReason::PausedTooLong),
         );
         assert!(frozen.message.contains("paused"), "{}", frozen.message);
+        let full = end(EndReason::DiskFull, ExitStatus::Code(2), None);
+        assert_eq!(full.message, "exited with code 2, its disk being full");
+        assert_eq!((full.exit_code, full.status), (Some(2), RunStatus::Failed));
+        let bus = full_disk(Some(Bytes::gib(1)), ExitStatus::Signal(7));
+        assert_eq!(
+            bus,
+            "ended by signal 7 (SIGBUS), its disk of 1GiB being full"
+        );
         let fault = end(EndReason::Signaled, ExitStatus::Signal(11), None);
         assert!(fault.message.contains("SIGSEGV"), "{}", fault.message);
     }

@@ -9,6 +9,7 @@ use davit_types::{InstanceType, OciRuntime};
 
 use super::given::GivenSecrets;
 use crate::containerd::{ContainerName, Containerd};
+use crate::disk::Disk;
 use crate::ids::Ids;
 use crate::images::ImageStore;
 use crate::link::Fetches;
@@ -50,6 +51,8 @@ pub struct Host {
     pub slots_dir: PathBuf,
     /// The ids of user namespaces.
     pub(crate) ids: Ids,
+    /// What containers may write.
+    pub(crate) disk: Disk,
     /// Bridges.
     pub(crate) network: Network,
     /// Containers made before anybody asked for them.

@@ -20,6 +20,7 @@ pub(super) fn check(host: &Host, spec: &RunSpec) -> Result<(), RunError> {
         wrong.push(error);
     }
     network(host, spec, &mut wrong);
+    disk(host, spec, &mut wrong);
     let allowed = &host.settings.capabilities_allowed;
     for capability in &spec.capabilities {
         if !allowed.contains(capability) {
@@ -70,6 +71,20 @@ fn sandbox(spec: &RunSpec, wrong: &mut Vec<FieldError>) {
             "memory_bytes_max",
             resources.memory_bytes_max,
             format!("is too little for runsc, whose sandbox counts with the job: {SANDBOX_MEMORY_MIN} at least"),
+        ));
+    }
+}
+
+fn disk(host: &Host, spec: &RunSpec, wrong: &mut Vec<FieldError>) {
+    let bound = host.settings.disk_quota.bytes_max;
+    let (Some(asked), Some(bound)) = (spec.instance_type.disk_bytes_max, bound) else {
+        return;
+    };
+    if asked > bound {
+        wrong.push(FieldError::new(
+            "disk_bytes_max",
+            asked,
+            format!("is more than this host's operator allows: {bound} (disk_quota.bytes_max)"),
         ));
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn spec() -> RunSpec {
             pids_max: 64,
         },
         price_second_micros: 1,
+        disk_bytes_max: None,
     }];
     RunRequest {
         image: "busybox:1".into(),

@@ -2,10 +2,11 @@
 
 use super::ServeError;
 use crate::containerd::Containerd;
+use crate::disk::Disk;
 use crate::ids::{Ids, IdsError};
 use crate::network::Network;
 use crate::runs::sentence;
-use crate::settings::{Settings, UserNamespaceMode};
+use crate::settings::{DiskQuotaMode, Settings, UserNamespaceMode};
 use crate::shims::Shims;
 
 /// The ids of user namespaces, with a warning where there are none against the operator's will.
@@ -37,6 +38,33 @@ pub(super) async fn ids(
         ));
     }
     Ok(ids)
+}
+
+/// What containers may write, with a warning where nothing bounds it against the operator's will.
+pub(super) async fn disk(
+    settings: &Settings,
+    containerd: &Containerd,
+    ids: &Ids,
+    warnings: &mut Vec<String>,
+) -> Result<Disk, ServeError> {
+    let opened = Disk::open(settings, containerd, ids.absent()).await;
+    let disk = opened.map_err(|problem| ServeError::Setting {
+        setting: "disk_quota.mode = \"required\"",
+        problem,
+    })?;
+    let wished = settings.disk_quota.mode == DiskQuotaMode::Off;
+    let absent = disk.absent().filter(|_| !wished);
+    warnings.extend(absent.map(|why| {
+        format!("nothing bounds what a run writes to its disk, it can fill the host's: {why}")
+    }));
+    if disk.absent().is_none() && ids.absent().is_some() {
+        warnings.push(
+            "without user namespaces a job that means to can leave its disk quota: it owns its files \
+             as the host's root, who may count them as anybody's"
+                .to_owned(),
+        );
+    }
+    Ok(disk)
 }
 
 /// The network of bridges, which need not be there.

@@ -64,12 +64,12 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
             &settings.state_dir,
         ))?;
     let ids = allotted::ids(&settings, &containerd, &shims, &mut warnings).await?;
+    let disk = allotted::disk(&settings, &containerd, &ids, &mut warnings).await?;
     let boot_id = read_line("/proc/sys/kernel/random/boot_id")?;
     let network = allotted::network(&settings, &boot_id, &containerd).await?;
     let warm = Pool::new(&settings.warm);
     let images = ImageStore::open(containerd.clone(), image_options(&settings)?).await?;
     images.yield_by(warm.clone());
-    let facts = facts(&settings.state_dir)?;
     tell(&warnings);
 
     let report = HostReport {
@@ -83,6 +83,7 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
         cgroup_parent: cgroup_parent.as_str().to_owned(),
         no_user_namespaces: ids.absent().map(str::to_owned),
         no_bridge: network.absent().map(str::to_owned),
+        no_disk_quotas: disk.absent().map(str::to_owned),
     };
     let host = Host {
         instance_types: report.instance_types.clone(),
@@ -95,12 +96,13 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
             .into_iter()
             .map(|found| (found.runtime, found.path))
             .collect(),
-        facts,
+        facts: facts(&settings.state_dir)?,
         shims,
         boot_id,
         runs_dir,
         slots_dir,
         ids,
+        disk,
         network,
         warm,
         given: GivenSecrets::default(),

@@ -4,6 +4,7 @@
 //! hints all read this table, so none of them can lag behind. A test holds it against the structure
 //! in [`super::model`].
 
+mod disk_quota;
 mod files;
 mod images;
 mod network;
@@ -11,6 +12,7 @@ mod network;
 use davit_settings::{Field, Kind, field, required};
 use davit_types::Capability;
 
+use self::disk_quota::DISK_QUOTA;
 use self::files::FILES;
 use self::images::{IMAGE_SIGNATURE, IMAGE_SIGNATURES_MAX, IMAGES};
 use self::network::NETWORK;
@@ -117,6 +119,11 @@ pub(super) const SETTINGS: &[Field] = &[
         "user_namespaces",
         Kind::Section(USER_NAMESPACES),
         "User namespaces: root in a container is nobody on the host.",
+    ),
+    field(
+        "disk_quota",
+        Kind::Section(DISK_QUOTA),
+        "How much a run may write to its root file system.",
     ),
     field(
         "files",
@@ -334,6 +341,15 @@ const INSTANCE_TYPE: &[Field] = &[
             max: 1_000_000,
         },
         "Processes and threads (`pids.max`).",
+    ),
+    field(
+        "disk",
+        Kind::Bytes {
+            min: davit_types::limits::DISK_BYTES_MIN.0,
+            max: davit_types::limits::DISK_BYTES_MAX.0,
+        },
+        "What it may write to its root file system (`disk_quota`), with one file for each 8 KiB and at least 4096; absent: as \
+         much as there is.",
     ),
     field(
         "price_second_micros",

@@ -11,6 +11,7 @@
 //!
 //! Absent on purpose: reloading while serving (restart: it loses nothing).
 
+mod disk_quota;
 mod fields;
 mod load;
 mod model;
@@ -21,6 +22,7 @@ mod server;
 mod tests;
 
 pub use davit_settings::{FILE_BYTES_MAX, FlagValue, Origin, SettingsError, Sources};
+pub use disk_quota::{DiskQuotaMode, DiskQuotaSettings};
 pub use load::{DEFAULT_FILE, ENVIRONMENT_PREFIX};
 pub use model::{
     ContainerdSettings, FileSettings, ImageSettings, ImageSignatureSettings, InstanceTypeSettings,

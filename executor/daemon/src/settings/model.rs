@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use davit_types::{Bytes, Capability, OciRuntime, Resources};
 use serde::{Deserialize, Serialize};
 
-use super::NetworkSettings;
+use super::{DiskQuotaSettings, NetworkSettings};
 
 /// Everything an operator can set. Build it with [`load`](fn@super::load) or take
 /// [`Settings::default`], which is what an empty file gives.
@@ -48,6 +48,8 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// User namespaces of containers.
     pub user_namespaces: UserNamespaceSettings,
+    /// How much a run may write to its disk.
+    pub disk_quota: DiskQuotaSettings,
     /// Files that go into runs and come out of them.
     pub files: FileSettings,
     /// Containers made in advance.
@@ -221,6 +223,9 @@ pub struct InstanceTypeSettings {
     pub memory: Bytes,
     /// `pids.max`.
     pub pids: u32,
+    /// What a run may write to its root file system; absent: as much as there is.
+    #[serde(default)]
+    pub disk: Option<Bytes>,
     /// Price of a second, millionths of the currency unit.
     #[serde(default)]
     pub price_second_micros: u64,
@@ -310,6 +315,7 @@ impl Default for Settings {
                 first_id: 0x7000_0000,
                 ranges: 0x0ffe,
             },
+            disk_quota: DiskQuotaSettings::default(),
             files: FileSettings {
                 upload_bytes_max: Bytes::gib(4),
                 upload_files_max: 1_000_000,
@@ -336,19 +342,20 @@ impl InstanceTypeSettings {
     /// The sizes offered where the operator names none.
     #[must_use]
     pub fn built_in() -> Vec<Self> {
-        let size = |slug: &str, name: &str, cpu, mebibytes, pids, price| Self {
+        let size = |slug: &str, name: &str, cpu, mebibytes, pids, disk_gib, price| Self {
             slug: slug.to_owned(),
             name: name.to_owned(),
             cpu,
             memory: Bytes::mib(mebibytes),
             pids,
+            disk: Some(Bytes::gib(disk_gib)),
             price_second_micros: price,
         };
         vec![
-            size("small", "Small", 500, 512, 256, 4),
-            size("nano", "Nano", 250, 128, 64, 2),
-            size("medium", "Medium", 1_000, 2_048, 512, 10),
-            size("large", "Large", 2_000, 4_096, 1_024, 20),
+            size("small", "Small", 500, 512, 256, 10, 4),
+            size("nano", "Nano", 250, 128, 64, 5, 2),
+            size("medium", "Medium", 1_000, 2_048, 512, 20, 10),
+            size("large", "Large", 2_000, 4_096, 1_024, 40, 20),
         ]
     }
 }
@@ -364,6 +371,7 @@ impl From<&InstanceTypeSettings> for davit_types::InstanceType {
                 pids_max: size.pids,
             },
             price_second_micros: size.price_second_micros,
+            disk_bytes_max: size.disk,
         }
     }
 }

@@ -8,6 +8,7 @@ use davit_rundir::{FORMAT_VERSION, RunDirError, SlotDir, SlotId, SlotRecord};
 use super::profile::Blueprint;
 use super::slot::{Line, SlotError};
 use crate::containerd::{ContainerName, ContainerSpec, ContainerdError};
+use crate::disk::DiskError;
 use crate::ids::NoRange;
 use crate::network::NetworkError;
 use crate::oci::{self, SpecError};
@@ -26,6 +27,8 @@ pub(super) enum FillError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Ids(#[from] NoRange),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error(transparent)]
     Spec(#[from] SpecError),
     #[error(transparent)]
@@ -66,6 +69,10 @@ pub(super) async fn make(
     let mounts = containerd
         .snapshot_prepare(&name, &blueprint.chain_id)
         .await?;
+    if host.disk.absent().is_none() {
+        let (host, name, mounts) = (Arc::clone(host), name.clone(), mounts.clone());
+        offload(move || host.disk.claim(&name, &mounts)).await?;
+    }
     let container = ContainerSpec {
         name: &name,
         image: &blueprint.image,

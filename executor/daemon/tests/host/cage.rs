@@ -76,6 +76,7 @@ fn request(run_id: RunId) -> RunSpec {
             pids_max: 64,
         },
         price_second_micros: 1,
+        disk_bytes_max: None,
     };
     RunRequest {
         image: format!("{REGISTRY}/davit/python:1"),

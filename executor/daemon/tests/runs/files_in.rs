@@ -65,7 +65,7 @@ fn shell(command: &str) -> SubmitRequest {
 }
 
 /// A run with `tar` in its working directory; its output, and the run once it has ended.
-async fn with(executor: &mut Executor, request: SubmitRequest, tar: &[u8]) -> (String, Run) {
+pub async fn with(executor: &mut Executor, request: SubmitRequest, tar: &[u8]) -> (String, Run) {
     let upload = Upload::begin(executor, request).await.unwrap();
     for piece in tar.chunks(100_000) {
         upload.data(piece).await;
@@ -80,7 +80,7 @@ async fn with(executor: &mut Executor, request: SubmitRequest, tar: &[u8]) -> (S
 
 /// Writes members with names that the `tar` crate would refuse to write.
 #[derive(Default)]
-struct Tar(Vec<u8>);
+pub struct Tar(Vec<u8>);
 
 impl Tar {
     fn add(mut self, name: &str, kind: tar::EntryType, mode: u32, link: &str, data: &[u8]) -> Self {
@@ -100,7 +100,7 @@ impl Tar {
         self
     }
 
-    fn file(self, name: &str, mode: u32, data: &str) -> Self {
+    pub fn file(self, name: &str, mode: u32, data: &str) -> Self {
         self.add(name, tar::EntryType::Regular, mode, "", data.as_bytes())
     }
 
@@ -108,7 +108,7 @@ impl Tar {
         self.add(name, tar::EntryType::Symlink, 0o777, target, b"")
     }
 
-    fn done(mut self) -> Vec<u8> {
+    pub fn done(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }

@@ -64,7 +64,7 @@ fn kernel_says(executor: &Executor, run: &Run) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// A directory of the run's own layer, as the host sees it.
-async fn own_layer(executor: &Executor, run: &Run) -> PathBuf {
+pub async fn own_layer(executor: &Executor, run: &Run) -> PathBuf {
     let namespace = executor.settings().containerd.namespace;
     let containerd = Containerd::connect(Path::new(CONTAINERD), &namespace, "overlayfs")
         .await

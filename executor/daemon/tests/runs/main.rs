@@ -13,6 +13,7 @@
 mod consoles;
 mod containerd_process;
 mod control;
+mod disk;
 mod ends;
 mod files_in;
 mod files_out;

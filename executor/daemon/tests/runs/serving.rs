@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use davit_executor::settings::{ImageSignatureSettings, Settings, UserNamespaceMode};
+use davit_executor::settings::{
+    DiskQuotaMode, DiskQuotaSettings, ImageSignatureSettings, Settings, UserNamespaceMode,
+};
 use davit_types::Bytes;
 
 /// Tells the test binary to be an executor, and where its files are.
@@ -26,6 +28,8 @@ pub const IMAGES_ALLOWED: &str = "images-allowed";
 pub const IMAGES_SIGNED: &str = "images-signed";
 /// A file beside the executor's: the three bounds of `files`, in the order of the reference.
 pub const FILE_BOUNDS: &str = "file-bounds";
+/// A file beside the executor's: the mode of `disk_quota`, and after a space its `bytes_max`.
+pub const DISK_QUOTA: &str = "disk-quota";
 /// A file beside the executor's that names the scheduler it is linked to.
 pub const SCHEDULER: &str = "scheduler";
 
@@ -84,6 +88,9 @@ pub fn settings(dir: &Path) -> Settings {
         settings.files.upload_files_max = bounds[1];
         settings.files.extract_bytes_max = Bytes(bounds[2]);
     }
+    if let Ok(told) = std::fs::read_to_string(dir.join(DISK_QUOTA)) {
+        settings.disk_quota = disk_quota(&told);
+    }
     settings.link.server = std::fs::read_to_string(dir.join(SCHEDULER)).ok();
     settings.link.credentials_file = dir.join("host.json");
     settings.link.labels = vec!["rack=7".into()];
@@ -113,4 +120,17 @@ pub fn settings(dir: &Path) -> Settings {
     // What else the machine has in hand, a build say, is no part of a test.
     settings.warm.memory_stall_ms = 0;
     settings
+}
+
+fn disk_quota(told: &str) -> DiskQuotaSettings {
+    let (mode, bytes_max) = told.split_once(' ').expect("mode and bytes");
+    DiskQuotaSettings {
+        mode: match mode {
+            "auto" => DiskQuotaMode::Auto,
+            "required" => DiskQuotaMode::Required,
+            "off" => DiskQuotaMode::Off,
+            other => panic!("{other}"),
+        },
+        bytes_max: Some(bytes_max.parse().unwrap()),
+    }
 }

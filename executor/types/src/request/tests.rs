@@ -14,6 +14,7 @@ fn offered() -> Vec<InstanceType> {
             pids_max: 64,
         },
         price_second_micros: 3,
+        disk_bytes_max: None,
     }]
 }
 

@@ -59,6 +59,7 @@ pub(crate) fn plan() -> PlannedRun {
                 pids_max: 32,
             },
             price_second_micros: 1,
+            disk_bytes_max: None,
         },
         disk_bytes: 1,
         on_lost: OnLost::default(),

@@ -118,7 +118,7 @@ pub(crate) fn outfit(
         key: Some(told_key(key)),
         tenant: tenant.as_str().to_owned(),
         request_json: serde_json::to_string(&plan.request).map_err(text)?,
-        instance_type_json: serde_json::to_string(&plan.instance_type).map_err(text)?,
+        instance_type_json: serde_json::to_string(&plan.bounded_type()).map_err(text)?,
         secret_env,
         secret_files,
         redacted_env: plan.request.secret_env.clone(),

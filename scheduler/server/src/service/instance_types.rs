@@ -21,7 +21,7 @@ pub struct Offer {
     /// CPU, memory, pids and price.
     #[serde(flatten)]
     pub instance_type: InstanceType,
-    /// Disk that is reserved for a run.
+    /// Disk that is reserved for a run, and that it may fill.
     pub disk_bytes: u64,
 }
 
@@ -52,6 +52,7 @@ pub async fn put(service: &Service, actor: &str, offer: &Offer) -> Result<(), Se
         name,
         resources,
         price_second_micros,
+        disk_bytes_max: _,
     } = &offer.instance_type;
     let Resources {
         cpu_millis,

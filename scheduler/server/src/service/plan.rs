@@ -284,6 +284,7 @@ pub(super) fn check_request(check: &mut Check, request: &RunRequest, env: &[EnvV
             pids_max: 1,
         },
         price_second_micros: 0,
+        disk_bytes_max: None,
     };
     let whole = RunRequest {
         env: if env.is_empty() {

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use davit_types::{InstanceType, RunRequest};
+use davit_types::{Bytes, InstanceType, RunRequest, limits};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -86,6 +86,18 @@ pub struct PlannedFiles {
     pub bytes: u64,
     /// Of all of it, in hexadecimal digits.
     pub sha256: String,
+}
+
+impl PlannedRun {
+    /// Its type as its host gets it: what is reserved of the disk is all that the run may have of it, but never so little
+    /// that nothing begins.
+    pub(crate) fn bounded_type(&self) -> InstanceType {
+        let reserved = Bytes(self.disk_bytes).max(limits::DISK_BYTES_MIN);
+        InstanceType {
+            disk_bytes_max: (self.disk_bytes > 0).then_some(reserved),
+            ..self.instance_type.clone()
+        }
+    }
 }
 
 /// What becomes of a run whose host is silent.
@@ -165,5 +177,16 @@ mod tests {
         assert_eq!(plan.retry.attempts_max, 1);
         let again = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<PlannedRun>(&again).unwrap(), plan);
+        for (reserved, bound) in [
+            (0, None),
+            (1, Some(limits::DISK_BYTES_MIN)),
+            (10 << 30, Some(Bytes::gib(10))),
+        ] {
+            let plan = PlannedRun {
+                disk_bytes: reserved,
+                ..plan.clone()
+            };
+            assert_eq!(plan.bounded_type().disk_bytes_max, bound);
+        }
     }
 }

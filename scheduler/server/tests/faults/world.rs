@@ -120,6 +120,7 @@ fn size() -> InstanceType {
             pids_max: 32,
         },
         price_second_micros: 7,
+        disk_bytes_max: None,
     }
 }
 

@@ -358,6 +358,7 @@ pub(crate) fn plan() -> PlannedRun {
                 pids_max: 32,
             },
             price_second_micros: 7,
+            disk_bytes_max: None,
         },
         disk_bytes: 1 << 20,
         on_lost: OnLost::default(),

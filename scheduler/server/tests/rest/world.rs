@@ -174,6 +174,7 @@ impl World {
                         pids_max: 64,
                     },
                     price_second_micros: PRICE_MICROS,
+                    disk_bytes_max: None,
                 },
                 disk_bytes: 1 << 30,
             };

@@ -47,7 +47,14 @@ pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
     let record = order.launch_record(Some(slot.id().clone()), security, network)?;
     let at = dir.clone();
     offload(move || at.write_launch(&record)).await?;
-    match slot.assign(assignment(order, late)).await {
+    let assigned = match super::disk::bound_slot(order, &name) {
+        Ok(()) => slot
+            .assign(assignment(order, late))
+            .await
+            .map_err(|error| sentence(&error)),
+        Err(error) => Err(sentence(&error)),
+    };
+    match assigned {
         Ok(()) => {
             slot.become_run(dir.key());
             Ok(Attempt::Given(Prepared {
@@ -56,8 +63,7 @@ pub(super) async fn attempt(order: Order<'_>) -> Result<Attempt, LaunchError> {
                 created: Stamp::now(),
             }))
         }
-        Err(error) => {
-            let problem = sentence(&error);
+        Err(problem) => {
             tracing::warn!(key = %dir.key(), slot = %name, problem, "a slot did not take a run: making a container for it");
             // Nothing of it may be left when the directory is used for another launch.
             slot.spoil();

@@ -38,8 +38,10 @@ pub(super) async fn prepare(
         None => None,
     };
     let mounts = containerd.snapshot_prepare(&name, &image.chain_id).await?;
+    super::disk::bound(order, &name, &mounts).await?;
     if run.files_in {
         super::files::take(order, mounts.clone(), files).await?;
+        super::disk::check(order, &name).await?;
     }
     let record = host.network.record(&name).await;
     let described = Described {

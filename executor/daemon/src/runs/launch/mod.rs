@@ -11,6 +11,7 @@
 //! the middle. The start is asked for again only while the shim itself says that it did not happen. A
 //! slot that does not become the run is destroyed before anything is made in its place.
 
+mod disk;
 mod files;
 mod give;
 mod given;
@@ -37,6 +38,7 @@ use super::error::sentence;
 use super::host::Host;
 use super::offload::offload;
 use crate::containerd::{ContainerName, ContainerdError};
+use crate::disk::DiskError;
 use crate::files::intake::Upload;
 use crate::files::{UnpackError, place::PlaceError};
 use crate::ids::NoRange;
@@ -67,6 +69,8 @@ pub(crate) enum LaunchError {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Ids(#[from] NoRange),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error("the run has no network")]
     Network(#[from] NetworkError),
     #[error(transparent)]
@@ -235,6 +239,7 @@ impl Order<'_> {
         let run = self.run();
         SecurityProfile {
             no_user_namespace: self.host.ids.absent_for(run.runtime).map(str::to_owned),
+            no_disk_quota: self.host.disk.absent_for(run).map(str::to_owned),
             ..oci::security(spec, run.runtime, run.network)
         }
     }

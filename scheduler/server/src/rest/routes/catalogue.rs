@@ -61,6 +61,7 @@ pub(in crate::rest) async fn put_type(
                 pids_max: input.pids,
             },
             price_second_micros: micros(&input.price_second).ok_or_else(wrong)?,
+            disk_bytes_max: None,
         },
         disk_bytes: input.disk_bytes.unwrap_or(DISK_BYTES_DEFAULT),
     };

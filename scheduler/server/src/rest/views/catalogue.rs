@@ -65,7 +65,7 @@ pub(in crate::rest) struct InstanceTypeView {
     memory_bytes: u64,
     /// Processes and threads.
     pids: u32,
-    /// Disk that is reserved.
+    /// Disk that is reserved, and that a run may fill where its host has quotas; 0: no bound.
     disk_bytes: u64,
     /// Decimal; 730 hours.
     price_month: String,
@@ -85,6 +85,7 @@ impl InstanceTypeView {
                 pids_max: 0,
             },
             price_second_micros: 0,
+            disk_bytes_max: None,
         };
         Self::from(Offer {
             instance_type: none,
@@ -100,6 +101,7 @@ impl From<Offer> for InstanceTypeView {
             name,
             resources,
             price_second_micros,
+            disk_bytes_max: _,
         } = offer.instance_type;
         Self {
             slug,
@@ -128,7 +130,7 @@ pub(in crate::rest) struct InstanceTypeInput {
     pub(in crate::rest) memory_bytes: u64,
     /// Processes and threads: 1 to 1000000.
     pub(in crate::rest) pids: u32,
-    /// Disk that is reserved; 10 GiB when absent.
+    /// Disk that is reserved, and that a run may fill where its host has quotas; 10 GiB when absent.
     pub(in crate::rest) disk_bytes: Option<u64>,
     /// Decimal string with at most six places.
     #[schema(example = "0.000012")]

@@ -95,6 +95,10 @@ pub(in crate::rest) struct Measured {
     network_received_bytes: Option<u64>,
     /// Bytes it sent.
     network_sent_bytes: Option<u64>,
+    /// Bytes it had on its own disk when it ended, where its host bounds them.
+    disk_used_bytes: Option<u64>,
+    /// Files, directories and links there.
+    disk_used_files: Option<u64>,
 }
 
 /// What was measured; `None` for an attempt of which that is not known.
@@ -115,6 +119,8 @@ fn measured(attempt: &AttemptRow) -> Option<Measured> {
         pids_refused: usage.pids_refused,
         network_received_bytes: usage.network_received_bytes,
         network_sent_bytes: usage.network_sent_bytes,
+        disk_used_bytes: usage.disk_used_bytes,
+        disk_used_files: usage.disk_used_files,
     })
 }
 

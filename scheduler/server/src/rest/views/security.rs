@@ -27,6 +27,8 @@ pub(in crate::rest) struct SecurityView {
     selinux_label: Option<String>,
     /// Why its ids are the host's; `null` where it has a user namespace.
     no_user_namespace: Option<String>,
+    /// Why its disk is not bounded to what its type says; `null` where it is.
+    no_disk_quota: Option<String>,
     /// Its own namespaces; what is not among them is the host's.
     namespaces: Vec<String>,
     /// `none` or `host`.
@@ -67,6 +69,7 @@ impl From<SecurityProfile> for SecurityView {
             apparmor_profile: profile.apparmor_profile,
             selinux_label: profile.selinux_label,
             no_user_namespace: profile.no_user_namespace,
+            no_disk_quota: profile.no_disk_quota,
             namespaces: profile.namespaces,
             network: profile.network,
             read_only_root: profile.read_only_root,
