@@ -12,7 +12,7 @@ use davit_executor::link::{LinkError, Registration, register};
 use davit_executor::settings::{LinkSettings, Settings};
 use davit_rpc::link::link_server::{Link, LinkServer};
 use davit_rpc::link::{
-    AuthenticateReply, AuthenticateRequest, FilesPiece, FilesRequest, HostMessage, JoinReply,
+    AuthenticateReply, AuthenticateRequest, ConsoleFromHost, ConsoleToHost, FilesPiece, FilesRequest, HostMessage, JoinReply,
     JoinRequest, SchedulerMessage,
 };
 use tokio::net::TcpListener;
@@ -36,6 +36,7 @@ impl Link for Registry {
     }
 
     type SessionStream = Pin<Box<dyn Stream<Item = Result<SchedulerMessage, Status>> + Send>>;
+    type ConsoleStream = Pin<Box<dyn Stream<Item = Result<ConsoleToHost, Status>> + Send>>;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
         let request = request.into_inner();
@@ -60,6 +61,13 @@ impl Link for Registry {
         &self,
         _: Request<Streaming<HostMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn console(
+        &self,
+        _: Request<Streaming<ConsoleFromHost>>,
+    ) -> Result<Response<Self::ConsoleStream>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
 }

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+pub mod consoles;
 pub mod credentials;
 pub mod dispatch;
 pub mod files;

@@ -9,6 +9,7 @@
 //!                                    │                    └──► beats (once a second for all)
 //!                                    └──► dispatch: hosts come and go, runs start and end
 //!       ◄═ Assign, Want, Warm, Forget ══ Sessions::at(host, epoch) ◄── dispatch
+//!       ══ Console ═════════════► console ──► consoles: who waits for this id of this host
 //! ```
 //!
 //! Neither side keeps an outbox: what a host has to say follows from its run directories and the places it is told; what
@@ -31,6 +32,7 @@
 
 mod access;
 mod beats;
+mod console;
 mod error;
 mod facts;
 mod files;
@@ -64,6 +66,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
+use crate::consoles::{Consoles, HOST_CONSOLES_MAX};
 use crate::credentials::Signer;
 use crate::dispatch::Dispatch;
 use crate::dispatch::told::Teller;
@@ -81,8 +84,9 @@ pub use access::AUDIENCE;
 pub use error::LinkError;
 pub use facts::{HostBeat, HostBody, HostCapacity};
 pub(crate) use outfit::{OutfitError, credentials, outfit, owners, sealed};
+pub(crate) use sessions::Peer;
 pub use sessions::Sessions;
-pub(crate) use words::want;
+pub(crate) use words::{told_key, want};
 
 /// How long a host may take for its hello.
 pub const HELLO_MS_MAX: u64 = 10_000;
@@ -92,8 +96,16 @@ pub const KEEPALIVE_MS: u64 = 20_000;
 pub const KEEPALIVE_TIMEOUT_MS: u64 = 10_000;
 /// Bytes of one message of a host: a full batch of log lines, or a hello.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// Streams of one connection: a host needs two.
-const STREAMS_MAX: u32 = 16;
+/// Streams of one connection: a host needs two, and one a console.
+const STREAMS_MAX: u32 = 80;
+/// Bytes that may come in over a stream before they are read.
+const STREAM_BYTES_MAX: u32 = 512 << 10;
+/// The same of a connection: a session goes on while nothing of all the host's consoles is read.
+const CONNECTION_BYTES_MAX: u32 = 34 << 20;
+const _: () = assert!(
+    CONNECTION_BYTES_MAX as usize > (HOST_CONSOLES_MAX + 2) * STREAM_BYTES_MAX as usize
+        && STREAMS_MAX as usize > HOST_CONSOLES_MAX + 4
+);
 /// Connections of one replica; each host needs one.
 pub const CONNECTIONS_MAX: usize = 32_768;
 
@@ -148,6 +160,8 @@ pub struct LinkParts {
     pub sessions: Sessions,
     /// Where starts are counted.
     pub starts: Starts,
+    /// Who waits for hosts to dial.
+    pub consoles: Consoles,
 }
 
 /// What all sessions share.
@@ -161,6 +175,7 @@ struct Shared {
     teller: Teller,
     gate: Arc<Gate>,
     reports: Reports,
+    consoles: Consoles,
     /// Lanes and heartbeats; they end with the link.
     _tasks: JoinSet<()>,
 }
@@ -195,6 +210,7 @@ impl Link {
             teller,
             gate: Arc::new(gate),
             reports,
+            consoles: parts.consoles,
             _tasks: tasks,
         }))
     }
@@ -213,7 +229,9 @@ impl Link {
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(Duration::from_millis(KEEPALIVE_MS)))
             .http2_keepalive_timeout(Some(Duration::from_millis(KEEPALIVE_TIMEOUT_MS)))
-            .max_concurrent_streams(STREAMS_MAX);
+            .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(STREAM_BYTES_MAX)
+            .initial_connection_window_size(CONNECTION_BYTES_MAX);
         let (mut health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<LinkServer<Self>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -353,5 +371,15 @@ impl proto::link_server::Link for Link {
         let pass = self.0.gate.bearer(request.metadata())?;
         let pieces = self.0.files(pass.host, request.into_inner()).await?;
         Ok(Response::new(pieces))
+    }
+
+    type ConsoleStream = console::Inputs;
+
+    async fn console(
+        &self,
+        request: Request<Streaming<proto::ConsoleFromHost>>,
+    ) -> Result<Response<Self::ConsoleStream>, Status> {
+        let inputs = console::take(&self.0.gate, &self.0.consoles, request).await?;
+        Ok(Response::new(inputs))
     }
 }

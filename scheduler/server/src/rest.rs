@@ -3,7 +3,8 @@
 //! ```text
 //!  listener ─► serve: connections bounded, slow ones cut off
 //!      └─► router ─► measured, timed out ─► auth: token ─► Caller, rate limit ─► route ─► service
-//!                                                                                 └─► logs (SSE)
+//!                                                                                 ├─► logs (SSE)
+//!                                                                                 └─► consoles (WebSocket)
 //! ```
 //!
 //! Each route is declared once, with its documentation: the OpenAPI document is made of the routes that are served.
@@ -19,6 +20,7 @@
 mod answer;
 mod auth;
 mod body;
+mod console;
 mod cursor;
 mod limits;
 mod metrics;
@@ -44,6 +46,7 @@ pub use openapi::document;
 pub use serve::serve;
 
 use crate::files::Files;
+use crate::consoles::Consoles;
 use crate::logs::Logs;
 use crate::service::Service;
 use problem::Problem;
@@ -72,7 +75,7 @@ pub const PAGE_ROWS_DEFAULT: usize = 100;
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Log streams of one replica.
 pub const STREAMS_MAX: usize = 4_096;
-/// Connections of one replica.
+/// Connections of one replica, consoles apart.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
 /// What an operator may set.
@@ -101,6 +104,7 @@ pub struct Api {
     service: Service,
     logs: Logs,
     files: Files,
+    consoles: Consoles,
     settings: RestSettings,
     metrics: Arc<Metrics>,
     limits: limits::RateLimits,
@@ -115,6 +119,7 @@ impl Api {
         service: Service,
         logs: Logs,
         files: Files,
+        consoles: Consoles,
         settings: RestSettings,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
@@ -125,6 +130,7 @@ impl Api {
             service,
             logs,
             files,
+            consoles,
             settings,
             metrics,
         })

@@ -31,6 +31,7 @@ use uuid::Uuid;
 pub use admin::first_token;
 pub use error::ServeError;
 
+use crate::consoles::Consoles;
 use crate::dispatch::{Dispatch, DispatchSettings};
 use crate::files::Files;
 use crate::link::{Link, LinkParts, LinkSettings, Sessions};
@@ -97,6 +98,7 @@ impl Scheduler {
             },
         );
         let starts = Starts::default();
+        let consoles = Consoles::new(replica, sessions.clone());
         let parts = LinkParts {
             store: Arc::clone(&store),
             logs: logs.clone(),
@@ -105,6 +107,7 @@ impl Scheduler {
             signer: Arc::clone(&signer),
             sessions,
             starts: starts.clone(),
+            consoles: consoles.clone(),
         };
         let link = Link::new(parts, &dispatch, LinkSettings::new(replica, keys.hosts));
         let service = Service::new(
@@ -119,6 +122,7 @@ impl Scheduler {
             service.clone(),
             logs.clone(),
             files.clone(),
+            consoles,
             rest_settings(settings),
             Arc::clone(&metrics),
         );

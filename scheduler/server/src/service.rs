@@ -23,6 +23,7 @@
 pub mod access;
 pub mod catalogue;
 mod check;
+pub mod consoles;
 pub mod environment;
 mod error;
 pub mod executors;

@@ -92,6 +92,11 @@ pub(super) fn start_logging(log: &LogSettings) -> Result<(), CliError> {
             error.to_string(),
         ))
     })?;
+    // It writes down what goes over consoles, where it is asked for every detail.
+    let filter = match "tungstenite=off".parse() {
+        Ok(silent) => filter.add_directive(silent),
+        Err(_) => filter,
+    };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(Paint::of(&std::io::stderr()).is_on())

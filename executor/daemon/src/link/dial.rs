@@ -26,6 +26,13 @@ const TCP_PROBES: u32 = 5;
 const PING_AFTER_MS: u64 = 15_000;
 /// and given up when none comes for so long: it hangs.
 const PING_MS_MAX: u64 = 5_000;
+/// Bytes that may come in over a stream before they are read.
+const STREAM_BYTES_MAX: u32 = 256 << 10;
+/// The same of the connection: a session goes on while nothing of all consoles is read.
+const CONNECTION_BYTES_MAX: u32 = 18 << 20;
+const _: () = assert!(
+    CONNECTION_BYTES_MAX as usize > (super::console::CONSOLES_MAX + 4) * STREAM_BYTES_MAX as usize
+);
 
 /// Why there is no session, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +115,8 @@ pub(super) async fn connect(
         .http2_keep_alive_interval(milliseconds(PING_AFTER_MS))
         .keep_alive_timeout(milliseconds(PING_MS_MAX))
         .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_BYTES_MAX)
+        .initial_connection_window_size(CONNECTION_BYTES_MAX)
         .tcp_nodelay(true);
     if server.starts_with("https:") {
         let tls = match &link.ca_file {

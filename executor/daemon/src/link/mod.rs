@@ -4,6 +4,7 @@
 //!  keep: identity ─► session ─► over ─► wait (jittered, 1 → 30 s) ─► session … for ever
 //!                       │
 //!                       ├─ reconcile (pure): places × attempts held ─► go on, begin, end, tell lost
+//!                       ├─ console, one task each: dials again, on the same connection
 //!                       ├─ attempt, one task each
 //!                       │    ├─ reports (pure): place × run directory ─► the next report
 //!                       │    ├─ window: how many reports and log batches go without an answer
@@ -24,6 +25,7 @@
 //! submitted on the host itself.
 
 mod attempt;
+mod console;
 mod contact;
 mod dial;
 mod facts;

@@ -4,6 +4,7 @@
 //!  Hello ─► Welcome ─► reconcile ─► an attempt task each ──┐
 //!                                                          ├─► outgoing (bounded) ─► the stream
 //!  heartbeat, renewed token, warm-up, declined, lost ──────┘
+//!  consoles ─► calls of their own, with the session's token; they end with it
 //!  the stream ─► route: acknowledgements and wants are states of their attempts, so that reading never waits
 //!             └─► answered heartbeats ─► contact
 //! ```
@@ -17,7 +18,7 @@ use davit_rpc::link::host_message::Message as Ours;
 use davit_rpc::link::link_client::LinkClient;
 use davit_rpc::link::scheduler_message::Message as Theirs;
 use davit_rpc::link::{self, HostMessage, SchedulerMessage};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
@@ -26,6 +27,7 @@ use tonic::{Request, Streaming};
 
 use self::attempts::Attempts;
 use self::warmth::Warmth;
+use super::console::{Bearer, Calls, Local};
 use super::contact::{Contact, Heartbeats};
 use super::dial::{self, LinkError};
 use super::identity::Identity;
@@ -103,9 +105,11 @@ impl Session<'_> {
         // Nobody else sends yet: there is room.
         drop(out.send(words::host(Ours::Hello(self.hello().await))).await);
         let mut request = Request::new(ReceiverStream::new(outgoing));
-        let bearer = MetadataValue::try_from(format!("Bearer {token}"));
-        let bearer = bearer.map_err(|_| protocol("its token is no header"))?;
-        request.metadata_mut().insert("authorization", bearer);
+        let bearer = bearer(&token)?;
+        request
+            .metadata_mut()
+            .insert("authorization", bearer.clone());
+        let (bearer, bearers) = watch::channel(bearer);
         let limit_ms = WELCOME_MS_MAX;
         let opened = async {
             let opened = client.clone().session(request).await;
@@ -129,11 +133,13 @@ impl Session<'_> {
         let terms = terms(&welcome);
         let mut attempts = Attempts::new(self.runs, terms, out.clone());
         attempts.reconcile(welcome.places).await;
-        let renewing = renew(client, self.identity, lasts, out.clone());
+        let consoles = Calls::new(Local::new(self.runs), client.clone(), bearers);
+        let renewing = renew(client, self.identity, lasts, out.clone(), bearer);
         let beating = beat(self.runs, terms.heartbeat, &heartbeats, out.clone());
         let mut ears = Ears {
             attempts: &mut attempts,
             warmth: Warmth::new(self.runs, out),
+            consoles,
             heartbeats: &heartbeats,
             over,
         };
@@ -162,6 +168,7 @@ impl Session<'_> {
 struct Ears<'a> {
     attempts: &'a mut Attempts,
     warmth: Warmth,
+    consoles: Calls<Local>,
     heartbeats: &'a Heartbeats,
     over: &'a mut Over,
 }
@@ -174,6 +181,7 @@ impl Ears<'_> {
                 message = next(&mut incoming) => message?,
                 () = self.attempts.finished() => continue,
                 () = self.warmth.finished() => continue,
+                () = self.consoles.finished() => continue,
             };
             let attempts = &mut *self.attempts;
             let understood = match message {
@@ -193,6 +201,8 @@ impl Ears<'_> {
                     self.warmth.warm(warm);
                     Ok(())
                 }
+                Theirs::OpenConsole(order) => words::key(order.key.as_ref())
+                    .map(|key| self.consoles.dial(order.console_id, key)),
                 Theirs::Forget(forget) => {
                     words::key(forget.key.as_ref()).map(|key| attempts.forget(key))
                 }
@@ -204,6 +214,11 @@ impl Ears<'_> {
             }
         }
     }
+}
+
+fn bearer(token: &str) -> Result<Bearer, LinkError> {
+    let header = MetadataValue::try_from(format!("Bearer {token}"));
+    header.map_err(|_| protocol("its token is no header"))
 }
 
 fn protocol(problem: &str) -> LinkError {
@@ -281,6 +296,7 @@ async fn renew(
     identity: &Identity,
     mut lasts: Duration,
     out: mpsc::Sender<HostMessage>,
+    bearers: watch::Sender<Bearer>,
 ) {
     loop {
         tokio::time::sleep(lasts * RENEW_AFTER.0 / RENEW_AFTER.1).await;
@@ -296,6 +312,9 @@ async fn renew(
                 }
             }
         };
+        if let Ok(bearer) = bearer(&access_token) {
+            bearers.send_replace(bearer);
+        }
         let renew = words::host(Ours::Renew(link::Renew { access_token }));
         if out.send(renew).await.is_err() {
             return;

@@ -278,6 +278,7 @@ impl Link for Scheduler {
     }
 
     type SessionStream = ReceiverStream<Result<SchedulerMessage, Status>>;
+    type ConsoleStream = ReceiverStream<Result<link::ConsoleToHost, Status>>;
 
     async fn join(
         &self,
@@ -307,6 +308,13 @@ impl Link for Scheduler {
             access_token: format!("token-{}", state.tokens),
             expires_in_seconds: 3,
         }))
+    }
+
+    async fn console(
+        &self,
+        _: Request<Streaming<link::ConsoleFromHost>>,
+    ) -> Result<Response<Self::ConsoleStream>, Status> {
+        Err(Status::unimplemented("not in these tests"))
     }
 
     async fn session(

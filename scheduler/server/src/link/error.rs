@@ -40,6 +40,12 @@ pub enum LinkError {
     /// Nobody, or somebody else. What exactly is wrong is not told.
     #[error("the credentials open nothing")]
     Unauthenticated,
+    /// Nobody waits for the console that the host dials for: given up, dialled for before, or another host's.
+    #[error("host {host}: no console waits under this id")]
+    NoConsole {
+        /// Which host.
+        host: Uuid,
+    },
     /// The store refused it.
     #[error("host {host}")]
     Refused {
@@ -121,6 +127,7 @@ impl From<LinkError> for Status {
             | LinkError::TooMuch { .. }
             | LinkError::OutOfPlace { .. } => Self::invalid_argument(text),
             LinkError::Unauthenticated => Self::unauthenticated(text),
+            LinkError::NoConsole { .. } => Self::not_found(text),
             LinkError::Refused { refusal, .. } => match refusal {
                 Refusal::BadJoinToken => Self::permission_denied(refusal.to_string()),
                 Refusal::NameTaken { .. } => Self::already_exists(refusal.to_string()),

@@ -105,7 +105,7 @@ impl Peer {
     }
 
     /// Waits for the session's end; why it ends.
-    pub(super) async fn closed(&self) -> String {
+    pub(crate) async fn closed(&self) -> String {
         loop {
             // Before it is looked at: whoever closes the session between the two is heard.
             let ends = self.0.ends.notified();

@@ -54,6 +54,7 @@ pub struct Metrics {
     answered: Family<Answered, Counter>,
     durations: Durations,
     streams: Gauge,
+    consoles: Gauge,
     segments: Family<Size, Counter>,
     active_ms: Family<Size, Counter>,
     billed_micros: Family<Size, Counter>,
@@ -67,6 +68,7 @@ impl Metrics {
         let answered = Family::default();
         let durations = Durations::new_with_constructor(durations);
         let streams = Gauge::default();
+        let consoles = Gauge::default();
         let segments = Family::default();
         let active_ms = Family::default();
         let billed_micros = Family::default();
@@ -79,6 +81,7 @@ impl Metrics {
             durations.clone(),
         );
         r.register("log_streams", "Logs that are followed now", streams.clone());
+        r.register("consoles", "Consoles that are open now", consoles.clone());
         r.register("usage_segments", "Rows of the ledger", segments.clone());
         r.register(
             "usage_active_milliseconds",
@@ -96,6 +99,7 @@ impl Metrics {
             answered,
             durations,
             streams,
+            consoles,
             segments,
             active_ms,
             billed_micros,
@@ -116,7 +120,7 @@ pub(super) struct Timer {
     method: &'static str,
 }
 
-/// A log that is followed.
+/// A log that is followed, or a console that is open.
 pub(super) struct StreamGuard(Gauge);
 
 impl Drop for StreamGuard {
@@ -139,6 +143,11 @@ impl Metrics {
     pub(super) fn stream(&self) -> StreamGuard {
         self.streams.inc();
         StreamGuard(self.streams.clone())
+    }
+
+    pub(super) fn console(&self) -> StreamGuard {
+        self.consoles.inc();
+        StreamGuard(self.consoles.clone())
     }
 
     /// A scrape.

@@ -8,6 +8,7 @@
 mod accounts;
 mod catalogue;
 mod connect;
+mod consoles;
 mod executors;
 mod logs;
 mod orders;
@@ -78,6 +79,8 @@ fn one_run() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(orders::cancel))
         .routes(routes!(orders::pause))
         .routes(routes!(orders::resume))
+        .routes(routes!(consoles::exec))
+        .routes(routes!(consoles::attach))
         .routes(routes!(logs::page))
         .routes(routes!(logs::stream))
 }

@@ -16,11 +16,10 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::CONNECTIONS_MAX;
@@ -47,7 +46,8 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()>,
 ) {
-    let graceful = GracefulShutdown::new();
+    // Each connection has a receiver; all are gone when nobody is left.
+    let (stopping, stopped) = watch::channel(false);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let acceptor = tls.map(TlsAcceptor::from);
     let mut stop = std::pin::pin!(stop);
@@ -68,7 +68,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = connection(stream, acceptor.clone(), router.clone(), graceful.watcher());
+        let connection = connection(stream, acceptor.clone(), router.clone(), stopped.clone());
         tokio::spawn(async move {
             // Held until the connection ends.
             let _permit = permit;
@@ -77,7 +77,9 @@ pub async fn serve(
             }
         });
     }
-    let drained = tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), graceful.shutdown());
+    drop(stopped);
+    stopping.send_replace(true);
+    let drained = tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), stopping.closed());
     if drained.await.is_err() {
         tracing::info!("connections that did not finish were cut off");
     }
@@ -89,12 +91,12 @@ async fn connection(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,
     router: Router,
-    watcher: Watcher,
+    stopped: watch::Receiver<bool>,
 ) -> Result<(), Broken> {
     stream.set_nodelay(true)?;
     let Some(acceptor) = acceptor else {
         let stream = Patient::new(stream, Duration::from_millis(WRITE_MS_MAX));
-        return http(stream, router, watcher).await;
+        return http(stream, router, stopped).await;
     };
     let handshake = async {
         if plainly::spoken(&stream).await? {
@@ -110,12 +112,16 @@ async fn connection(
         .await
         .map_err(late)??;
     match encrypted {
-        Some(stream) => http(stream, router, watcher).await,
+        Some(stream) => http(stream, router, stopped).await,
         None => Ok(()),
     }
 }
 
-async fn http<S>(stream: S, router: Router, watcher: Watcher) -> Result<(), Broken>
+async fn http<S>(
+    stream: S,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Broken>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -131,8 +137,13 @@ where
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .keep_alive_interval(Duration::from_millis(HTTP2_PING_MS));
     let service = TowerToHyperService::new(router);
-    let connection = builder
-        .serve_connection(TokioIo::new(Prompt::new(stream, None)), service)
-        .into_owned();
-    watcher.watch(connection).await
+    let stream = TokioIo::new(Prompt::new(stream, None));
+    let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(stream, service));
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        // Whoever serves went away without a word: that is a stop, too.
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }

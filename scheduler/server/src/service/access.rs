@@ -39,6 +39,9 @@ pub enum Scope {
     /// Start, stop, pause and extend runs.
     #[serde(rename = "runs:write")]
     RunsWrite,
+    /// Be at the side of what runs: attach to it, and execute commands beside it.
+    #[serde(rename = "runs:exec")]
+    RunsExec,
     /// Read logs.
     #[serde(rename = "logs:read")]
     LogsRead,
@@ -61,11 +64,12 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RunnersRead,
         Self::RunnersWrite,
         Self::RunsRead,
         Self::RunsWrite,
+        Self::RunsExec,
         Self::LogsRead,
         Self::UsageRead,
         Self::AuditRead,
@@ -89,6 +93,7 @@ impl Scope {
             Self::RunnersWrite => "runners:write",
             Self::RunsRead => "runs:read",
             Self::RunsWrite => "runs:write",
+            Self::RunsExec => "runs:exec",
             Self::LogsRead => "logs:read",
             Self::UsageRead => "usage:read",
             Self::AuditRead => "audit:read",

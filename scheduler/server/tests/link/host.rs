@@ -115,7 +115,13 @@ impl Host {
             .map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
         let mut from = client.session(request).await?.into_inner();
         match from.message().await?.and_then(|message| message.message) {
-            Some(Message::Welcome(welcome)) => Ok(Line { to, from, welcome }),
+            Some(Message::Welcome(welcome)) => Ok(Line {
+                to,
+                from,
+                welcome,
+                client,
+                token: token.to_owned(),
+            }),
             other => Err(Status::new(Code::Internal, format!("{other:?}"))),
         }
     }
@@ -126,6 +132,9 @@ pub(crate) struct Line {
     pub(crate) to: mpsc::Sender<HostMessage>,
     pub(crate) from: Streaming<SchedulerMessage>,
     pub(crate) welcome: Welcome,
+    /// On its connection.
+    pub(crate) client: LinkClient<Channel>,
+    pub(crate) token: String,
 }
 
 impl Line {

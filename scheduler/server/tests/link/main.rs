@@ -16,6 +16,10 @@
 mod access;
 #[path = "../store/cluster.rs"]
 mod cluster;
+mod console;
+mod consoles;
+mod consoles_end;
+mod consoles_held;
 mod ends;
 #[path = "../logs/faulty.rs"]
 mod faulty;

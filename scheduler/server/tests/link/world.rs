@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use davit_scheduler::consoles::Consoles;
 use davit_scheduler::credentials::{CredentialKind, Signer, mint};
 use davit_scheduler::dispatch::{Dispatch, DispatchSettings};
 use davit_scheduler::files::{Files, FilesSettings};
@@ -49,6 +50,8 @@ pub(crate) struct Tweak {
     pub(crate) collector: Option<String>,
     /// Bytes of all lines that wait to be stored.
     pub(crate) log_bytes_max: usize,
+    /// Clients of streams are asked so often whether they are there.
+    pub(crate) rest_heartbeat_ms: u64,
 }
 
 impl Default for Tweak {
@@ -60,6 +63,7 @@ impl Default for Tweak {
             dead_after_ms: 1_500,
             collector: None,
             log_bytes_max: LogSettings::default().total_bytes_max,
+            rest_heartbeat_ms: RestSettings::default().heartbeat_ms,
         }
     }
 }
@@ -261,8 +265,10 @@ async fn begin(
         signer: Arc::new(Signer::open(&signing).unwrap()),
         sessions: sessions.clone(),
         starts: Starts::default(),
+        consoles: Consoles::new(id, sessions.clone()),
     };
-    let rest = serve_rest(&parts, &dispatch).await;
+    let consoles = parts.consoles.clone();
+    let (rest, service) = serve_rest(&parts, &dispatch, tweak.rest_heartbeat_ms).await;
     let settings = LinkSettings {
         token_seconds: tweak.token_seconds,
         heartbeat_ms: tweak.heartbeat_ms,
@@ -278,6 +284,8 @@ async fn begin(
         id,
         address,
         rest,
+        service,
+        consoles,
         dispatch,
         sessions,
         stop: Some(stop),
@@ -286,7 +294,11 @@ async fn begin(
 }
 
 /// The replica's API, until its runtime ends.
-async fn serve_rest(parts: &LinkParts, dispatch: &Dispatch) -> SocketAddr {
+async fn serve_rest(
+    parts: &LinkParts,
+    dispatch: &Dispatch,
+    heartbeat_ms: u64,
+) -> (SocketAddr, Service) {
     let service = Service::new(
         Arc::clone(&parts.store),
         Arc::clone(&parts.keys),
@@ -295,18 +307,23 @@ async fn serve_rest(parts: &LinkParts, dispatch: &Dispatch) -> SocketAddr {
         "EUR",
     );
     let metrics = Arc::new(Metrics::new(&parts.starts));
+    let settings = RestSettings {
+        heartbeat_ms,
+        ..RestSettings::default()
+    };
     let api = Api::new(
-        service,
+        service.clone(),
         parts.logs.clone(),
         parts.files.clone(),
-        RestSettings::default(),
+        parts.consoles.clone(),
+        settings,
         metrics,
     );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let never = std::future::pending();
     tokio::spawn(rest::serve(listener, None, rest::router(api), never));
-    address
+    (address, service)
 }
 
 /// One process of the scheduler, as far as the store and the hosts can tell.
@@ -315,6 +332,8 @@ pub(crate) struct Replica {
     pub(crate) address: SocketAddr,
     /// Where its API is.
     pub(crate) rest: SocketAddr,
+    pub(crate) service: Service,
+    pub(crate) consoles: Consoles,
     pub(crate) dispatch: Dispatch,
     pub(crate) sessions: Sessions,
     stop: Option<oneshot::Sender<()>>,

@@ -39,6 +39,8 @@ async fn another_tenants_things_are_not_there() {
         ("POST", format!("/v1/runs/{run}/resume")),
         ("GET", format!("/v1/runs/{run}/logs")),
         ("GET", format!("/v1/runs/{run}/logs/stream")),
+        ("GET", format!("/v1/runs/{run}/attach")),
+        ("GET", format!("/v1/runs/{run}/exec?command=sh")),
         ("DELETE", format!("/v1/registries/{registry}")),
         ("DELETE", format!("/v1/tokens/{token}")),
     ] {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
+use davit_scheduler::consoles::Consoles;
 use davit_scheduler::credentials::Signer;
 use davit_scheduler::files::{Files, FilesSettings};
+use davit_scheduler::link::Sessions;
 use davit_scheduler::logs::{
     LogRecord, LogSettings, LogStream, Logs, ObjectSettings, open_objects,
 };
@@ -127,7 +129,9 @@ impl World {
         let service = Service::new(store, keyring, signer, Arc::new(NoHosts), "EUR");
         let metrics = Arc::new(Metrics::new(&Starts::default()));
         tokio::spawn(rest::follow_usage(service.clone(), Arc::clone(&metrics)));
-        let api = Api::new(service.clone(), logs.clone(), files, settings, metrics);
+        let replica = Uuid::now_v7();
+        let consoles = Consoles::new(replica, Sessions::new());
+        let api = Api::new(service.clone(), logs.clone(), files, consoles, settings, metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -140,7 +144,7 @@ impl World {
             service,
             logs,
             address,
-            replica: Uuid::now_v7(),
+            replica,
             hosts: AtomicU32::new(0),
             _stop: stop,
             _directory: directory,

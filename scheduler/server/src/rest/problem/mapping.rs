@@ -5,9 +5,11 @@ use davit_types::{FieldError, FieldErrors};
 
 use super::{Problem, chain};
 use crate::files::FilesError;
+use crate::consoles::{Bound, ConsoleError};
 use crate::logs::LogError;
 use crate::service::{ServiceError, WarmRefused};
 use crate::store::{Refusal, StoreError};
+use tonic::Code;
 
 impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {
@@ -44,6 +46,42 @@ impl From<ServiceError> for Problem {
             ServiceError::Secret { .. }
             | ServiceError::Credential(_)
             | ServiceError::Corrupt { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ConsoleError> for Problem {
+    fn from(error: ConsoleError) -> Self {
+        let told = error.to_string();
+        let conflict = |slug, title| Self::new(StatusCode::CONFLICT, slug, title, told.clone());
+        let later = |slug, title| {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Self::new(status, slug, title, told.clone()).retry_after(1)
+        };
+        match error {
+            ConsoleError::NotRunning { .. } => conflict("not-running", "The run does not execute"),
+            ConsoleError::Full { what, .. } => match what {
+                Bound::Run | Bound::Tenant => conflict("consoles", "Too many consoles"),
+                Bound::Host | Bound::Replica => Self::busy(&told),
+            },
+            ConsoleError::Elsewhere { .. } => {
+                later("elsewhere", "The host is with another replica")
+            }
+            ConsoleError::HostGone { .. } => later("host-gone", "The host is not connected"),
+            ConsoleError::Late { .. } => later("host-late", "The host does not answer"),
+            ConsoleError::OutOfPlace { .. } => later("host-odd", "The host does not make sense"),
+            ConsoleError::Refused { code, .. } => match code {
+                Code::InvalidArgument | Code::OutOfRange => Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "host-invalid",
+                    "The host cannot do it so",
+                    told,
+                ),
+                Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => {
+                    later("host-busy", "The host cannot do it now")
+                }
+                _ => conflict("host-refused", "The host would not"),
+            },
         }
     }
 }
