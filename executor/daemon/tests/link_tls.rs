@@ -12,8 +12,8 @@ use davit_executor::link::{LinkError, Registration, register};
 use davit_executor::settings::{LinkSettings, Settings};
 use davit_rpc::link::link_server::{Link, LinkServer};
 use davit_rpc::link::{
-    AuthenticateReply, AuthenticateRequest, ConsoleFromHost, ConsoleToHost, FilesPiece, FilesRequest, HostMessage, JoinReply,
-    JoinRequest, SchedulerMessage,
+    AuthenticateReply, AuthenticateRequest, ConsoleFromHost, ConsoleToHost, FilesPiece,
+    FilesRequest, HostMessage, JoinReply, JoinRequest, SchedulerMessage,
 };
 use tokio::net::TcpListener;
 use tokio_stream::Stream;

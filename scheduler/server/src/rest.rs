@@ -45,8 +45,8 @@ pub use metrics::{Metrics, follow_usage};
 pub use openapi::document;
 pub use serve::serve;
 
-use crate::files::Files;
 use crate::consoles::Consoles;
+use crate::files::Files;
 use crate::logs::Logs;
 use crate::service::Service;
 use problem::Problem;

@@ -19,6 +19,7 @@ mod files;
 mod host;
 mod ledger;
 mod place;
+mod remote_consoles;
 mod rest;
 mod runs;
 mod signals;

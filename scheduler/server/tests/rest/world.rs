@@ -131,7 +131,14 @@ impl World {
         tokio::spawn(rest::follow_usage(service.clone(), Arc::clone(&metrics)));
         let replica = Uuid::now_v7();
         let consoles = Consoles::new(replica, Sessions::new());
-        let api = Api::new(service.clone(), logs.clone(), files, consoles, settings, metrics);
+        let api = Api::new(
+            service.clone(),
+            logs.clone(),
+            files,
+            consoles,
+            settings,
+            metrics,
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -68,6 +68,14 @@ struct Scheduler(mpsc::Sender<Dialled>);
 impl Link for Scheduler {
     type SessionStream = BoxStream<'static, Result<SchedulerMessage, Status>>;
     type ConsoleStream = ReceiverStream<Result<ConsoleToHost, Status>>;
+    type FetchFilesStream = tokio_stream::Empty<Result<FilesPiece, Status>>;
+
+    async fn fetch_files(
+        &self,
+        _: Request<FilesRequest>,
+    ) -> Result<Response<Self::FetchFilesStream>, Status> {
+        Err(Status::unimplemented("files"))
+    }
 
     async fn join(&self, _: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
         Err(Status::unimplemented("join"))

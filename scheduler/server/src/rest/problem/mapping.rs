@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use davit_types::{FieldError, FieldErrors};
 
 use super::{Problem, chain};
-use crate::files::FilesError;
 use crate::consoles::{Bound, ConsoleError};
+use crate::files::FilesError;
 use crate::logs::LogError;
 use crate::service::{ServiceError, WarmRefused};
 use crate::store::{Refusal, StoreError};
