@@ -16,8 +16,8 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-mod disk;
 mod network;
+mod size;
 
 pub use self::exec::ExecRequest;
 pub use self::secrets::{NamedSecret, check_secret_values};
@@ -355,49 +355,5 @@ impl RunRequest {
             }
             check.no_nul(&format!("labels.{key}"), value);
         }
-    }
-
-    fn choose_instance_type(
-        &self,
-        check: &mut Check,
-        offered: &[InstanceType],
-    ) -> Option<InstanceType> {
-        let chosen = match &self.instance_type {
-            None => offered.first(),
-            Some(slug) => offered.iter().find(|offer| offer.slug == *slug),
-        };
-        let Some(mut chosen) = chosen.cloned() else {
-            let known: Vec<&str> = offered.iter().map(|offer| offer.slug.as_str()).collect();
-            let asked = self.instance_type.as_deref().unwrap_or("");
-            check.fail(
-                "instance_type",
-                asked,
-                format!("is not offered here; choose one of: {}", known.join(", ")),
-            );
-            return None;
-        };
-        if self.cpu_millis.is_some() || self.memory_bytes_max.is_some() || self.pids_max.is_some() {
-            chosen.slug = "custom".to_owned();
-        }
-        let resources = &mut chosen.resources;
-        if let Some(cpu_millis) = self.cpu_millis {
-            check.range("cpu_millis", cpu_millis, 10, 1_024_000);
-            resources.cpu_millis = cpu_millis;
-        }
-        if let Some(memory) = self.memory_bytes_max {
-            check.range(
-                "memory_bytes_max",
-                memory,
-                Bytes::mib(4),
-                Bytes::gib(16 * 1024),
-            );
-            resources.memory_bytes_max = memory;
-        }
-        if let Some(pids_max) = self.pids_max {
-            check.range("pids_max", pids_max, 1, 1_000_000);
-            resources.pids_max = pids_max;
-        }
-        self.choose_disk(check, &mut chosen);
-        Some(chosen)
     }
 }

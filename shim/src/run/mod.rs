@@ -39,12 +39,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use davit_cgroup::Limits;
 use davit_rundir::{
     ControlError, ControlErrorCode, ExitRecord, FORMAT_VERSION, LaunchRecord, RunDir, SlotId,
     Stamp, StateRecord,
 };
-use davit_types::{IdRange, Usage};
+use davit_types::Usage;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::cgroup::ContainerCgroup;
@@ -53,7 +52,6 @@ use crate::error::chain;
 use crate::files::remove_if_there;
 use crate::lock;
 use crate::reaper::{Exit, ProcessHandle};
-use crate::runtime::Stdio3;
 use crate::secrets::Patterns;
 use beside::LateEnv;
 use books::Books;
@@ -66,8 +64,8 @@ use letting::Letting;
 pub(crate) use letting::{LetGo, Starter};
 pub(crate) use owner::Signaller;
 use owner::{Command, Owner};
+use prepare::RESERVE_FILE;
 pub(crate) use prepare::set_kill_rules;
-use prepare::{RESERVE_FILE, reserve};
 use traffic::NetworkNamespace;
 
 /// Commands waiting for the owner; each connection has at most one under way.
@@ -229,66 +227,6 @@ impl Run {
     /// The OCI runtime the executor chose.
     pub(crate) fn runtime_binary(&self) -> &Path {
         &self.shared.launch.runtime_binary
-    }
-
-    /// Makes log, cgroup and pipes, `ids` being those of its user namespace and `limits` what the runtime will not set;
-    /// returns the job's streams.
-    pub(crate) fn prepare(
-        &self,
-        ids: Option<IdRange>,
-        limits: &Limits,
-    ) -> Result<Stdio3, RunError> {
-        let shared = &self.shared;
-        let (pipes, stdio) = self.job_pipes(ids)?;
-        let cgroup =
-            ContainerCgroup::create(&shared.launch.cgroup).map_err(|source| RunError::Cgroup {
-                operation: "create",
-                source,
-            })?;
-        set_kill_rules(&cgroup)?;
-        cgroup
-            .inner()
-            .set_limits(limits)
-            .map_err(|source| RunError::Cgroup {
-                operation: "set the limits of",
-                source,
-            })?;
-        self.take_over(pipes, Arc::new(cgroup), Usage::default())?;
-        Ok(stdio)
-    }
-
-    /// Makes the log of what comes through `pipes`; the job is or will be in `cgroup`, where `used_before` was used
-    /// by others.
-    pub(crate) fn take_over(
-        &self,
-        pipes: Pipes,
-        cgroup: Arc<ContainerCgroup>,
-        used_before: Usage,
-    ) -> Result<(), RunError> {
-        let shared = &self.shared;
-        reserve(&shared.dir.path().join(RESERVE_FILE))?;
-        let hidden = shared.hidden.get().cloned();
-        let taps = shared.streams.taps.clone();
-        let bytes_max = shared.launch.log_bytes_max;
-        let capture = Capture::begin(&shared.dir, bytes_max, pipes, hidden, taps)?;
-        *lock(&shared.prepared) = Some(Prepared {
-            capture,
-            cgroup,
-            used_before,
-        });
-        Ok(())
-    }
-
-    /// Undoes [`Self::prepare`], except for the log: it may say why.
-    pub(crate) async fn create_failed(&self) {
-        let Some(prepared) = lock(&self.shared.prepared).take() else {
-            return;
-        };
-        if let Err(error) = prepared.cgroup.kill() {
-            log::warn!("{}", chain(&error));
-        }
-        prepared.cgroup.remove().await;
-        self.remove_files();
     }
 
     /// The container exists: records it and begins to hold the run. Returns the cgroup.

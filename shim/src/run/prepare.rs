@@ -1,19 +1,87 @@
-//! What a run gets before its container: rules for its cgroup and room for its end.
+//! What a run gets before its container: log, pipes, cgroup with rules and limits, and room for its end.
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use davit_cgroup::Limits;
+use davit_types::{IdRange, Usage};
 
-use super::RunError;
+use super::capture::{Capture, Pipes};
+use super::{Prepared, Run, RunError};
 use crate::cgroup::ContainerCgroup;
+use crate::error::chain;
 use crate::files::remove_if_there;
+use crate::lock;
+use crate::runtime::Stdio3;
 
 /// Disk space held for exit.json, bytes: the end must be recordable on a full disk.
 const RESERVE_BYTES: u64 = 256 * 1024;
 
 /// Name of the file that holds it.
 pub(super) const RESERVE_FILE: &str = "reserve";
+
+impl Run {
+    /// Makes log, cgroup and pipes, `ids` being those of its user namespace and `limits` what the runtime will not set;
+    /// returns the job's streams.
+    pub(crate) fn prepare(
+        &self,
+        ids: Option<IdRange>,
+        limits: &Limits,
+    ) -> Result<Stdio3, RunError> {
+        let shared = &self.shared;
+        let (pipes, stdio) = self.job_pipes(ids)?;
+        let cgroup =
+            ContainerCgroup::create(&shared.launch.cgroup).map_err(|source| RunError::Cgroup {
+                operation: "create",
+                source,
+            })?;
+        set_kill_rules(&cgroup)?;
+        cgroup
+            .inner()
+            .set_limits(limits)
+            .map_err(|source| RunError::Cgroup {
+                operation: "set the limits of",
+                source,
+            })?;
+        self.take_over(pipes, Arc::new(cgroup), Usage::default())?;
+        Ok(stdio)
+    }
+
+    /// Makes the log of what comes through `pipes`; the job is or will be in `cgroup`, where `used_before` was used
+    /// by others.
+    pub(crate) fn take_over(
+        &self,
+        pipes: Pipes,
+        cgroup: Arc<ContainerCgroup>,
+        used_before: Usage,
+    ) -> Result<(), RunError> {
+        let shared = &self.shared;
+        reserve(&shared.dir.path().join(RESERVE_FILE))?;
+        let hidden = shared.hidden.get().cloned();
+        let taps = shared.streams.taps.clone();
+        let bytes_max = shared.launch.log_bytes_max;
+        let capture = Capture::begin(&shared.dir, bytes_max, pipes, hidden, taps)?;
+        *lock(&shared.prepared) = Some(Prepared {
+            capture,
+            cgroup,
+            used_before,
+        });
+        Ok(())
+    }
+
+    /// Undoes [`Self::prepare`], except for the log: it may say why.
+    pub(crate) async fn create_failed(&self) {
+        let Some(prepared) = lock(&self.shared.prepared).take() else {
+            return;
+        };
+        if let Err(error) = prepared.cgroup.kill() {
+            log::warn!("{}", chain(&error));
+        }
+        prepared.cgroup.remove().await;
+        self.remove_files();
+    }
+}
 
 /// One OOM kill takes the whole job, and swap never hides that memory has run out.
 pub(crate) fn set_kill_rules(cgroup: &ContainerCgroup) -> Result<(), RunError> {

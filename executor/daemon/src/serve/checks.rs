@@ -57,12 +57,9 @@ pub(super) async fn check(settings: Settings) -> Result<Checked, ServeError> {
     warnings.extend(outdated_containerd(containerd.version()));
     let runtimes = runtimes(&settings, &mut warnings).await?;
     warnings.extend(no_shim(&settings));
-    let shims = Shims::open(&settings, &containerd, &limits.hierarchy, &cgroup_parent)
-        .await
-        .map_err(ServeError::path(
-            "create the directory of shims in",
-            &settings.state_dir,
-        ))?;
+    let shims = Shims::open(&settings, &containerd, &limits.hierarchy, &cgroup_parent).await;
+    let what = "create the directory of shims in";
+    let shims = shims.map_err(ServeError::path(what, &settings.state_dir))?;
     let ids = allotted::ids(&settings, &containerd, &shims, &mut warnings).await?;
     let disk = allotted::disk(&settings, &containerd, &ids, &mut warnings).await?;
     let boot_id = read_line("/proc/sys/kernel/random/boot_id")?;

@@ -7,7 +7,8 @@ use oci_spec::runtime::Spec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::{any_image, any_run, built, built_with, image, run};
+use crate::any::{any_image, any_run};
+use crate::{built, built_with, image, run};
 
 /// What a slot is given late, as JSON pointers; everything else is its profile.
 const LATE: &[&str] = &[

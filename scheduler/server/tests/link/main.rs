@@ -14,6 +14,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod access;
+mod api;
 #[path = "../store/cluster.rs"]
 mod cluster;
 mod console;

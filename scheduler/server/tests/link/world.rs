@@ -11,7 +11,7 @@ use davit_scheduler::dispatch::{Dispatch, DispatchSettings};
 use davit_scheduler::files::{Files, FilesSettings};
 use davit_scheduler::link::{Link, LinkParts, LinkSettings, Sessions};
 use davit_scheduler::logs::{LogSettings, Logs};
-use davit_scheduler::rest::{self, Api, Metrics, RestSettings};
+use davit_scheduler::rest::RestSettings;
 use davit_scheduler::secrets::Keyring;
 use davit_scheduler::service::Service;
 use davit_scheduler::service::planned::{LostPolicy, OnLost, PlannedRun, RetryPolicy};
@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::api::serve_rest;
 use crate::faulty::Faulty;
 pub(crate) use crate::waiting::{WAIT_MS_MAX, unix_ms, wait_for};
 
@@ -228,8 +229,7 @@ async fn begin(
     let id = Uuid::now_v7();
     let keys = Arc::new(Keyring::open(&keys).unwrap());
     let sessions = Sessions::new();
-    let start = |url: String| Tracer::start(&url, Arc::clone(&store)).unwrap();
-    let tracer = tweak.collector.map(start);
+    let tracer = |url: String| Tracer::start(&url, Arc::clone(&store)).unwrap();
     let settings = DispatchSettings {
         poll_ms: 100,
         survey_ms: 100,
@@ -237,7 +237,7 @@ async fn begin(
         fence_ms_min: tweak.fence_ms_min,
         pulse_ms: 300,
         dead_after_ms: tweak.dead_after_ms,
-        tracer,
+        tracer: tweak.collector.map(tracer),
         ..DispatchSettings::new(id)
     };
     let dispatch = Dispatch::start(
@@ -252,11 +252,8 @@ async fn begin(
         total_bytes_max: tweak.log_bytes_max,
         ..usual
     };
-    let files = Files::new(
-        Arc::clone(&store),
-        Arc::<Faulty>::clone(&objects),
-        FilesSettings::default(),
-    );
+    let (of_files, kept) = (Arc::clone(&store), Arc::<Faulty>::clone(&objects));
+    let files = Files::new(of_files, kept, FilesSettings::default());
     let parts = LinkParts {
         store: Arc::clone(&store),
         files,
@@ -291,39 +288,6 @@ async fn begin(
         stop: Some(stop),
         runtime: None,
     }
-}
-
-/// The replica's API, until its runtime ends.
-async fn serve_rest(
-    parts: &LinkParts,
-    dispatch: &Dispatch,
-    heartbeat_ms: u64,
-) -> (SocketAddr, Service) {
-    let service = Service::new(
-        Arc::clone(&parts.store),
-        Arc::clone(&parts.keys),
-        Arc::clone(&parts.signer),
-        Arc::new(dispatch.clone()),
-        "EUR",
-    );
-    let metrics = Arc::new(Metrics::new(&parts.starts));
-    let settings = RestSettings {
-        heartbeat_ms,
-        ..RestSettings::default()
-    };
-    let api = Api::new(
-        service.clone(),
-        parts.logs.clone(),
-        parts.files.clone(),
-        parts.consoles.clone(),
-        settings,
-        metrics,
-    );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let never = std::future::pending();
-    tokio::spawn(rest::serve(listener, None, rest::router(api), never));
-    (address, service)
 }
 
 /// One process of the scheduler, as far as the store and the hosts can tell.

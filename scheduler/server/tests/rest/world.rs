@@ -1,10 +1,11 @@
 //! A server over an empty database, and short words for what the tests do with it.
 
-use std::collections::BTreeMap;
+#[path = "no_hosts.rs"]
+mod no_hosts;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use async_trait::async_trait;
 use davit_scheduler::consoles::Consoles;
 use davit_scheduler::credentials::Signer;
 use davit_scheduler::files::{Files, FilesSettings};
@@ -18,9 +19,7 @@ use davit_scheduler::service::access::Scope;
 use davit_scheduler::service::catalogue::{Region, put_region};
 use davit_scheduler::service::instance_types::{self, Offer};
 use davit_scheduler::service::tokens::{self, NewToken};
-use davit_scheduler::service::{
-    Candidate, Explained, Placing, QueuePosition, Service, WarmRefused, WarmWish, now_ms, tenants,
-};
+use davit_scheduler::service::{Service, now_ms, tenants};
 use davit_scheduler::starts::Starts;
 use davit_scheduler::store::*;
 use davit_types::{
@@ -32,6 +31,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::client::Client;
+use no_hosts::NoHosts;
 
 pub(crate) const REGION: &str = "here";
 pub(crate) const PRICE_MICROS: u64 = 7;
@@ -45,41 +45,6 @@ pub(crate) struct World {
     hosts: AtomicU32,
     _stop: oneshot::Sender<()>,
     _directory: tempfile::TempDir,
-}
-
-/// Answers as a dispatch would that has no host.
-struct NoHosts;
-
-#[async_trait]
-impl Placing for NoHosts {
-    async fn explain(&self, _: RunId) -> Option<Explained> {
-        Some(waiting())
-    }
-
-    async fn explain_new(&self, _: Candidate) -> Explained {
-        waiting()
-    }
-
-    async fn warm(&self, wish: WarmWish) -> Result<(), WarmRefused> {
-        let region = wish.region;
-        if wish.image.contains("nowhere") {
-            return Err(WarmRefused::NoHost { region });
-        }
-        Ok(())
-    }
-}
-
-fn waiting() -> Explained {
-    Explained {
-        reason: "no_hosts".to_owned(),
-        message: "no host is known".to_owned(),
-        scarce: None,
-        position: Some(QueuePosition {
-            ahead: 3,
-            or_more: false,
-        }),
-        hosts: BTreeMap::from([("offline".to_owned(), 2)]),
-    }
 }
 
 /// What a run that executes is locked in with.

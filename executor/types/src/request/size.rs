@@ -1,12 +1,57 @@
-//! How much a run may write to its root file system.
+//! How large a run is: a type that is offered, and what it asks for in place of the type's.
 
 use super::{Check, RunRequest};
-use crate::InstanceType;
 use crate::spec::limits as max;
+use crate::{Bytes, InstanceType};
 
 impl RunRequest {
+    /// The type it asks for, or the first that is offered, with its own sizes in place of that one's.
+    pub(super) fn choose_instance_type(
+        &self,
+        check: &mut Check,
+        offered: &[InstanceType],
+    ) -> Option<InstanceType> {
+        let chosen = match &self.instance_type {
+            None => offered.first(),
+            Some(slug) => offered.iter().find(|offer| offer.slug == *slug),
+        };
+        let Some(mut chosen) = chosen.cloned() else {
+            let known: Vec<&str> = offered.iter().map(|offer| offer.slug.as_str()).collect();
+            let asked = self.instance_type.as_deref().unwrap_or("");
+            check.fail(
+                "instance_type",
+                asked,
+                format!("is not offered here; choose one of: {}", known.join(", ")),
+            );
+            return None;
+        };
+        if self.cpu_millis.is_some() || self.memory_bytes_max.is_some() || self.pids_max.is_some() {
+            chosen.slug = "custom".to_owned();
+        }
+        let resources = &mut chosen.resources;
+        if let Some(cpu_millis) = self.cpu_millis {
+            check.range("cpu_millis", cpu_millis, 10, 1_024_000);
+            resources.cpu_millis = cpu_millis;
+        }
+        if let Some(memory) = self.memory_bytes_max {
+            check.range(
+                "memory_bytes_max",
+                memory,
+                Bytes::mib(4),
+                Bytes::gib(16 * 1024),
+            );
+            resources.memory_bytes_max = memory;
+        }
+        if let Some(pids_max) = self.pids_max {
+            check.range("pids_max", pids_max, 1, 1_000_000);
+            resources.pids_max = pids_max;
+        }
+        self.choose_disk(check, &mut chosen);
+        Some(chosen)
+    }
+
     /// Puts the run's own bound in place of its type's.
-    pub(super) fn choose_disk(&self, check: &mut Check, chosen: &mut InstanceType) {
+    fn choose_disk(&self, check: &mut Check, chosen: &mut InstanceType) {
         let Some(disk) = self.disk_bytes_max else {
             return;
         };
