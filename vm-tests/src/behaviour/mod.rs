@@ -65,6 +65,7 @@ behaviours![
     clock,
     ctr,
     escapes,
+    exec,
     gvisor,
     image_config,
     images,
