@@ -2,12 +2,12 @@
 
 use std::net::TcpStream;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 
-use crate::place::Dev;
-use crate::rest::WAIT;
+use crate::place::{Dev, one_off};
+use crate::rest::{WAIT, run_id, texts};
 
 /// Channels of the protocol.
 const STDIN: u8 = 0;
@@ -103,7 +103,6 @@ fn a_process_beside_a_scheduled_job_has_its_own_bytes_and_code() {
     let (_, _, status) = rest(&mut socket);
     assert_eq!(status["status"], "Success", "{status:#}");
 
-    // The job's own output, as it comes, is not typed at: it was submitted without input.
     assert_eq!(
         dial(&dev, "01a00000-0000-7000-8000-000000000000", asked).unwrap_err(),
         404
@@ -112,5 +111,45 @@ fn a_process_beside_a_scheduled_job_has_its_own_bytes_and_code() {
         .post(&format!("/v1/runs/{run}/cancel"), &Value::Null);
     dev.client.ended(&run);
     assert_eq!(dial(&dev, &run, asked).unwrap_err(), 409);
+    dev.finish();
+}
+
+#[test]
+#[ignore = "needs a real host: scripts/test runs it"]
+fn a_scheduled_job_is_typed_at_by_who_attaches() {
+    let dev = Dev::start();
+    let mut asked = one_off("echo up; cat; exit 5");
+    asked["stdin"] = json!(true);
+    let run = run_id(&dev.client.post("/v1/runs", &asked).expect(201));
+    dev.client.logged(&run, 1);
+    let mut socket = dial(&dev, &run, "attach?stdin=true&stdout=true").unwrap();
+    say(&mut socket, STDIN, b"typed\n");
+    // Who goes away ends nothing; who comes goes on.
+    drop(socket);
+    dev.client.logged(&run, 2);
+    let mut socket = dial(&dev, &run, "attach?stdin=true&stdout=true").unwrap();
+    say(&mut socket, STDIN, b"by another\n");
+    say(&mut socket, CLOSE, &[STDIN]);
+    let (out, _, status) = rest(&mut socket);
+    assert_eq!(out, b"by another\n");
+    assert_eq!(status["details"]["causes"][0]["message"], "5", "{status:#}");
+    let ended = dev.client.ended(&run);
+    assert_eq!(
+        (&ended["exit_code"], &ended["stdin"]),
+        (&json!(5), &json!(true))
+    );
+    let lines = dev.client.log(&run, 100);
+    assert_eq!(texts(&lines), ["up", "typed", "by another"]);
+
+    // One that was submitted without has none to give.
+    let run = dev.sh("echo up; exec sleep 600");
+    dev.client.logged(&run, 1);
+    assert_eq!(
+        dial(&dev, &run, "attach?stdin=true&stdout=true").unwrap_err(),
+        409
+    );
+    dev.client
+        .post(&format!("/v1/runs/{run}/cancel"), &Value::Null);
+    dev.client.ended(&run);
     dev.finish();
 }

@@ -53,6 +53,12 @@ pub struct Overrides {
     /// The upload it comes with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload: Option<Uuid>,
+    /// Its input stays open for clients that attach.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stdin: bool,
+    /// It has a terminal.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
 }
 
 /// A run without a runner: what a runner would say, and the whole image reference.
@@ -182,6 +188,8 @@ impl Job {
             runtime: settings.runtime,
             secret_env: marked(&self.env, [&settings.secret_env, &overrides.secret_env]),
             secret_files: secret_files::names(&self.files),
+            stdin: overrides.stdin,
+            tty: overrides.tty,
             ..RunRequest::default()
         };
         let priority = overrides.priority.unwrap_or(settings.priority);

@@ -37,6 +37,10 @@ pub(in crate::rest) struct NewRun {
     labels: BTreeMap<String, String>,
     /// Files it comes with.
     files: Option<FilesInput>,
+    /// Its input stays open for clients that attach; empty from the start otherwise.
+    stdin: bool,
+    /// It has a terminal: its output and errors are one.
+    tty: bool,
 }
 
 impl From<NewRun> for Overrides {
@@ -52,6 +56,8 @@ impl From<NewRun> for Overrides {
             priority: new.priority,
             labels: new.labels,
             upload: new.files.map(|files| files.upload_id),
+            stdin: new.stdin,
+            tty: new.tty,
         }
     }
 }
@@ -117,6 +123,12 @@ pub(in crate::rest) struct NewOneOff {
     network_bytes_per_second_max: Option<u64>,
     /// Files it comes with.
     files: Option<FilesInput>,
+    /// Its input stays open for clients that attach; empty from the start otherwise.
+    #[serde(default)]
+    stdin: bool,
+    /// It has a terminal: its output and errors are one.
+    #[serde(default)]
+    tty: bool,
 }
 
 impl From<NewOneOff> for OneOff {
@@ -149,6 +161,8 @@ impl From<NewOneOff> for OneOff {
                 priority: None,
                 labels: new.labels,
                 upload: new.files.map(|files| files.upload_id),
+                stdin: new.stdin,
+                tty: new.tty,
             },
         }
     }

@@ -218,6 +218,10 @@ pub(in crate::rest) struct RunView {
     secret_files: Vec<String>,
     /// The files it came with.
     files: Option<RunFilesView>,
+    /// Its input stays open for clients that attach.
+    stdin: bool,
+    /// It has a terminal.
+    tty: bool,
     region: String,
     instance_type: String,
     priority: i32,
@@ -336,6 +340,8 @@ impl RunView {
             secret_env: request.secret_env.clone(),
             secret_files: request.secret_files.clone(),
             files: shown.plan.files.as_ref().map(RunFilesView::from),
+            stdin: request.stdin,
+            tty: request.tty,
             region: base.region.clone(),
             instance_type: base.instance_type.clone(),
             priority: base.priority,
