@@ -124,9 +124,9 @@ fn a_scheduled_job_is_typed_at_by_who_attaches() {
     dev.client.logged(&run, 1);
     let mut socket = dial(&dev, &run, "attach?stdin=true&stdout=true").unwrap();
     say(&mut socket, STDIN, b"typed\n");
-    // Who goes away ends nothing; who comes goes on.
-    drop(socket);
+    // What the job has taken is the job's. Who goes away ends nothing; who comes goes on.
     dev.client.logged(&run, 2);
+    drop(socket);
     let mut socket = dial(&dev, &run, "attach?stdin=true&stdout=true").unwrap();
     say(&mut socket, STDIN, b"by another\n");
     say(&mut socket, CLOSE, &[STDIN]);

@@ -241,11 +241,11 @@ async fn one_run_has_so_many_connections_and_others_have_theirs() {
     let mut executor = Executor::start_with_network(&network).await;
     // The world leaves them open as long as nobody reads all that it sends.
     let command = format!(
-        "for n in 1 2 3 4 5; do nc -w 2 {PUBLIC_V4} {SENDS} </dev/null | {{ dd bs=1 count=1 2>/dev/null; echo; sleep 8; }} & \
-         done; sleep 5; echo asked; wait"
+        "for n in 1 2 3 4 5; do nc -w 2 {PUBLIC_V4} {SENDS} </dev/null | {{ got=$(dd bs=1 count=1 2>/dev/null); \
+         echo \"got $got\"; sleep 15; }} & done; wait"
     );
     let greedy = executor.submit(bridged(&command)).await.unwrap();
-    executor.wait_logged(&greedy, 4).await;
+    executor.wait_logged(&greedy, 5).await;
     let (lines, _) = said(&mut executor, bridged(&asking([PUBLIC_V4], TELLS))).await;
     assert_eq!(
         lines,
@@ -255,6 +255,6 @@ async fn one_run_has_so_many_connections_and_others_have_theirs() {
     executor.stop(&greedy, 0).await;
     let (records, _) = executor.follow(&greedy, 0).await;
     let text = String::from_utf8(output(&records, "stdout")).unwrap();
-    let connected = text.lines().filter(|line| *line == "x").count();
+    let connected = text.lines().filter(|line| *line == "got x").count();
     assert_eq!(connected, 3, "{text}");
 }
