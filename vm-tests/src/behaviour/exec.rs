@@ -19,9 +19,14 @@ fn a_process_beside_a_job_has_the_runs_limits_and_meter(host: &mut Host) -> Test
     let settings = host.settings();
     host.start_executor(&settings)?;
     // With a container of its own under both runtimes, then in one that waited for it.
-    for options in [&["--runtime", "runc"][..], &[], &[]] {
-        let options = [options, &["--memory", "64MiB", "--pids", "20", "--cpu", "0.5"]].concat();
-        let run = Run::submit(host, &options, IDLE)?;
+    for (runtime, warm) in [("runc", false), ("crun", false), ("crun", true)] {
+        if warm {
+            await_warm_slots(host, 1)?;
+        }
+        let limits = ["--memory", "64MiB", "--pids", "20", "--cpu", "0.5"];
+        let run = Run::submit(host, &[&["--runtime", runtime][..], &limits].concat(), IDLE)?;
+        let launch = run.wait_launched()?;
+        ensure!(launch.is_null("/slot") != warm, "it should be {warm} that it was warm: {launch}");
         run.wait_printed(host, "ready")?;
         let exec = |script: &str| host.davit(["exec", run.id(), "--", "sh", "-c", script]);
 
@@ -45,7 +50,6 @@ fn a_process_beside_a_job_has_the_runs_limits_and_meter(host: &mut Host) -> Test
         exec("dd if=/dev/zero of=/dev/null bs=128M count=1")?;
         let record = run.wait_ended(host, 137)?;
         record.expect("/end_reason", "oom_killed")?;
-        await_warm_slots(host, 1)?;
     }
     Ok(())
 }
