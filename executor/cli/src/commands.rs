@@ -4,7 +4,7 @@ mod console;
 mod control;
 mod dev;
 mod executor;
-mod files;
+pub(crate) mod files;
 mod follow;
 mod host;
 mod images;

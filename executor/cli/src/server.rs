@@ -20,6 +20,7 @@ mod control;
 mod error;
 mod executors;
 mod export;
+mod files;
 mod follow;
 mod one_off;
 mod place;
@@ -67,6 +68,9 @@ pub(crate) async fn command(
         Command::Run(args) => return run::run(&args, session).await,
         Command::Attach { run } => return run::attach(&run, session).await,
         Command::Wait(args) => return control::wait(&args.runs, session).await,
+        Command::Extract { run, to } => {
+            return files::extract(&run, to.as_deref(), session).await;
+        }
         Command::Ps { all, quiet } => show::list(all, quiet, session).await,
         Command::Logs(args) => run::logs(&args, session).await,
         Command::Stop {

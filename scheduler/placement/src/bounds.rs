@@ -8,8 +8,8 @@ pub const HOST_AMOUNT_MAX: u64 = 1 << 47;
 pub const HOST_USED_MAX: u64 = HOST_AMOUNT_MAX * 2;
 /// Images of one host's inventory.
 pub const IMAGES_PER_HOST_MAX: usize = 4_096;
-/// Labels of a host, and labels that a run may ask for.
-pub const LABELS_MAX: usize = 64;
+/// Labels of a host, and labels that a run may ask for: those of its users, and some of the scheduler's own.
+pub const LABELS_MAX: usize = 80;
 
 /// Runs waiting at once. The store holds the rest.
 pub const PENDING_MAX: usize = 4_000_000;

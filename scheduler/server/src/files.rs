@@ -20,6 +20,7 @@
 
 mod append;
 mod error;
+mod extract;
 pub mod limits;
 mod read;
 mod sweep;
@@ -33,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 pub use error::FilesError;
+pub(crate) use extract::Whole;
 pub use read::Reader;
 
 use crate::logs::Objects;

@@ -34,6 +34,7 @@ mod access;
 mod beats;
 mod console;
 mod error;
+mod extracts;
 mod facts;
 mod files;
 mod greeting;
@@ -82,6 +83,7 @@ use session::{MISSED_BEATS_MAX, REPORTS_MAX, Session};
 
 pub use access::AUDIENCE;
 pub use error::LinkError;
+pub(crate) use facts::feature_label;
 pub use facts::{HostBeat, HostBody, HostCapacity};
 pub(crate) use outfit::{OutfitError, credentials, outfit, owners, sealed};
 pub(crate) use sessions::Peer;
@@ -371,6 +373,17 @@ impl proto::link_server::Link for Link {
         let pass = self.0.gate.bearer(request.metadata())?;
         let pieces = self.0.files(pass.host, request.into_inner()).await?;
         Ok(Response::new(pieces))
+    }
+
+    type SendExtractStream = extracts::Places;
+
+    async fn send_extract(
+        &self,
+        request: Request<Streaming<proto::ExtractFromHost>>,
+    ) -> Result<Response<Self::SendExtractStream>, Status> {
+        let pass = self.0.gate.bearer(request.metadata())?;
+        let places = self.0.extract(pass.host, request.into_inner()).await?;
+        Ok(Response::new(places))
     }
 
     type ConsoleStream = console::Inputs;

@@ -27,6 +27,7 @@ pub mod consoles;
 pub mod environment;
 mod error;
 pub mod executors;
+pub(crate) mod extracts;
 pub mod instance_types;
 mod names;
 mod places;

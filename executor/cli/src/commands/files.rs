@@ -10,13 +10,14 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use davit_executor::files::{Packed, pack, receive};
+use davit_executor::files::{Packed, ReceiveError, pack, receive};
 use davit_rpc::local::{
     Extracted, FilesDownload, FilesEnd, FilesReply, FilesUpload, Run, RunRef, SubmitRequest,
     files_reply::Reply, files_upload::Part,
 };
 use davit_types::ExtractKind;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -34,7 +35,7 @@ const PIECE_BYTES: usize = 512 << 10;
 const PIECES_WAITING_MAX: usize = 8;
 
 /// What goes into a run.
-pub(super) enum Source {
+pub(crate) enum Source {
     /// A directory.
     Directory { dir: OwnedFd, path: PathBuf },
     /// A tar stream, and what it is called.
@@ -43,7 +44,7 @@ pub(super) enum Source {
 
 impl Source {
     /// What `path` names: a directory, a tar file, or `-`.
-    pub(super) fn open(path: &Path) -> Result<Self, CliError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
         if path == Path::new("-") {
             let name = "standard input".to_owned();
             return Ok(Self::Tar(Box::new(io::stdin()), name));
@@ -63,26 +64,30 @@ impl Source {
 
     /// Writes it all to `pieces`. Blocking.
     fn send(self, pieces: &mut Pieces) -> Result<(), CliError> {
+        match self.write_to(pieces) {
+            // Nobody wants it any more: the run's end says why.
+            Err(_) if pieces.unwanted => return Ok(()),
+            written => written?,
+        }
+        pieces.end();
+        Ok(())
+    }
+
+    /// Writes it all as a tar stream, and says what is left out. Blocking.
+    pub(crate) fn write_to(self, out: &mut impl Write) -> Result<(), CliError> {
         let packed = match self {
-            Self::Directory { dir, path } => match pack(dir, pieces) {
-                Ok(packed) => packed,
-                // Nobody wants it any more: the run's end says why.
-                Err(_) if pieces.unwanted => return Ok(()),
-                Err(error) => {
-                    let reading = CliError::io(format!("send {}", path.display()));
-                    return Err(reading(io::Error::other(error)));
-                }
-            },
-            Self::Tar(mut stream, name) => match io::copy(&mut stream, pieces) {
-                Ok(_) => Packed::default(),
-                Err(_) if pieces.unwanted => return Ok(()),
-                Err(error) => return Err(CliError::io(format!("send {name}"))(error)),
-            },
+            Self::Directory { dir, path } => pack(dir, out).map_err(|error| {
+                let reading = CliError::io(format!("send {}", path.display()));
+                reading(io::Error::other(error))
+            })?,
+            Self::Tar(mut stream, name) => {
+                io::copy(&mut stream, out).map_err(CliError::io(format!("send {name}")))?;
+                Packed::default()
+            }
         };
         if let Some(left_out) = packed.sentence() {
             note(&format!("--dir: {}", harmless(&left_out)));
         }
-        pieces.end();
         Ok(())
     }
 }
@@ -202,7 +207,7 @@ impl Write for Pieces {
 
 /// How bringing a run's files went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fetched {
+pub(crate) enum Fetched {
     /// All that was asked for is there.
     Whole,
     /// All that was kept is there, but not all was.
@@ -230,16 +235,33 @@ pub(super) async fn extract(
             print_line(&harmless(&extracted.to))?;
         }
     }
-    Ok(match fetched {
-        Fetched::Whole => 0,
-        Fetched::Lacking | Fetched::Failed => exit::DAVIT_FAILED,
-    })
+    Ok(fetched.exit())
+}
+
+impl Fetched {
+    /// Of a command that does nothing else.
+    pub(crate) const fn exit(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Lacking | Self::Failed => exit::DAVIT_FAILED,
+        }
+    }
 }
 
 /// Brings all that was collected from `ended`, and says on standard error what is not there.
 pub(super) async fn fetch(ended: &Run, base: Option<&Path>, context: &Context) -> Fetched {
+    let bring =
+        async |at, extracted: &Extracted| fetch_one(&ended.id, at, extracted, base, context).await;
+    each(&ended.extracts, bring).await
+}
+
+/// Has each of those that were kept brought, and says on standard error what is not there.
+pub(crate) async fn each(
+    extracts: &[Extracted],
+    bring: impl AsyncFn(usize, &Extracted) -> Result<(), CliError>,
+) -> Fetched {
     let mut fetched = Fetched::Whole;
-    for (at, extracted) in ended.extracts.iter().enumerate() {
+    for (at, extracted) in extracts.iter().enumerate() {
         let Extracted { from, status, .. } = extracted;
         let message = extracted.message.as_deref().unwrap_or_default();
         if status != "ok" {
@@ -252,7 +274,7 @@ pub(super) async fn fetch(ended: &Run, base: Option<&Path>, context: &Context) -
         if !message.is_empty() {
             note(&harmless(&format!("--extract {from}: {message}")));
         }
-        if let Err(error) = fetch_one(&ended.id, at, extracted, base, context).await {
+        if let Err(error) = bring(at, extracted).await {
             error.print();
             fetched = Fetched::Failed;
         }
@@ -267,51 +289,86 @@ async fn fetch_one(
     base: Option<&Path>,
     context: &Context,
 ) -> Result<(), CliError> {
-    let kind = match extracted.kind.as_str() {
-        "file" => ExtractKind::File,
-        "directory" => ExtractKind::Directory,
-        _ => return Err(CliError::Protocol("whether it is a file or a directory")),
-    };
-    let to = base.map_or_else(
-        || PathBuf::from(&extracted.to),
-        |base| base.join(&extracted.to),
-    );
-    let (from, sha256) = (
-        extracted.from.clone(),
-        extracted.sha256.clone().unwrap_or_default(),
-    );
+    let mut unpacking = Unpacking::begin(run, extracted, base)?;
     let request = FilesDownload {
         run: run.to_owned(),
         index: u32::try_from(at).unwrap_or(u32::MAX),
     };
     let mut parts = context.client.files().download(request).await?.into_inner();
-    let (send, pieces) = mpsc::channel(PIECES_WAITING_MAX);
-    let bringing = CliError::io(format!("bring {from} of run {run}"));
-    let receiving = tokio::task::spawn_blocking(move || {
-        receive(Arriving::new(pieces), kind, &from, &to, &sha256)
-    });
-    let broke = loop {
+    loop {
         match parts.message().await {
             Ok(Some(part)) => {
-                if send.send(Some(part.data)).await.is_err() {
-                    break None;
+                if !unpacking.take(part.data).await {
+                    break;
                 }
             }
-            Ok(None) => {
-                // Gone if it wants no more.
-                drop(send.send(None).await);
-                break None;
+            Ok(None) => break,
+            Err(status) => {
+                unpacking.give_up().await;
+                return Err(status.into());
             }
-            Err(status) => break Some(status),
         }
-    };
-    drop(send);
-    let received = receiving.await.map_err(io::Error::other);
-    match (broke, received) {
-        (Some(status), _) => Err(status.into()),
-        (None, Ok(Ok(_))) => Ok(()),
-        (None, Ok(Err(error))) => Err(bringing(io::Error::other(error))),
-        (None, Err(error)) => Err(bringing(error)),
+    }
+    unpacking.end().await
+}
+
+/// An archive on its way to its place.
+pub(crate) struct Unpacking {
+    send: mpsc::Sender<Option<Vec<u8>>>,
+    receiving: JoinHandle<Result<PathBuf, ReceiveError>>,
+    what: String,
+}
+
+impl Unpacking {
+    pub(crate) fn begin(
+        run: &str,
+        extracted: &Extracted,
+        base: Option<&Path>,
+    ) -> Result<Self, CliError> {
+        let kind = match extracted.kind.as_str() {
+            "file" => ExtractKind::File,
+            "directory" => ExtractKind::Directory,
+            _ => return Err(CliError::Protocol("whether it is a file or a directory")),
+        };
+        let to = PathBuf::from(&extracted.to);
+        let to = base.map_or_else(|| to.clone(), |base| base.join(&to));
+        let from = extracted.from.clone();
+        let sha256 = extracted.sha256.clone().unwrap_or_default();
+        let what = format!("bring {from} of run {run}");
+        let (send, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+        let receiving = tokio::task::spawn_blocking(move || {
+            receive(Arriving::new(pieces), kind, &from, &to, &sha256)
+        });
+        Ok(Self {
+            send,
+            receiving,
+            what,
+        })
+    }
+
+    /// Takes what comes next; whether it wants more.
+    pub(crate) async fn take(&mut self, piece: Vec<u8>) -> bool {
+        self.send.send(Some(piece)).await.is_ok()
+    }
+
+    /// All has come.
+    pub(crate) async fn end(self) -> Result<(), CliError> {
+        // Gone if it wants no more.
+        drop(self.send.send(None).await);
+        drop(self.send);
+        let bringing = CliError::io(self.what);
+        match self.receiving.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(bringing(io::Error::other(error))),
+            Err(error) => Err(bringing(io::Error::other(error))),
+        }
+    }
+
+    /// The rest does not come.
+    pub(crate) async fn give_up(self) {
+        drop(self.send);
+        // That it is not whole is known.
+        drop(self.receiving.await);
     }
 }
 

@@ -103,6 +103,13 @@ impl Call {
         Ok(self)
     }
 
+    /// With bytes that are no document.
+    pub(super) fn octets(self, bytes: Vec<u8>) -> Self {
+        let mut call = self.header("content-type", "application/octet-stream");
+        call.body = Some(bytes);
+        call
+    }
+
     /// For errors.
     fn shown(&self) -> String {
         format!("{} /v1/{}", self.method, self.segments.join("/"))
@@ -263,9 +270,10 @@ impl Client {
             .request(call.method.clone(), url)
             .headers(call.headers.clone());
         if let Some(body) = &call.body {
-            request = request
-                .header(CONTENT_TYPE, "application/json")
-                .body(body.clone());
+            if !call.headers.contains_key(CONTENT_TYPE) {
+                request = request.header(CONTENT_TYPE, "application/json");
+            }
+            request = request.body(body.clone());
         }
         let response = request.send().await.map_err(|e| self.unreachable(e))?;
         self.answered.store(true, Ordering::Relaxed);

@@ -131,7 +131,7 @@ pub(super) async fn wait(runs: &[String], session: &Session) -> Result<u8, CliEr
 }
 
 /// Looks at a run until it is as wanted; for ever, unless an order is to be carried out within so many seconds.
-async fn until(
+pub(super) async fn until(
     run: &str,
     limit: Option<(&'static str, u64)>,
     wanted: impl Fn(&RunView) -> bool,

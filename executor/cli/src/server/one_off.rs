@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use davit_types::{
-    Capability, EnvVar, FieldError, NetworkMode, OciRuntime, PullPolicy, RunRequest,
+    Capability, EnvVar, ExtractPath, FieldError, NetworkMode, OciRuntime, PullPolicy, RunRequest,
 };
 use serde::Serialize;
 
 use super::error::ServerError;
-use super::words::FILES;
 use crate::args::{PlacingArgs, ReadSecrets};
 use crate::error::CliError;
 
@@ -46,6 +45,16 @@ pub(super) struct OneOff {
     egress: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network_bytes_per_second_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Files>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    extracts: Vec<ExtractPath>,
+}
+
+/// What it comes with.
+#[derive(Debug, Serialize)]
+struct Files {
+    upload_id: String,
 }
 
 /// An environment variable.
@@ -136,7 +145,15 @@ impl OneOff {
             capabilities: request.capabilities,
             egress: request.egress,
             network_bytes_per_second_max: request.network_bytes_per_second_max,
+            files: None,
+            extracts: request.extracts,
         }
+    }
+
+    /// The same with a complete upload.
+    pub(super) fn with_files(mut self, upload_id: Option<String>) -> Self {
+        self.files = upload_id.map(|upload_id| Files { upload_id });
+        self
     }
 }
 
@@ -163,7 +180,6 @@ pub(super) fn refuse_host_only(request: &RunRequest) -> Result<(), ServerError> 
             request.name.is_some(),
             "runs have ids there: use --label, or save a runner (`davit runner create NAME`)",
         ),
-        ("--extract", !request.extracts.is_empty(), FILES),
         (
             "--publish",
             !request.publish.is_empty(),

@@ -1,14 +1,18 @@
 //! `run`, `attach` and `logs` through a scheduler: as on a host, with the scheduler in between.
 //! What signals do is in [`Signals`].
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 use super::client::Call;
+use super::files;
 use super::follow::{Following, follow, print_all};
 use super::one_off::{OneOff, Size, refuse_host_only, secrets};
 use super::words::RUNS;
 use super::{ServerError, Session};
 use crate::args::{LogsArgs, RunArgs};
+use crate::commands::files::{Fetched, Source};
 use crate::commands::{Ending, Signals, tell_unusual_end};
 use crate::error::CliError;
 use crate::exit;
@@ -50,10 +54,17 @@ impl RunView {
 pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliError> {
     let request = args.request()?;
     refuse_host_only(&request)?;
-    let secrets = secrets(args.secrets.read(0)?)?;
+    let on_stdin = args.dir.as_deref() == Some(Path::new("-"));
+    let secrets = secrets(args.secrets.read(usize::from(on_stdin))?)?;
+    // What cannot be sent makes no run.
+    let source = args.dir.as_deref().map(Source::open).transpose()?;
     let region = args.placing.region.clone();
     let size = session.size(region, request.instance_type.clone()).await?;
-    let body = OneOff::new(request, secrets, &args.placing, size);
+    let upload = match source {
+        Some(source) => Some(files::upload(source, session).await?),
+        None => None,
+    };
+    let body = OneOff::new(request, secrets, &args.placing, size).with_files(upload);
     let call = Call::make(&["runs"]).body(&body)?;
     submitted(&call, args.detach, session).await
 }
@@ -76,7 +87,7 @@ pub(super) async fn submitted(
         return Ok(0);
     };
     let id = run.text("id").ok_or(CliError::Protocol("the run's id"))?;
-    followed_to_the_end(id, signals, session).await
+    followed_to_the_end(id, signals, true, session).await
 }
 
 impl Session {
@@ -122,7 +133,7 @@ pub(super) async fn attach(run: &str, session: &Session) -> Result<u8, CliError>
     let id = RUNS.id(&session.client, run).await?;
     // What cannot be followed at all is told now, not waited for.
     session.client.send(&Call::get(&["runs", &id])).await?;
-    followed_to_the_end(&id, signals, session).await
+    followed_to_the_end(&id, signals, false, session).await
 }
 
 /// `davit logs`.
@@ -149,6 +160,7 @@ pub(super) async fn logs(args: &LogsArgs, session: &Session) -> Result<(), CliEr
 async fn followed_to_the_end(
     run: &str,
     signals: Signals,
+    fetch: bool,
     session: &Session,
 ) -> Result<u8, CliError> {
     let following = Following {
@@ -164,11 +176,19 @@ async fn followed_to_the_end(
     let ask = |ending| end_early(run, &ending, session);
     let ended = signals.until(ended, run, ask).await?;
     let view = RunView::of(&ended)?;
+    // Before the last line of --output json: who reads it finds the files in their places.
+    let fetched = match fetch {
+        true => files::fetch(run, &ended, None, session).await?,
+        false => Fetched::Whole,
+    };
     if session.is_json() {
         print_json_line(&serde_json::json!({"event": "end", "run": ended}))?;
     }
     tell_unusual_end(view.end_reason.as_deref(), view.end_message.as_deref());
-    Ok(view.exit())
+    match view.exit() {
+        0 if fetched != Fetched::Whole => Ok(exit::DAVIT_FAILED),
+        code => Ok(code),
+    }
 }
 
 /// Asks in the background: the log goes on meanwhile, and tells of the end.

@@ -110,10 +110,6 @@ impl Session {
     }
 }
 
-/// What there is instead of files through a scheduler.
-pub(super) const FILES: &str =
-    "run it on a host's own executor (--socket), or let the job fetch and store its files itself";
-
 /// The refusal of a command that only the executor of a host carries out.
 pub(crate) fn has_place_only_on_a_host(command: &Command) -> Option<ServerError> {
     let images = "its hosts fetch images as they need them, and evict them; `davit runner warmup` fetches ahead";
@@ -132,8 +128,6 @@ pub(crate) fn has_place_only_on_a_host(command: &Command) -> Option<ServerError>
         ),
         Command::Metrics => ("davit metrics", "its /metrics is there for collectors"),
         Command::Exec(_) => ("davit exec", "run it on the run's host, with --socket"),
-        Command::Extract { .. } => ("davit extract", FILES),
-        Command::Run(args) if args.dir.is_some() => ("--dir", FILES),
         Command::Run(args) if args.interactive => {
             ("--interactive", "run it on a host, with --socket")
         }

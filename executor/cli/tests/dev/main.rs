@@ -15,6 +15,7 @@
 
 mod commands;
 mod consoles;
+mod extracts;
 mod files;
 mod host;
 mod ledger;

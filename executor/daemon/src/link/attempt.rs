@@ -4,6 +4,7 @@
 //!  run directory ─► facts ─┐
 //!  heard: acknowledgements ├─► reports::next ─► outgoing ─► …
 //!  shipper: lines ─────────┘         │
+//!  delivery: files that came out ────┤
 //!  wanted ─► heed ─► done            └─► the end acknowledged ─► settled.json
 //! ```
 //!
@@ -17,6 +18,7 @@ use davit_types::RunKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::deliver::{Deliveries, Delivery};
 use super::facts;
 use super::heed::{self, Want};
 use super::place::{Place, Stage};
@@ -59,6 +61,7 @@ pub(super) struct Begin {
     pub(super) meter_ms: u64,
     pub(super) pace: Pace,
     pub(super) windows: Windows,
+    pub(super) deliveries: Deliveries,
     pub(super) out: mpsc::Sender<HostMessage>,
     pub(super) heard: watch::Receiver<Heard>,
     pub(super) wanted: watch::Receiver<Option<Want>>,
@@ -73,6 +76,7 @@ struct Attempt {
     begin: Begin,
     place: Place,
     shipper: Shipper,
+    delivery: Delivery,
     changes: Option<watch::Receiver<View>>,
     done: watch::Receiver<u32>,
     facts: Option<Facts>,
@@ -100,6 +104,7 @@ pub(super) async fn tell(begin: Begin) -> Result<(), Gone> {
         key,
         place: begin.place,
         shipper: shipper(&begin, begin.log_last_id),
+        delivery: Delivery::new(begin.deliveries.clone()),
         changes,
         done,
         facts: None,
@@ -162,6 +167,14 @@ impl Attempt {
         }
         if let Some(facts) = &mut self.facts {
             facts.log_last_id = self.shipper.stored_whole();
+            if let Some(end) = &facts.end {
+                let kept_in = self.begin.run.view().dir.files_path();
+                let wanted = *self.begin.wanted.borrow_and_update();
+                let wanted = wanted.map_or((0, false), |w| (w.revision, w.stop.is_some()));
+                self.delivery
+                    .go_on(self.key, &kept_in, &end.collected, wanted);
+                facts.extracts = self.delivery.told();
+            }
         }
     }
 
@@ -252,6 +265,8 @@ impl Attempt {
             () = self.reports.room(), if self.is_report_held_up => {}
             () = self.log_batches.room(), if self.is_log_held_up => {}
             () = metered => self.facts = None,
+            () = self.delivery.done() => {}
+            Ok(()) = self.begin.wanted.changed() => {}
         }
         Ok(())
     }

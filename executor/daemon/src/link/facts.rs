@@ -23,6 +23,7 @@ fn read(view: &View) -> Result<Facts, RunDirError> {
         heeded: 0,
         end: None,
         log_last_id: None,
+        extracts: None,
     };
     let digest = || match &view.image_digest {
         Some(digest) => digest.to_string(),
@@ -107,6 +108,7 @@ fn verdict(
             usage: davit_types::Usage::default(),
             at: exit.map_or(view.spec.accepted, |exit| exit.ended),
             recorded: exit.is_some(),
+            collected: Vec::new(),
         };
     };
     let mut told = End {
@@ -116,6 +118,7 @@ fn verdict(
         usage: end.usage,
         at: end.ended,
         recorded: exit.is_some(),
+        collected: end.extracts,
     };
     // Nobody asked for it: the host ended it, as it must when it has no scheduler.
     if let Some(fenced) = fenced

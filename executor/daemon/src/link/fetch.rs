@@ -16,13 +16,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use davit_rpc::link::link_client::LinkClient;
 use davit_rpc::link::{FilesPiece, FilesRequest, RunFiles};
 use davit_rundir::ScheduledFiles;
 use davit_types::RunKey;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use super::dial::{self, LinkError};
@@ -103,7 +105,7 @@ pub(super) fn wanted(files: RunFiles) -> ScheduledFiles {
 }
 
 /// Why a call brought no more.
-enum Broke {
+pub(super) enum Broke {
     /// Another call may bring the rest.
     Now(String),
     /// None will.
@@ -168,22 +170,11 @@ impl Fetch {
     }
 
     async fn open(&self) -> Result<Streaming<FilesPiece>, LinkError> {
-        let path = self.link.credentials_file.clone();
-        let known = path.clone();
-        let identity = offload(move || Identity::read(&known)).await?;
-        let Some(identity) = identity.filter(|identity| identity.registered.is_some()) else {
-            return Err(IdentityError::Unregistered { path }.into());
-        };
-        let mut client = dial::connect(&identity.server, &self.link).await?;
-        let (token, _) = dial::authenticate(&mut client, &identity).await?;
+        let (mut client, bearer) = dial_anew(&self.link).await?;
         let mut request = Request::new(FilesRequest {
             key: Some(words::key_word(self.key)),
             offset: self.got,
         });
-        let bearer = MetadataValue::try_from(format!("Bearer {token}"));
-        let bearer = bearer.map_err(|_| LinkError::Protocol {
-            problem: "its token is no header".to_owned(),
-        })?;
         request.metadata_mut().insert("authorization", bearer);
         let opened = dial::within(client.fetch_files(request)).await?;
         let opened = opened.map_err(LinkError::call("give the files of a run"))?;
@@ -206,6 +197,25 @@ impl Fetch {
     }
 }
 
+/// A connection of its own, and what opens calls on it.
+pub(super) async fn dial_anew(
+    link: &LinkSettings,
+) -> Result<(LinkClient<Channel>, MetadataValue<Ascii>), LinkError> {
+    let path = link.credentials_file.clone();
+    let known = path.clone();
+    let identity = offload(move || Identity::read(&known)).await?;
+    let Some(identity) = identity.filter(|identity| identity.registered.is_some()) else {
+        return Err(IdentityError::Unregistered { path }.into());
+    };
+    let mut client = dial::connect(&identity.server, link).await?;
+    let (token, _) = dial::authenticate(&mut client, &identity).await?;
+    let bearer = MetadataValue::try_from(format!("Bearer {token}"));
+    let bearer = bearer.map_err(|_| LinkError::Protocol {
+        problem: "its token is no header".to_owned(),
+    })?;
+    Ok((client, bearer))
+}
+
 async fn next(pieces: &mut Streaming<FilesPiece>) -> Result<Option<FilesPiece>, Broke> {
     let limit = Duration::from_millis(PIECE_MS_MAX);
     match tokio::time::timeout(limit, pieces.message()).await {
@@ -217,7 +227,7 @@ async fn next(pieces: &mut Streaming<FilesPiece>) -> Result<Option<FilesPiece>, 
     }
 }
 
-fn broke(error: LinkError) -> Broke {
+pub(super) fn broke(error: LinkError) -> Broke {
     let problem = sentence(&error);
     match error {
         LinkError::Call { source, .. } if is_final(&source) => Broke::ForGood(problem),

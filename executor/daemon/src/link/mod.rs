@@ -9,6 +9,7 @@
 //!                       │    ├─ reports (pure): place × run directory ─► the next report
 //!                       │    ├─ window: how many reports and log batches go without an answer
 //!                       │    ├─ ship: log segments ─► batches
+//!                       │    ├─ deliver: files that came out, each in a call of its own
 //!                       │    └─ heed: what is wanted ─► the run's handle
 //!                       └─ contact ─► runs that may not go on without a scheduler are ended
 //! ```
@@ -16,7 +17,8 @@
 //! Invariants:
 //! - nothing waits in an outbox: what is to be said follows from the run directory and the scheduler's place, so a
 //!   connection may break anywhere;
-//! - an end is told after the last line of the log is stored, and a directory goes only after the end is;
+//! - an end is told after the last line of the log is stored, and after the files that came out of the job are; a directory
+//!   goes only after the end is;
 //! - a run of the scheduler's is never begun twice: not in another boot, not after it was given up, not when its
 //!   directory is lost;
 //! - secrets are in memory and in the container's own configuration, nowhere else.
@@ -27,6 +29,7 @@
 mod attempt;
 mod console;
 mod contact;
+mod deliver;
 mod dial;
 mod facts;
 mod fetch;

@@ -1,7 +1,7 @@
 //! What the scheduler has stored of an attempt, and what a report adds to it. Pure.
 
 use davit_rundir::Timings;
-use davit_types::{EndReason, Usage};
+use davit_types::{EndReason, Extracted, Usage};
 
 /// How far the scheduler knows the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,8 @@ pub(super) struct Ended {
     /// What the segments sum to.
     pub(super) wall_ms: u64,
     pub(super) log_last_id: u64,
+    /// What became of the files that were to come out of it: those that are `ok` are stored.
+    pub(super) extracts: Vec<Extracted>,
 }
 
 impl Place {

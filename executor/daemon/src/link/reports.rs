@@ -11,14 +11,14 @@
 //! - place and facts alone decide: whatever was sent before, and lost, is worked out again;
 //! - segments are contiguous and reach exactly to what the end says;
 //! - a stretch that is not settled yet (its pause may be recorded a moment late) is not metered;
-//! - the end comes last, once the log is stored whole;
+//! - the end comes last, once the log is stored whole, and what was collected of the job's files;
 //! - a run without an exit record is billed what was reported, no more.
 //!
 //! Pauses shorter than a millisecond are none, and two that touch are one: so the place need not say how many of them
 //! were told.
 
 use davit_rundir::{Pause, Stamp, Timings};
-use davit_types::{EndReason, Usage};
+use davit_types::{EndReason, Extracted, Usage};
 
 use super::place::{Ended, Event, Place, Report, Segment, Stage};
 
@@ -35,6 +35,8 @@ pub(super) struct Facts {
     pub(super) end: Option<End>,
     /// The last line of the log, once the run is over and all of it is stored.
     pub(super) log_last_id: Option<u64>,
+    /// What became of its files, once the scheduler has those that there are.
+    pub(super) extracts: Option<Vec<Extracted>>,
 }
 
 /// The job's own time.
@@ -59,6 +61,8 @@ pub(super) struct End {
     pub(super) at: Stamp,
     /// Whether an exit was recorded: else nobody knows how long it ran.
     pub(super) recorded: bool,
+    /// What was collected of its files.
+    pub(super) collected: Vec<Extracted>,
 }
 
 /// When a live run is metered.
@@ -166,6 +170,7 @@ fn of_job(
 
 fn the_end(place: &Place, facts: &Facts) -> Option<(Stamp, Option<Segment>, Ended)> {
     let (end, log_last_id) = (facts.end.as_ref()?, facts.log_last_id?);
+    let extracts = facts.extracts.clone()?;
     let at_ms = place.ledger_ms;
     let (wall_ms, usage) = match &facts.job {
         Some(job) if end.recorded => {
@@ -197,6 +202,7 @@ fn the_end(place: &Place, facts: &Facts) -> Option<(Stamp, Option<Segment>, Ende
         usage,
         wall_ms,
         log_last_id,
+        extracts,
     };
     Some((end.at, segment, ended))
 }

@@ -36,6 +36,8 @@ use super::status::Status;
 use super::{load, words};
 use crate::runs::{Runs, sentence};
 
+/// What this host does beyond what every host ever did: files into runs, and out of them.
+const FEATURES: [&str; 2] = ["files", "extracts"];
 /// Messages waiting for the stream.
 const OUTGOING_MAX: usize = 64;
 /// Longest wait for Welcome, milliseconds.
@@ -160,6 +162,7 @@ impl Session<'_> {
             capacity: Some(load::capacity(host)),
             held: held.into_iter().map(words::key_word).collect(),
             state: Some(load::heartbeat(self.runs, 0).await),
+            features: FEATURES.map(str::to_owned).into(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The link's messages as the rest of this module knows them, and back. Nothing behind this file sees a generated type.
 
+mod ends;
+
 use davit_rpc::link::{self, host_message::Message, report::Event as Word};
 use davit_rundir::log::LogRecord;
 use davit_rundir::{SecretEnv, SecretFile, Secrets};
@@ -223,15 +225,7 @@ pub(super) fn report(key: RunKey, report: Report) -> link::HostMessage {
         Event::Resumed => Word::Resumed(link::Resumed {}),
         Event::Metered => Word::Metered(link::Metered {}),
         Event::Heeded { revision } => Word::Heeded(link::Heeded { revision }),
-        Event::Ended(ended) => Word::Ended(link::Ended {
-            end_reason: ended.reason.as_str().to_owned(),
-            exit_code: ended.exit_code.map(u32::from),
-            message: ended.message,
-            // Numbers in named fields always serialise.
-            usage_json: serde_json::to_string(&ended.usage).unwrap_or_default(),
-            wall_ms: ended.wall_ms,
-            log_last_id: ended.log_last_id,
-        }),
+        Event::Ended(ended) => Word::Ended(ends::ended(ended)),
     };
     let segments = report.segment.map(|segment| link::Segment {
         sequence: segment.sequence,

@@ -163,9 +163,12 @@ impl Runs {
             at: Stamp::now(),
         };
         let run = key.run;
-        offload(move || dir.write_settled(&record))
-            .await
-            .map_err(|source| RunError::RunDir { run, source })?;
+        offload(move || {
+            clear_files(&dir);
+            dir.write_settled(&record)
+        })
+        .await
+        .map_err(|source| RunError::RunDir { run, source })?;
         self.registry.settle(key);
         Ok(())
     }
@@ -178,6 +181,13 @@ impl Runs {
         if let Some(Entry::Live { handle, .. }) = self.registry.attempt(key) {
             tracing::warn!(%key, "the scheduler wants nothing of this run any more: it is ended");
             handle.cancel().await?;
+            let dir = RunDir::at(&self.host.runs_dir, key);
+            tokio::spawn(async move {
+                // What it collected until it heard of it; where the executor ends first, retention takes it.
+                if handle.ended().await.is_ok() {
+                    offload(move || clear_files(&dir)).await;
+                }
+            });
         }
         self.settle_end(key).await
     }
@@ -200,5 +210,17 @@ impl Runs {
             .map_err(|source| RunError::RunDir { run, source })?;
         tracing::warn!(%key, silent_ms, "no scheduler for too long: the run is ended");
         handle.cancel().await.map(drop)
+    }
+}
+
+/// What was collected of a run's files goes with its end's acknowledgement, before that is recorded: whoever is killed between
+/// the two is told that nothing is wanted of the run, and clears it again.
+fn clear_files(dir: &RunDir) {
+    let place = dir.files_path();
+    if let Err(error) = std::fs::remove_dir_all(&place)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        let place = place.display();
+        tracing::warn!(%place, %error, "what came out of a run stays until its retention");
     }
 }

@@ -78,6 +78,7 @@ fn ended(lines: u64) -> (Event, Vec<Segment>) {
         message: String::new(),
         usage_json: "{}".to_owned(),
         wall_ms: WALL_MS,
+        extracts: Vec::new(),
         log_last_id: lines,
     };
     (Event::Ended(end), vec![segment])

@@ -11,6 +11,7 @@ use davit_placement::{
 use davit_types::{Attempt, Bytes, EndReason, ParseIdError, RunId, RunKey, Tenant};
 use uuid::Uuid;
 
+use crate::link::feature_label;
 use crate::service::planned::PlannedRun;
 use crate::store::{ActiveRun, AttemptRow};
 
@@ -51,7 +52,8 @@ impl<'a> Demand<'a> {
         let plan = self.plan;
         let executors: Result<Vec<HostName>, _> =
             plan.executors.iter().map(|name| name.parse()).collect();
-        let labels = plan.labels_wanted.clone().into_iter().collect();
+        let labels = plan.labels_wanted.clone().into_iter();
+        let features = plan.features().map(feature_label);
         Ok(Run {
             key: self.key,
             tenant: self.tenant.clone(),
@@ -67,7 +69,7 @@ impl<'a> Demand<'a> {
                 need: Amounts::of(&plan.instance_type.resources, Bytes(plan.disk_bytes)),
                 region: Some(self.region.parse::<Region>()?),
                 executors: executors?,
-                labels,
+                labels: labels.chain(features).collect(),
                 excluded: self.excluded,
             },
         })
@@ -168,6 +170,7 @@ mod tests {
             log_last_id: 0,
             complete: true,
             profile: None,
+            extracts: None,
         };
         let attempts = [
             attempt(1, EndReason::StartFailed, 1_000),

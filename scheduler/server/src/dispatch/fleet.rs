@@ -242,7 +242,7 @@ impl Keeper {
             name,
             epoch: session.epoch,
             region,
-            labels: beat.labels.into_iter().collect(),
+            labels: beat.placed_labels(),
             capacity: beat.capacity.amounts(),
             images: Vec::new(),
             state,

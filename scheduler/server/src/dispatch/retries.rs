@@ -92,6 +92,7 @@ pub(crate) fn decided(
                 usage: "{}".to_owned(),
                 wall_ms: 0,
                 log_last_id: 0,
+                extracts: None,
                 retry: None,
             });
         }
@@ -202,6 +203,7 @@ mod tests {
             usage: String::new(),
             wall_ms: 0,
             log_last_id: 0,
+            extracts: None,
             retry: None,
         };
         let update = decided(

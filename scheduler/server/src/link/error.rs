@@ -138,8 +138,17 @@ impl From<LinkError> for Status {
             }
             LinkError::Files { source, .. } => match source {
                 FilesError::Lost { .. } => Self::data_loss(source.to_string()),
+                FilesError::TooLarge { .. } => Self::out_of_range(source.to_string()),
+                FilesError::Differs { .. } | FilesError::BrokeOff { .. } => {
+                    Self::aborted(source.to_string())
+                }
+                FilesError::Refused(refusal @ Refusal::StaleAttempt { .. }) => {
+                    Self::failed_precondition(refusal.to_string())
+                }
+                // Another call of the host's was faster, or the upload has expired: to be begun again.
+                FilesError::Refused(refusal) => Self::aborted(refusal.to_string()),
                 other => {
-                    tracing::warn!(problem = %other, "cannot read files for a host");
+                    tracing::warn!(problem = %other, "files of a host's run cannot be read or stored");
                     Self::unavailable(text)
                 }
             },

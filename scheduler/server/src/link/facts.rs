@@ -20,6 +20,10 @@ pub(super) const LABELS_MAX: usize = 64;
 pub(super) const TEXT_BYTES_MAX: usize = 253;
 /// Images told in a heartbeat.
 pub(super) const IMAGES_MAX: usize = 256;
+/// Features told.
+const FEATURES_MAX: usize = 16;
+/// Labels that are davit's own: what a host can do, for placement alone.
+const FEATURE_PREFIX: &str = "davit.feature/";
 /// OCI runtimes told.
 const RUNTIMES_MAX: usize = 16;
 
@@ -70,6 +74,8 @@ pub struct HostBeat {
     pub davit_version: String,
     /// As told when it connected.
     pub labels: BTreeMap<String, String>,
+    /// What it does beyond what every host ever did; placement's runs ask for it as [`feature_label`].
+    pub features: Vec<String>,
     /// All it may give.
     pub capacity: HostCapacity,
     /// How many images it told.
@@ -96,10 +102,15 @@ impl HostBeat {
         for runtime in &capacity.runtimes {
             bounded("runtime bytes", runtime.len(), TEXT_BYTES_MAX)?;
         }
+        bounded("features", hello.features.len(), FEATURES_MAX)?;
+        for feature in &hello.features {
+            bounded("feature bytes", feature.len(), TEXT_BYTES_MAX)?;
+        }
         bounded("version bytes", hello.davit_version.len(), TEXT_BYTES_MAX)?;
         let mut beat = Self {
             davit_version: hello.davit_version.clone(),
             labels: labels(&hello.labels)?,
+            features: hello.features.clone(),
             capacity: HostCapacity {
                 cpu_millis: capacity.cpu_millis,
                 memory_bytes: capacity.memory_bytes,
@@ -127,11 +138,25 @@ impl HostBeat {
         Ok(images.filter_map(|image| image.parse().ok()).collect())
     }
 
+    /// Its labels as placement has them: with one for each of its features, which no host gives itself as a label.
+    pub(crate) fn placed_labels(&self) -> Vec<(String, String)> {
+        let own = self.labels.iter();
+        let own = own.filter(|(key, _)| !key.starts_with(FEATURE_PREFIX));
+        let own = own.map(|(key, value)| (key.clone(), value.clone()));
+        let features = self.features.iter().map(|feature| feature_label(feature));
+        own.chain(features).collect()
+    }
+
     /// As it is stored.
     pub(super) fn text(&self) -> String {
         // Maps with text keys and numbers: nothing of it can fail.
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// The label of hosts that have a feature.
+pub(crate) fn feature_label(feature: &str) -> (String, String) {
+    (format!("{FEATURE_PREFIX}{feature}"), "yes".to_owned())
 }
 
 /// Labels within their bounds, in order.

@@ -18,7 +18,7 @@ use super::words;
 use crate::files::limits::PIECE_BYTES_MAX;
 use crate::files::{FilesError, Reader};
 use crate::service::planned::{PlannedFiles, PlannedRun};
-use crate::store::Refusal;
+use crate::store::{BaseRun, Refusal};
 
 /// Pieces of what a host fetches.
 pub(super) type Pieces =
@@ -48,6 +48,16 @@ impl Shared {
     }
 
     async fn files_of(&self, host: Uuid, key: RunKey) -> Result<PlannedFiles, LinkError> {
+        let base = self.run_of(host, key).await?;
+        let plan: Result<PlannedRun, _> = serde_json::from_str(&base.spec);
+        let files = plan.ok().and_then(|plan| plan.files);
+        files.ok_or_else(|| {
+            LinkError::malformed("key", &key.to_string(), "of an attempt with files")
+        })
+    }
+
+    /// The run whose live attempt this is, if that is the host's.
+    pub(super) async fn run_of(&self, host: Uuid, key: RunKey) -> Result<BaseRun, LinkError> {
         let store = |source| LinkError::Store { host, source };
         let refused = |refusal| LinkError::Refused { host, refusal };
         let found = self.store.runs(None, vec![key.run]).await.map_err(store)?;
@@ -59,11 +69,7 @@ impl Shared {
         if !is_its_own {
             return Err(refused(Refusal::WrongHost));
         }
-        let plan: Result<PlannedRun, _> = serde_json::from_str(&run.base.spec);
-        let files = plan.ok().and_then(|plan| plan.files);
-        files.ok_or_else(|| {
-            LinkError::malformed("key", &key.to_string(), "of an attempt with files")
-        })
+        Ok(run.base)
     }
 }
 

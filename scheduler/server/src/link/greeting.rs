@@ -102,8 +102,7 @@ impl Shared {
             sorted.places.push(over(key, reason));
         }
         for run in assigned.runs {
-            self.sort(run, &hello.boot_id, &held, &peer, &mut sorted)
-                .await;
+            self.sort(run, &hello, &held, &peer, &mut sorted).await;
         }
         for losses in sorted.losses.chunks(BATCH_ITEMS_MAX) {
             self.lose(losses.to_vec()).await.map_err(store)?;
@@ -131,7 +130,7 @@ impl Shared {
     async fn sort(
         &self,
         run: HeldRun,
-        boot_id: &str,
+        hello: &proto::Hello,
         held: &BTreeSet<RunKey>,
         peer: &Peer,
         sorted: &mut Sorted,
@@ -148,14 +147,14 @@ impl Shared {
                 return;
             }
         };
-        let standing = standing(&run.row, boot_id, held.contains(&key));
+        let standing = standing(&run.row, &hello.boot_id, held.contains(&key));
         if standing == Standing::Lost {
             sorted.places.push(over(key, "lost in an earlier boot"));
             sorted.losses.push(boot_loss(key, &plan));
             return;
         }
         let assign = match standing {
-            Standing::Unheard => self.assign(key, &run, &plan).await,
+            Standing::Unheard if can(hello, key, &plan) => self.assign(key, &run, &plan).await,
             _ => None,
         };
         let awaited = Awaited::new(&run.row, run.row.assigned_ms);
@@ -190,6 +189,17 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// Whether a host does all that a run needs. One that was replaced by an older executor since it was given the run is not told
+/// what to execute; the next hello tries again.
+fn can(hello: &proto::Hello, key: RunKey, plan: &PlannedRun) -> bool {
+    let lacks = |wanted: &&str| !hello.features.iter().any(|feature| feature == wanted);
+    let lacking = plan.features().find(lacks);
+    if let Some(feature) = lacking {
+        tracing::error!(%key, feature, "a run waits for its host's executor to be a newer one");
+    }
+    lacking.is_none()
 }
 
 /// An attempt that was alive in an earlier boot and left no record.
@@ -239,7 +249,7 @@ fn up(
         name,
         region,
         state: host.state,
-        labels: beat.labels.clone().into_iter().collect(),
+        labels: beat.placed_labels(),
         capacity: beat.capacity.amounts(),
         images,
         held,

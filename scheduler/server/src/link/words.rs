@@ -11,6 +11,7 @@ use davit_rpc::link as proto;
 use davit_types::{Attempt, EndReason, RunId, RunKey, SecurityProfile, UsageSegment, segment_id};
 
 use super::error::LinkError;
+use super::extracts;
 use super::facts::bounded;
 use crate::logs::{LogRecord, LogStream};
 use crate::starts::Phases;
@@ -148,6 +149,7 @@ fn end(told: proto::Ended) -> Result<AttemptEnd, LinkError> {
         usage: text("ended.usage_json", told.usage_json)?,
         wall_ms: told.wall_ms,
         log_last_id: told.log_last_id,
+        extracts: extracts::told(told.extracts),
         retry: None,
     })
 }

@@ -70,6 +70,24 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
     }
 }
 
+/// The number of a path.
+pub(super) struct NumberPath(pub(super) u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for NumberPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let names = path(parts, state).await?;
+        let text = names.get("number").map_or("", String::as_str);
+        // In its usual spelling only.
+        let number: Option<u32> = text.parse().ok();
+        let number = number.filter(|number| number.to_string() == text);
+        number
+            .map(Self)
+            .ok_or_else(|| Problem::not_found("extract", text))
+    }
+}
+
 /// The one id of a path.
 pub(super) struct IdPath(pub(super) Uuid);
 

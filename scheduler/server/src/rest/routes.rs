@@ -10,6 +10,7 @@ mod catalogue;
 mod connect;
 mod consoles;
 mod executors;
+mod extracts;
 mod logs;
 mod orders;
 mod principals;
@@ -81,6 +82,7 @@ fn one_run() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(orders::resume))
         .routes(routes!(consoles::exec))
         .routes(routes!(consoles::attach))
+        .routes(routes!(extracts::read))
         .routes(routes!(logs::page))
         .routes(routes!(logs::stream))
 }

@@ -6,6 +6,7 @@
 pub(super) mod accounts;
 pub(super) mod catalogue;
 pub(super) mod executors;
+pub(super) mod extracts;
 pub(super) mod principals;
 pub(super) mod run;
 pub(super) mod run_view;

@@ -34,6 +34,14 @@ pub enum ServiceError {
         /// What.
         what: &'static str,
     },
+    /// An extract that cannot be had.
+    #[error("extract {number} of the run cannot be had: {problem}")]
+    NoExtract {
+        /// Which.
+        number: u32,
+        /// Why.
+        problem: String,
+    },
     /// Others changed the same thing each time.
     #[error("{what} `{id}` was changed by others {tries} times meanwhile")]
     Contended {

@@ -11,8 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use davit_types::{
-    Bytes, EnvVar, FieldError, FieldErrors, InstanceType, Labels, OciRuntime, Resources, RunId,
-    RunRequest, Tenant, limits,
+    Bytes, EnvVar, ExtractPath, FieldError, FieldErrors, InstanceType, Labels, OciRuntime,
+    Resources, RunId, RunRequest, Tenant, limits,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -59,6 +59,9 @@ pub struct Overrides {
     /// It has a terminal.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
+    /// What is to come out of it, instead of what the runner names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extracts: Vec<ExtractPath>,
 }
 
 /// A run without a runner: what a runner would say, and the whole image reference.
@@ -190,6 +193,11 @@ impl Job {
             secret_files: secret_files::names(&self.files),
             stdin: overrides.stdin,
             tty: overrides.tty,
+            extracts: if overrides.extracts.is_empty() {
+                settings.extracts
+            } else {
+                overrides.extracts
+            },
             ..RunRequest::default()
         };
         let priority = overrides.priority.unwrap_or(settings.priority);
@@ -358,6 +366,7 @@ pub fn plain_settings(region: String, instance_type: String) -> RunnerSettings {
         capabilities: BTreeSet::new(),
         egress: Vec::new(),
         network_bytes_per_second_max: None,
+        extracts: Vec::new(),
     }
 }
 

@@ -88,7 +88,20 @@ pub struct PlannedFiles {
     pub sha256: String,
 }
 
+/// A host takes files that a run comes with.
+pub(crate) const FEATURE_FILES: &str = "files";
+/// A host collects files, and sends them.
+pub(crate) const FEATURE_EXTRACTS: &str = "extracts";
+
 impl PlannedRun {
+    /// What its host must be able to do: one of old would run it without a word, and without its files.
+    pub(crate) fn features(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let files = self.files.is_some().then_some(FEATURE_FILES);
+        let extracts = !self.request.extracts.is_empty();
+        let extracts = extracts.then_some(FEATURE_EXTRACTS);
+        files.into_iter().chain(extracts)
+    }
+
     /// Its type as its host gets it: what is reserved of the disk is all that the run may have of it, but never so little
     /// that nothing begins.
     pub(crate) fn bounded_type(&self) -> InstanceType {

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, RunRequest, limits};
+use davit_types::{
+    Capability, EnvVar, ExtractPath, NetworkMode, OciRuntime, PullPolicy, RunRequest, limits,
+};
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
@@ -104,6 +106,9 @@ pub struct RunnerSettings {
     /// With a bridge: bytes a second in each direction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_bytes_per_second_max: Option<u64>,
+    /// What is to come out of its runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extracts: Vec<ExtractPath>,
 }
 
 /// A runner as the catalogue holds it.
@@ -183,6 +188,7 @@ impl RunnerSettings {
             network: self.network,
             egress: self.egress.clone(),
             network_bytes_per_second_max: self.network_bytes_per_second_max,
+            extracts: self.extracts.clone(),
             ..RunRequest::default()
         };
         check_request(check, &request, &[]);

@@ -96,7 +96,7 @@ const FILES: &[Field] = &[
             min: 1 << 20,
             max: 1 << 40,
         },
-        "Size of one upload. A host has a bound of its own for what it unpacks (its `files.upload_bytes_max`).",
+        "Size of one upload, and of one archive that comes out of a run. A host has a bound of its own for what it unpacks (its `files.upload_bytes_max`).",
     ),
     field(
         "upload_hours",

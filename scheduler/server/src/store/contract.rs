@@ -194,6 +194,12 @@ pub trait UploadStore {
     async fn expired_uploads(&self, grace_ms: u64, limit: usize) -> Stored<Vec<Uuid>>;
     /// Forgets uploads whose objects are gone.
     async fn forget_uploads(&self, uploads: Vec<Uuid>) -> Stored<()>;
+    /// The upload that takes the bytes of a run's extract: where an earlier call left it, or a new one.
+    async fn begin_extract(&self, new: NewExtract) -> Stored<Result<Upload, Refusal>>;
+    /// The upload with the bytes of a run's extract, and which attempt sent it.
+    async fn extract(&self, run: RunId, number: u32) -> Stored<Option<(u32, Upload)>>;
+    /// Lets go of an extract's upload, whose bytes are not what its host has.
+    async fn drop_extract(&self, upload: Uuid) -> Stored<()>;
 }
 
 /// What people configure: tenants, tokens, the catalogue, secrets.

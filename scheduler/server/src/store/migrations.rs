@@ -38,6 +38,10 @@ pub(super) const ALL: &[Migration] = &[
         sqlite: include_str!("migrations/0006.sqlite.sql"),
         postgres: include_str!("migrations/0006.postgres.sql"),
     },
+    Migration {
+        sqlite: include_str!("migrations/0007.sqlite.sql"),
+        postgres: include_str!("migrations/0007.postgres.sql"),
+    },
 ];
 
 /// The version this program brings.

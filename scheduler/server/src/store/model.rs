@@ -5,6 +5,7 @@
 
 mod account;
 mod attempt;
+mod extract;
 mod host;
 mod ledger;
 mod order;
@@ -18,6 +19,7 @@ pub use account::{
 pub use attempt::{
     Assignment, AttemptEnd, AttemptUpdate, Event, FencedBy, LogChunk, Loss, Profile, Retry, Sender,
 };
+pub use extract::NewExtract;
 pub use host::{
     Assigned, Beat, Drain, DrainOrder, HeldRun, Hello, Host, HostState, JoinRequest, JoinToken,
     Session, Swept,

@@ -8,6 +8,7 @@ pub(crate) mod audit;
 pub(crate) mod catalog;
 pub(crate) mod changes;
 pub(crate) mod claim;
+pub(crate) mod extracts;
 pub(crate) mod hosts;
 pub(crate) mod ledger;
 mod load;

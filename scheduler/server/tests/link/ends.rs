@@ -56,6 +56,7 @@ async fn a_reached_cap_stops_what_lives_and_holds_what_waits_until_it_is_raised(
     });
     line.report(&key, 4, heeded).await;
     let last = Event::Ended(Ended {
+        extracts: Vec::new(),
         end_reason: "canceled".to_owned(),
         exit_code: None,
         message: "stopped".to_owned(),
@@ -120,6 +121,7 @@ async fn what_is_left_when_a_drain_is_due_is_stopped_if_that_was_asked_for() {
     let heeded = Event::Heeded(Heeded { revision: 1 });
     line.report(&key, 3, heeded).await;
     let last = Event::Ended(Ended {
+        extracts: Vec::new(),
         end_reason: "canceled".to_owned(),
         exit_code: None,
         message: "stopped".to_owned(),

@@ -24,6 +24,7 @@ pub(crate) struct Host {
     pub(crate) secret: String,
     pub(crate) boot_id: String,
     pub(crate) cpu_millis: u64,
+    pub(crate) features: Vec<String>,
 }
 
 pub(crate) async fn client(address: SocketAddr) -> LinkClient<Channel> {
@@ -48,6 +49,7 @@ impl Host {
             secret: joined.into_inner().client_secret,
             boot_id: "boot 1".to_owned(),
             cpu_millis: runs * 500,
+            features: ["files", "extracts"].map(str::to_owned).into(),
         }
     }
 
@@ -78,6 +80,7 @@ impl Host {
             }),
             held,
             state: Some(Heartbeat::default()),
+            features: self.features.clone(),
         }
     }
 
@@ -250,6 +253,7 @@ pub(crate) fn ended(key: &AttemptKey, step: u32, wall_ms: u64, log_last_id: u64)
         usage_json: "{}".to_owned(),
         wall_ms,
         log_last_id,
+        extracts: Vec::new(),
     });
     report(key, step, event, vec![segment])
 }

@@ -22,6 +22,7 @@ mod consoles;
 mod consoles_end;
 mod consoles_held;
 mod ends;
+mod extracts;
 #[path = "../logs/faulty.rs"]
 mod faulty;
 mod files;

@@ -48,6 +48,7 @@ fn scope(operation: &Value) -> Option<Scope> {
 fn filled(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
         "{slug}" | "{name}" => "nothing".to_owned(),
+        "{number}" => "0".to_owned(),
         id if id.starts_with('{') => Uuid::now_v7().to_string(),
         plain => plain.to_owned(),
     });

@@ -11,6 +11,7 @@ mod access;
 mod batch;
 mod client;
 mod document;
+mod extracts;
 mod idempotency;
 mod malformed;
 mod principals;

@@ -352,6 +352,7 @@ pub(crate) fn end(wall_ms: u64, log_last_id: u64) -> AttemptEnd {
         usage: json!({"wall_ms": wall_ms, "cpu_us": 1}).to_string(),
         wall_ms,
         log_last_id,
+        extracts: None,
         retry: None,
     }
 }

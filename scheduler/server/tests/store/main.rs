@@ -13,6 +13,7 @@
 
 mod cluster;
 mod concurrency;
+mod extracts;
 mod faults_postgres;
 mod faults_sqlite;
 mod hosts;
@@ -55,6 +56,7 @@ fn cases() -> Vec<Case> {
         retention::cases(),
         together::cases(),
         uploads::cases(),
+        extracts::cases(),
         concurrency::cases(),
     ]
     .concat()

@@ -268,6 +268,7 @@ pub(crate) fn end(wall_ms: u64, log_last_id: u64) -> AttemptEnd {
         usage: "{\"cpu_us\":1}".to_owned(),
         wall_ms,
         log_last_id,
+        extracts: None,
         retry: None,
     }
 }

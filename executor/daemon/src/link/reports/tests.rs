@@ -31,6 +31,7 @@ fn end(at: Stamp, recorded: bool) -> End {
         usage: Usage::default(),
         at,
         recorded,
+        collected: Vec::new(),
     }
 }
 
@@ -41,6 +42,7 @@ fn accepted() -> Facts {
         heeded: 0,
         end: None,
         log_last_id: None,
+        extracts: Some(Vec::new()),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::super::attempt::{self, Begin, Heard};
+use super::super::deliver::Deliveries;
 use super::super::heed::Want;
 use super::super::place::{Ended, Event, Place, Report};
 use super::super::reconcile::{Decision, decide};
@@ -43,6 +44,7 @@ struct Teller {
     runs: Runs,
     terms: Terms,
     windows: Windows,
+    deliveries: Deliveries,
     out: mpsc::Sender<HostMessage>,
 }
 
@@ -53,6 +55,7 @@ impl Attempts {
                 runs: runs.clone(),
                 terms,
                 windows: Windows::new(),
+                deliveries: Deliveries::new(&runs.host().settings.link),
                 out,
             },
             lines: HashMap::new(),
@@ -249,6 +252,7 @@ impl Attempts {
             usage: Usage::default(),
             wall_ms: place.ledger_ms,
             log_last_id,
+            extracts: Vec::new(),
         };
         let teller = self.teller.clone();
         self.spawn(
@@ -290,6 +294,7 @@ impl Teller {
             meter_ms: self.terms.meter_ms,
             pace: self.terms.pace,
             windows: self.windows,
+            deliveries: self.deliveries,
             out: self.out,
             heard: ears.heard,
             wanted: ears.wanted,

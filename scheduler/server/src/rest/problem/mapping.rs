@@ -39,6 +39,7 @@ impl From<ServiceError> for Problem {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", title, told)
             }
             ServiceError::MadeBefore { .. } => conflict("made-before", "Made before"),
+            ServiceError::NoExtract { .. } => conflict("no-extract", "These files are not here"),
             ServiceError::Contended { .. } => conflict("contended", "Changed by others"),
             ServiceError::Refused(refusal) => refusal.into(),
             ServiceError::Warm(refused) => refused.into(),

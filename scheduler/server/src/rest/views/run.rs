@@ -6,6 +6,7 @@ use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, StopS
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::extracts::{self, ExtractBody};
 use super::runner::{Network, OnLostView, Pull, RetryView, Runtime};
 use super::uploads::FilesInput;
 use super::{SecretFileBody, Variable, secret_names};
@@ -37,6 +38,8 @@ pub(in crate::rest) struct NewRun {
     labels: BTreeMap<String, String>,
     /// Files it comes with.
     files: Option<FilesInput>,
+    /// What is to come out of it, at most 64; with any, none of the runner's.
+    extracts: Vec<ExtractBody>,
     /// Its input stays open for clients that attach; empty from the start otherwise.
     stdin: bool,
     /// It has a terminal: its output and errors are one.
@@ -58,6 +61,7 @@ impl From<NewRun> for Overrides {
             upload: new.files.map(|files| files.upload_id),
             stdin: new.stdin,
             tty: new.tty,
+            extracts: extracts::paths(new.extracts),
         }
     }
 }
@@ -123,6 +127,9 @@ pub(in crate::rest) struct NewOneOff {
     network_bytes_per_second_max: Option<u64>,
     /// Files it comes with.
     files: Option<FilesInput>,
+    /// What is to come out of it, at most 64.
+    #[serde(default)]
+    extracts: Vec<ExtractBody>,
     /// Its input stays open for clients that attach; empty from the start otherwise.
     #[serde(default)]
     stdin: bool,
@@ -163,6 +170,7 @@ impl From<NewOneOff> for OneOff {
                 upload: new.files.map(|files| files.upload_id),
                 stdin: new.stdin,
                 tty: new.tty,
+                extracts: extracts::paths(new.extracts),
             },
         }
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::extracts::{self, ExtractView};
 use super::security::SecurityView;
 use super::uploads::RunFilesView;
 use super::{Money, time};
@@ -218,6 +219,8 @@ pub(in crate::rest) struct RunView {
     secret_files: Vec<String>,
     /// The files it came with.
     files: Option<RunFilesView>,
+    /// What comes out of it; what became of each only where one run is shown.
+    extracts: Vec<ExtractView>,
     /// Its input stays open for clients that attach.
     stdin: bool,
     /// It has a terminal.
@@ -340,6 +343,7 @@ impl RunView {
             secret_env: request.secret_env.clone(),
             secret_files: request.secret_files.clone(),
             files: shown.plan.files.as_ref().map(RunFilesView::from),
+            extracts: extracts::views(shown),
             stdin: request.stdin,
             tty: request.tty,
             region: base.region.clone(),

@@ -6,6 +6,7 @@ use davit_types::{Capability, EnvVar, NetworkMode, OciRuntime, PullPolicy, limit
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::extracts::{self, ExtractBody};
 use super::{SecretFileBody, Variable, clearable, secret_names};
 use crate::service::planned::{
     BACKOFF_MS_DEFAULT, LOST_AFTER_MS_DEFAULT, LostPolicy, OnLost, RetryPolicy,
@@ -237,6 +238,9 @@ pub(in crate::rest) struct NewRunner {
     egress: Vec<String>,
     /// With network bridge: bytes a second in each direction.
     network_bytes_per_second_max: Option<u64>,
+    /// What is to come out of its runs, at most 64.
+    #[serde(default)]
+    extracts: Vec<ExtractBody>,
 }
 
 fn files(list: Vec<SecretFileBody>) -> Vec<SecretFile> {
@@ -278,6 +282,7 @@ impl From<NewRunner> for RunnerInput {
                 capabilities: new.capabilities,
                 egress: new.egress,
                 network_bytes_per_second_max: new.network_bytes_per_second_max,
+                extracts: extracts::paths(new.extracts),
             },
             env: Some(variables(new.env_variables)),
             files: Some(files(new.secret_files)),
@@ -334,6 +339,7 @@ pub(in crate::rest) struct RunnerChange {
     #[serde(deserialize_with = "clearable")]
     #[schema(value_type = Option<u64>)]
     network_bytes_per_second_max: Option<Option<u64>>,
+    extracts: Option<Vec<ExtractBody>>,
 }
 
 impl RunnerChange {
@@ -383,6 +389,7 @@ impl RunnerChange {
                 network_bytes_per_second_max: new
                     .network_bytes_per_second_max
                     .unwrap_or(kept.network_bytes_per_second_max),
+                extracts: new.extracts.map_or(kept.extracts, extracts::paths),
             },
             env: new.env_variables.map(variables),
             files: new.secret_files.map(files),

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::catalogue::{InstanceTypeView, RegionView};
+use super::extracts::ExtractBody;
 use super::runner::{Network, OnLostView, Pull, RetryView, Runtime};
 use super::time;
 use crate::service::runners::Runner;
@@ -65,6 +66,8 @@ pub(in crate::rest) struct RunnerView {
     capabilities: BTreeSet<Capability>,
     egress: Vec<String>,
     network_bytes_per_second_max: Option<u64>,
+    /// What comes out of its runs.
+    extracts: Vec<ExtractBody>,
     /// When a host last fetched its image ahead.
     warmed_at: Option<String>,
     created_at: String,
@@ -141,6 +144,7 @@ impl RunnerView {
             capabilities: settings.capabilities,
             egress: settings.egress,
             network_bytes_per_second_max: settings.network_bytes_per_second_max,
+            extracts: settings.extracts.into_iter().map(Into::into).collect(),
             warmed_at: runner.body.warmed_ms.map(time),
             created_at: time(runner.created_ms),
             updated_at: time(runner.updated_ms),

@@ -1,14 +1,14 @@
 //! Files that runs come with.
 
 use async_trait::async_trait;
-use davit_types::Tenant;
+use davit_types::{RunId, Tenant};
 use uuid::Uuid;
 
 use super::super::Stored;
 use super::super::contract::UploadStore;
 use super::super::limits::NAME_BYTES_MAX;
 use super::super::model::*;
-use super::super::ops::uploads;
+use super::super::ops::{extracts, uploads};
 use super::{Database, Driver, bounded, fits_batch, fits_page, keys, run};
 
 #[async_trait]
@@ -90,6 +90,27 @@ impl<D: Driver> UploadStore for Database<D> {
         fits_batch("forget_uploads", &key, uploads.len())?;
         run!(self.write, "forget_uploads", key, [uploads], |tx| {
             uploads::forget(tx, &uploads)
+        })
+    }
+
+    async fn begin_extract(&self, new: NewExtract) -> Stored<Result<Upload, Refusal>> {
+        let key = new.key.to_string();
+        run!(self.write, "begin_extract", key, [new], |tx| {
+            extracts::begin(tx, &new)
+        })
+    }
+
+    async fn extract(&self, run: RunId, number: u32) -> Stored<Option<(u32, Upload)>> {
+        let key = run.to_string();
+        run!(self.read, "extract", key, [run, number], |tx| {
+            extracts::sent(tx, *run, *number)
+        })
+    }
+
+    async fn drop_extract(&self, upload: Uuid) -> Stored<()> {
+        let key = upload.to_string();
+        run!(self.write, "drop_extract", key, [upload], |tx| {
+            extracts::drop_upload(tx, *upload)
         })
     }
 }

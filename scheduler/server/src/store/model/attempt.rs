@@ -114,6 +114,8 @@ pub struct AttemptEnd {
     pub wall_ms: u64,
     /// The last log line: the index must reach it.
     pub log_last_id: u64,
+    /// What became of the files that were to come out of it, JSON.
+    pub extracts: Option<String>,
     /// Whether there is to be another attempt.
     pub retry: Option<Retry>,
 }

@@ -265,6 +265,8 @@ pub struct AttemptRow {
     pub complete: bool,
     /// What it was locked in with, [`super::Profile::id`].
     pub profile: Option<Uuid>,
+    /// What became of the files that were to come out of it, JSON, as far as its host told.
+    pub extracts: Option<String>,
 }
 
 /// How a run ended: the books' last word.

@@ -13,12 +13,13 @@ const OLD_RUNS: Sql = Sql::both(
 );
 
 /// Tables that hold a run, and the column that names it.
-const RUN_TABLES: [(&str, &str); 5] = [
+const RUN_TABLES: [(&str, &str); 6] = [
     ("attempts", "run"),
     ("ended_runs", "run"),
     ("runs", "run"),
     ("secrets", "owner"),
     ("upload_uses", "run"),
+    ("run_extracts", "run"),
 ];
 
 static FORGET: LazyLock<Vec<Bulk>> = LazyLock::new(|| {

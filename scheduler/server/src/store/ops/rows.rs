@@ -90,6 +90,7 @@ pub(super) const ATTEMPT: &[(&str, Kind)] = &[
     ("log_last_id", Int),
     ("complete", Int),
     ("profile", Uuid),
+    ("extracts", Text),
 ];
 
 pub(super) const SEGMENT: &[(&str, Kind)] = &[
@@ -328,6 +329,7 @@ pub(super) fn from_attempt(row: &AttemptRow) -> Vec<Value> {
         row.log_last_id,
         row.complete,
         row.profile,
+        row.extracts.as_ref(),
     ]
 }
 
@@ -348,6 +350,7 @@ pub(super) fn attempt(row: Row) -> Result<AttemptRow, Failure> {
         log_last_id: c.u64()?,
         complete: c.flag()?,
         profile: c.opt_uuid()?,
+        extracts: c.opt_text()?,
     })
 }
 

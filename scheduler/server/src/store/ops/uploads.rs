@@ -13,8 +13,10 @@ use super::super::limits::{UPLOAD_PARTS_MAX, UPLOADS_OPEN_MAX};
 use super::super::model::{NewUpload, Refusal, Upload, UploadPart};
 use super::super::tx::{Bulk, Kind, Row, Sql, Tx, values};
 
+/// Those that come from hosts are not the tenant's to count: its runs are bounded.
 const OPEN: Sql = Sql::both(
-    "SELECT upload FROM uploads WHERE tenant = $1 AND expires_ms > $2 AND sha256 IS NULL LIMIT $3",
+    "SELECT u.upload FROM uploads u WHERE u.tenant = $1 AND u.expires_ms > $2 AND u.sha256 IS NULL \
+     AND NOT EXISTS (SELECT 1 FROM run_extracts e WHERE e.upload = u.upload) LIMIT $3",
 );
 
 const INSERT: Sql = Sql::both(
@@ -27,7 +29,13 @@ const FIND: Sql = Sql::both(
      WHERE upload = $1 AND tenant = $2 AND expires_ms > $3",
 );
 
-/// The same for one who changes it.
+/// One that still takes bytes, or that is whole: then it does not matter that it expired.
+const STANDING: Sql = Sql::both(
+    "SELECT upload, tenant, created_ms, expires_ms, bytes, parts, sha256 FROM uploads \
+     WHERE upload = $1 AND (sha256 IS NOT NULL OR expires_ms > $2)",
+);
+
+/// As `FIND`, for one who changes it.
 const FIND_TO_CHANGE: Sql = Sql {
     sqlite: FIND.sqlite,
     postgres: "SELECT upload, tenant, created_ms, expires_ms, bytes, parts, sha256 FROM uploads \
@@ -55,6 +63,7 @@ const PARTS: Sql = Sql::both(
 const EXPIRED: Sql = Sql::both(
     "SELECT u.upload FROM uploads u WHERE u.expires_ms < $1 \
      AND NOT EXISTS (SELECT 1 FROM upload_uses x WHERE x.upload = u.upload) \
+     AND NOT EXISTS (SELECT 1 FROM run_extracts e WHERE e.upload = u.upload) \
      ORDER BY u.expires_ms LIMIT $2",
 );
 
@@ -74,7 +83,7 @@ pub(super) static INSERT_USES: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::insert("upload_uses", &columns, "")
 });
 
-type Answer = Result<Upload, Refusal>;
+pub(super) type Answer = Result<Upload, Refusal>;
 
 fn upload(row: Row) -> Result<Upload, Failure> {
     let mut c = row.columns();
@@ -112,12 +121,29 @@ pub(crate) async fn begin(tx: &mut dyn Tx, new: &NewUpload) -> Result<Answer, Fa
         let open_max = UPLOADS_OPEN_MAX;
         return Ok(Err(Refusal::UploadsOpen { open_max }));
     }
-    let expires_ms = now_ms.saturating_add(new.life_ms);
-    let row = values![new.upload, &new.tenant, now_ms, expires_ms];
+    insert(tx, new.upload, &new.tenant, new.life_ms).await
+}
+
+/// Makes one, without a bound of the tenant's.
+pub(super) async fn insert(
+    tx: &mut dyn Tx,
+    upload: Uuid,
+    tenant: &Tenant,
+    life_ms: u64,
+) -> Result<Answer, Failure> {
+    let now_ms = tx.now_ms().await?;
+    let expires_ms = now_ms.saturating_add(life_ms);
+    let row = values![upload, tenant, now_ms, expires_ms];
     tx.query(INSERT, row).await?;
-    let made = look(tx, FIND, &new.tenant, new.upload).await?;
-    let upload = new.upload;
+    let made = look(tx, FIND, tenant, upload).await?;
     Ok(made.ok_or(Refusal::UnknownUpload { upload }))
+}
+
+/// One that takes bytes or is whole, whoever's it is.
+pub(super) async fn standing(tx: &mut dyn Tx, id: Uuid) -> Result<Option<Upload>, Failure> {
+    let now_ms = tx.now_ms().await?;
+    let found = tx.query(STANDING, values![id, now_ms]).await?;
+    found.into_iter().next().map(upload).transpose()
 }
 
 pub(crate) async fn find(

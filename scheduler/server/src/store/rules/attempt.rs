@@ -190,6 +190,7 @@ fn decline(row: &mut ActiveRun, message: &str, at_ms: u64) -> Finished {
         log_last_id: row.log_last_id,
         complete: true,
         profile: row.profile,
+        extracts: None,
     };
     let retry = Retry {
         not_before_ms: at_ms,
@@ -230,6 +231,7 @@ fn end_attempt(
         log_last_id: end.log_last_id,
         complete: true,
         profile: row.profile,
+        extracts: end.extracts.clone(),
     };
     Ok(finish(row, attempt, end.retry))
 }
@@ -334,6 +336,7 @@ pub(crate) fn lose(
         log_last_id: row.log_last_id,
         complete: false,
         profile: row.profile,
+        extracts: None,
     };
     Ok(finish(row, attempt, loss.retry))
 }

@@ -96,6 +96,7 @@ fn messages(lengths_ms: &[u64]) -> Vec<AttemptUpdate> {
         usage: "{}".to_owned(),
         wall_ms: begin_ms,
         log_last_id: 0,
+        extracts: None,
         retry: None,
     };
     let step = u32::try_from(all.len()).unwrap() + 1;
