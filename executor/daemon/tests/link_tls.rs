@@ -35,6 +35,15 @@ impl Link for Registry {
         Err(Status::unimplemented("not in this test"))
     }
 
+    type SendExtractStream = tokio_stream::Empty<Result<davit_rpc::link::ExtractPlace, Status>>;
+
+    async fn send_extract(
+        &self,
+        _: Request<Streaming<davit_rpc::link::ExtractFromHost>>,
+    ) -> Result<Response<Self::SendExtractStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     type SessionStream = Pin<Box<dyn Stream<Item = Result<SchedulerMessage, Status>> + Send>>;
     type ConsoleStream = Pin<Box<dyn Stream<Item = Result<ConsoleToHost, Status>> + Send>>;
 

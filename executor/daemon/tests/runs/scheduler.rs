@@ -277,6 +277,15 @@ impl Link for Scheduler {
         Err(Status::unimplemented("not in this test"))
     }
 
+    type SendExtractStream = tokio_stream::Empty<Result<link::ExtractPlace, Status>>;
+
+    async fn send_extract(
+        &self,
+        _: Request<Streaming<link::ExtractFromHost>>,
+    ) -> Result<Response<Self::SendExtractStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     type SessionStream = ReceiverStream<Result<SchedulerMessage, Status>>;
     type ConsoleStream = ReceiverStream<Result<link::ConsoleToHost, Status>>;
 

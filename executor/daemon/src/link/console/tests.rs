@@ -77,6 +77,15 @@ impl Link for Scheduler {
         Err(Status::unimplemented("files"))
     }
 
+    type SendExtractStream = tokio_stream::Empty<Result<ExtractPlace, Status>>;
+
+    async fn send_extract(
+        &self,
+        _: Request<Streaming<ExtractFromHost>>,
+    ) -> Result<Response<Self::SendExtractStream>, Status> {
+        Err(Status::unimplemented("extracts"))
+    }
+
     async fn join(&self, _: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
         Err(Status::unimplemented("join"))
     }
