@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -270,6 +270,13 @@ fn what_was_on_its_way_when_the_host_was_killed_arrives_from_where_it_was() {
     dev.finish();
 }
 
+/// What `davit` for the scheduler, begun in `dir`, prints and exits with.
+fn in_dir(dev: &Dev, dir: &Path, arguments: &[&str]) -> (Output, String) {
+    let output = dev.command(arguments).current_dir(dir).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, stderr)
+}
+
 #[test]
 #[ignore = "needs a real host: scripts/test runs it"]
 fn the_command_line_brings_files_in_and_out_through_a_scheduler() {
@@ -302,11 +309,7 @@ fn the_command_line_brings_files_in_and_out_through_a_scheduler() {
         "-c",
         script,
     ];
-    let in_dir = |arguments: &[&str]| {
-        let output = dev.command(arguments).current_dir(user).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output, stderr)
-    };
+    let in_dir = |arguments: &[&str]| in_dir(&dev, user, arguments);
     let (output, stderr) = in_dir(&run);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert_eq!(output.stdout, b"from outside\n", "{stderr}");
@@ -324,7 +327,15 @@ fn the_command_line_brings_files_in_and_out_through_a_scheduler() {
     assert_eq!(output.stdout, b"got\nexisting\n");
     assert_eq!(read(user.join("again/got/deep/one")), "1\n");
     assert_eq!(read(user.join("again/existing")), "report\n");
+    dev.finish();
+}
 
+#[test]
+#[ignore = "needs a real host: scripts/test runs it"]
+fn the_command_line_tells_what_cannot_be_sent_or_brought() {
+    let dev = Dev::start();
+    let user = tempfile::tempdir().unwrap();
+    let in_dir = |arguments: &[&str]| in_dir(&dev, user.path(), arguments);
     for (code, exits) in [("0", 125), ("7", 7)] {
         let script = format!("exit {code}");
         let run = [
