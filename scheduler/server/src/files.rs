@@ -69,6 +69,7 @@ pub struct Files {
     objects: Objects,
     settings: FilesSettings,
     streams: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Files {
@@ -90,6 +91,7 @@ impl Files {
             objects: Objects::new(objects),
             settings,
             streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
+            downloads: Arc::new(Semaphore::new(limits::DOWNLOADS_MAX)),
         }
     }
 
@@ -164,11 +166,13 @@ impl Files {
     }
 
     fn stream(&self) -> Result<OwnedSemaphorePermit, FilesError> {
-        let permit = Arc::clone(&self.streams).try_acquire_owned();
-        permit.map_err(|_| FilesError::Busy {
-            streams_max: limits::STREAMS_MAX,
-        })
+        permit(&self.streams, limits::STREAMS_MAX)
     }
+}
+
+fn permit(of: &Arc<Semaphore>, streams_max: usize) -> Result<OwnedSemaphorePermit, FilesError> {
+    let permit = Arc::clone(of).try_acquire_owned();
+    permit.map_err(|_| FilesError::Busy { streams_max })
 }
 
 /// Below this all objects of an upload lie.

@@ -10,10 +10,11 @@
 //! A piece is held until it is stored, so what is sent need not be read twice, standard input say.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
 use davit_rpc::local::Extracted;
+use davit_types::{ExtractPath, FieldError};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -209,18 +210,31 @@ fn extracts(run: &Tree) -> Result<Vec<Extracted>, CliError> {
     Ok(views.into_iter().map(Extracted::from).collect())
 }
 
-/// Brings all that was collected from `ended`, and says on standard error what is not there.
+/// Brings what was `asked` for of `ended`, to where the one who asked said: not to where the scheduler says that anybody did.
+/// Says on standard error what is not there.
 pub(super) async fn fetch(
     run: &str,
     ended: &Tree,
-    base: Option<&Path>,
+    asked: &[ExtractPath],
     session: &Session,
 ) -> Result<Fetched, CliError> {
-    let bring = async |at, extracted: &Extracted| bring(run, at, extracted, base, session).await;
-    Ok(each(&extracts(ended)?, bring).await)
+    if asked.is_empty() {
+        return Ok(Fetched::Whole);
+    }
+    let mut told = extracts(ended)?;
+    if told.len() != asked.len() {
+        return Err(CliError::Protocol("what became of each --extract"));
+    }
+    for (told, asked) in told.iter_mut().zip(asked) {
+        told.from.clone_from(&asked.from);
+        told.to.clone_from(&asked.to);
+    }
+    let bring = async |at, extracted: &Extracted| bring(run, at, extracted, None, session).await;
+    Ok(each(&told, bring).await)
 }
 
-/// `davit extract`.
+/// `davit extract`. Whoever made the run said where its files go: others of the tenant may have. So they stay below the
+/// directory that is named, or the current one.
 pub(super) async fn extract(
     run: &str,
     base: Option<&Path>,
@@ -228,16 +242,33 @@ pub(super) async fn extract(
 ) -> Result<u8, CliError> {
     let id = RUNS.id(&session.client, run).await?;
     let ended = until(&id, None, RunView::has_ended, session).await?;
-    let fetched = fetch(&id, &ended, base, session).await?;
+    let mut all = extracts(&ended)?;
+    for extracted in &mut all {
+        extracted.to = below(&extracted.to, base.is_some()).ok_or_else(|| {
+            let problem = "leads out of the current directory: say with --to where it is to be";
+            CliError::field(FieldError::new("TO", &extracted.to, problem))
+        })?;
+    }
+    let bring = async |at, extracted: &Extracted| bring(&id, at, extracted, base, session).await;
+    let fetched = each(&all, bring).await;
     if session.is_json() {
         print_json(&ended.at("extracts"))?;
     } else {
-        let all = extracts(&ended)?;
         for extracted in all.iter().filter(|one| one.status == "ok") {
             print_line(&harmless(&extracted.to))?;
         }
     }
     Ok(fetched.exit())
+}
+
+/// `to` if it stays below where it begins; else its last name, where that will do.
+fn below(to: &str, or_its_name: bool) -> Option<String> {
+    let stays = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if Path::new(to).components().all(stays) {
+        return Some(to.to_owned());
+    }
+    let name = Path::new(to).file_name().filter(|_| or_its_name)?;
+    name.to_str().map(str::to_owned)
 }
 
 async fn bring(
@@ -313,5 +344,30 @@ impl Download<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::below;
+
+    #[test]
+    fn what_others_asked_for_stays_below_where_it_is_brought() {
+        for (to, without, named) in [
+            ("got", Some("got"), Some("got")),
+            ("./a/b/", Some("./a/b/"), Some("./a/b/")),
+            ("/etc/passwd", None, Some("passwd")),
+            ("../up", None, Some("up")),
+            ("a/../../up", None, Some("up")),
+            ("..", None, None),
+            ("/", None, None),
+        ] {
+            let told = [false, true].map(|or_its_name| below(to, or_its_name));
+            assert_eq!(
+                told.each_ref().map(Option::as_deref),
+                [without, named],
+                "{to}"
+            );
+        }
     }
 }

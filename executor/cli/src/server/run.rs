@@ -19,7 +19,7 @@ use crate::exit;
 use crate::output::log::LogFormat;
 use crate::output::print_json_line;
 use crate::output::tree::Tree;
-use davit_types::FieldError;
+use davit_types::{ExtractPath, FieldError};
 
 /// What is decided by.
 #[derive(Debug, Deserialize)]
@@ -58,6 +58,7 @@ pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliErro
     let secrets = secrets(args.secrets.read(usize::from(on_stdin))?)?;
     // What cannot be sent makes no run.
     let source = args.dir.as_deref().map(Source::open).transpose()?;
+    let extracts = request.extracts.clone();
     let region = args.placing.region.clone();
     let size = session.size(region, request.instance_type.clone()).await?;
     let upload = match source {
@@ -66,13 +67,14 @@ pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliErro
     };
     let body = OneOff::new(request, secrets, &args.placing, size).with_files(upload);
     let call = Call::make(&["runs"]).body(&body)?;
-    submitted(&call, args.detach, session).await
+    submitted(&call, args.detach, &extracts, session).await
 }
 
-/// Submits, and follows the run unless it is to be left alone.
+/// Submits, and follows the run unless it is to be left alone; then brings `extracts`, which are the run's own.
 pub(super) async fn submitted(
     call: &Call,
     detach: bool,
+    extracts: &[ExtractPath],
     session: &Session,
 ) -> Result<u8, CliError> {
     // Before the run exists: a signal from now on is the run's.
@@ -87,7 +89,7 @@ pub(super) async fn submitted(
         return Ok(0);
     };
     let id = run.text("id").ok_or(CliError::Protocol("the run's id"))?;
-    followed_to_the_end(id, signals, true, session).await
+    followed_to_the_end(id, signals, extracts, session).await
 }
 
 impl Session {
@@ -133,7 +135,7 @@ pub(super) async fn attach(run: &str, session: &Session) -> Result<u8, CliError>
     let id = RUNS.id(&session.client, run).await?;
     // What cannot be followed at all is told now, not waited for.
     session.client.send(&Call::get(&["runs", &id])).await?;
-    followed_to_the_end(&id, signals, false, session).await
+    followed_to_the_end(&id, signals, &[], session).await
 }
 
 /// `davit logs`.
@@ -160,7 +162,7 @@ pub(super) async fn logs(args: &LogsArgs, session: &Session) -> Result<(), CliEr
 async fn followed_to_the_end(
     run: &str,
     signals: Signals,
-    fetch: bool,
+    extracts: &[ExtractPath],
     session: &Session,
 ) -> Result<u8, CliError> {
     let following = Following {
@@ -177,10 +179,7 @@ async fn followed_to_the_end(
     let ended = signals.until(ended, run, ask).await?;
     let view = RunView::of(&ended)?;
     // Before the last line of --output json: who reads it finds the files in their places.
-    let fetched = match fetch {
-        true => files::fetch(run, &ended, None, session).await?,
-        false => Fetched::Whole,
-    };
+    let fetched = files::fetch(run, &ended, extracts, session).await?;
     if session.is_json() {
         print_json_line(&serde_json::json!({"event": "end", "run": ended}))?;
     }

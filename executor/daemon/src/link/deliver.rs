@@ -350,3 +350,6 @@ fn hash(path: &Path) -> io::Result<(u64, String)> {
         bytes += read as u64;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 pub const PART_BYTES_MAX: usize = 4 << 20;
 /// Streams of one replica, in and out: together they hold so many parts in memory.
 pub const STREAMS_MAX: usize = 64;
+/// Downloads of one replica: counted apart, so that users who read slowly hold up neither hosts nor uploads.
+pub const DOWNLOADS_MAX: usize = 64;
 /// How long a sender may be silent in the middle of a body.
 pub const SILENT_MS_MAX: u64 = 30_000;
 /// Rows of parts that are read at once.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-use super::limits::PART_ROWS_MAX;
-use super::{Files, FilesError};
+use super::limits::{DOWNLOADS_MAX, PART_ROWS_MAX};
+use super::{Files, FilesError, permit};
 use crate::store::UploadPart;
 
 /// Reads a kept file; counted among the streams while it is there.
@@ -34,14 +34,32 @@ impl Files {
     /// # Errors
     /// As many are read as may be.
     pub fn read(&self, upload: Uuid, offset: u64, end: u64) -> Result<Reader, FilesError> {
-        Ok(Reader {
+        Ok(self.reader(upload, offset, end, self.stream()?))
+    }
+
+    /// The same for a user, who may read as slowly as it likes.
+    ///
+    /// # Errors
+    /// As many are downloaded as may be.
+    pub(crate) fn download(
+        &self,
+        upload: Uuid,
+        offset: u64,
+        end: u64,
+    ) -> Result<Reader, FilesError> {
+        let permit = permit(&self.downloads, DOWNLOADS_MAX)?;
+        Ok(self.reader(upload, offset, end, permit))
+    }
+
+    fn reader(&self, upload: Uuid, offset: u64, end: u64, permit: OwnedSemaphorePermit) -> Reader {
+        Reader {
             files: self.clone(),
             upload,
             offset,
             end,
             parts: VecDeque::new(),
-            _permit: self.stream()?,
-        })
+            _permit: permit,
+        }
     }
 }
 

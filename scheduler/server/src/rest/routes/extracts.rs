@@ -67,11 +67,11 @@ pub(in crate::rest) async fn read(
     let asked = text(header::RANGE).filter(|_| same);
     match asked.map_or(Asked::All, |range| parse(range, archive.bytes)) {
         Asked::All => {
-            let reader = api.files.read(archive.upload, 0, archive.bytes)?;
+            let reader = api.files.download(archive.upload, 0, archive.bytes)?;
             Ok(answer(StatusCode::OK, reader, &archive, 0..archive.bytes))
         }
         Asked::Part(part) => {
-            let reader = api.files.read(archive.upload, part.start, part.end)?;
+            let reader = api.files.download(archive.upload, part.start, part.end)?;
             let mut response = answer(StatusCode::PARTIAL_CONTENT, reader, &archive, part.clone());
             let told = format!("bytes {}-{}/{}", part.start, part.end - 1, archive.bytes);
             put(&mut response, header::CONTENT_RANGE, &told);
