@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use davit_rpc::link::link_server::{Link, LinkServer};
-use davit_rpc::link::*;
+use davit_rpc::link::{
+    AuthenticateReply, AuthenticateRequest, ConsoleFromHost, ConsoleToHost, FilesPiece,
+    FilesRequest, HostMessage, JoinReply, JoinRequest, SchedulerMessage,
+};
 use davit_types::{Attempt, ExtractKind, RunId};
 use futures::stream::BoxStream;
 use tempfile::TempDir;
