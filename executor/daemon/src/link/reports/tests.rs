@@ -284,6 +284,9 @@ fn the_end_waits_for_the_log_and_a_run_that_never_started_used_nothing() {
     let events = all(Place::ASSIGNED, &facts);
     assert_eq!(events.len(), 2, "{events:?}");
     assert!(matches!(&events[1], Event::Ended(ended) if ended.wall_ms == 0));
+    // And for what came out of it, until that is with the scheduler.
+    facts.extracts = None;
+    assert_eq!(all(Place::ASSIGNED, &facts), [Event::Accepted]);
 }
 
 #[test]
