@@ -147,6 +147,9 @@ fn what_a_job_left_is_served_after_its_end_however_that_came() {
 
         let kept = kept_on_host(&dev, &run);
         assert!(!kept.exists(), "{} is still there", kept.display());
+        let local = dev.local(&["extract", &run]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&local.stderr).into_owned();
+        assert!(stderr.contains("are with its scheduler"), "{stderr}");
     }
     dev.finish();
 }

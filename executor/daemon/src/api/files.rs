@@ -110,6 +110,10 @@ impl local::files_server::Files for FilesService {
         }
         let path = collect::kept_path(&view.dir.files_path(), at);
         let file = tokio::fs::File::open(&path).await.map_err(|error| {
+            if view.spec.scheduled.is_some() && error.kind() == std::io::ErrorKind::NotFound {
+                let problem = format!("the files of run {run} are with its scheduler: ask there");
+                return Status::failed_precondition(problem);
+            }
             Status::data_loss(format!("cannot open {}: {error}", path.display()))
         })?;
         let service = self.clone();

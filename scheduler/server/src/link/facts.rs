@@ -74,7 +74,7 @@ pub struct HostBeat {
     pub davit_version: String,
     /// As told when it connected.
     pub labels: BTreeMap<String, String>,
-    /// What it does beyond what every host ever did; placement's runs ask for it as [`feature_label`].
+    /// What it does beyond what every host ever did; placement has each as a label of davit's own.
     pub features: Vec<String>,
     /// All it may give.
     pub capacity: HostCapacity,
