@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::console::{EXEC_HELP, ExecArgs};
+pub(crate) use self::console::{AttachArgs, EXEC_HELP, ExecArgs, TerminalArgs};
 pub(crate) use self::host::{ConfigureArgs, HostCommand, JournalArgs, PurgeArgs};
 pub(crate) use self::run::{PlacingArgs, RunArgs, labels, variables};
 pub(crate) use self::runner::{JobArgs, RunnerCommand, RunnerRunArgs};
@@ -85,10 +85,7 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Follow a run from its first line and exit with its exit code
     #[command(after_help = crate::exit::HELP)]
-    Attach {
-        /// Id, unique beginning of an id, or name
-        run: String,
-    },
+    Attach(AttachArgs),
     /// Begin a process in a running run and exit with its exit code
     #[command(after_help = EXEC_HELP)]
     Exec(Box<ExecArgs>),

@@ -111,7 +111,7 @@ fn executor_command(
 async fn client_command(command: Command, context: &Context) -> Result<u8, CliError> {
     match command {
         Command::Run(args) => return run::run(&args, context).await,
-        Command::Attach { run } => return run::attach(&run, context).await,
+        Command::Attach(args) => return run::attach(&args, context).await,
         Command::Exec(args) => return console::exec(&args, context).await,
         Command::Extract { run, to } => return files::extract(&run, to.as_deref(), context).await,
         Command::Wait(args) => return control::wait(&args.runs, context).await,

@@ -9,7 +9,7 @@ use davit_types::{FieldError, FieldErrors};
 use tonic::Status;
 
 use crate::exit;
-use crate::output::{Paint, harmless};
+use crate::output::{Paint, harmless, note};
 use crate::server::ServerError;
 
 /// Why a command did not do what it was asked for.
@@ -73,6 +73,20 @@ pub(crate) enum CliError {
     Left {
         /// The run that was followed.
         run: String,
+    },
+    /// The user left a job that is typed at, by its keys.
+    #[error("detached; the run goes on: davit attach -i {run}")]
+    Detached {
+        /// Whose job.
+        run: String,
+    },
+    /// The job is somebody else's to type at, or this side was given up.
+    #[error("{message}; the run goes on: davit attach -i {run}")]
+    Ousted {
+        /// Whose job.
+        run: String,
+        /// Why.
+        message: String,
     },
     /// No service without an init system that has services.
     #[error("systemd does not run on this host")]
@@ -145,10 +159,10 @@ impl CliError {
 
     /// The exit code of a command that failed so.
     pub(crate) fn exit_code(&self) -> u8 {
-        if self.is_closed_output() {
-            exit::OUTPUT_CLOSED
-        } else {
-            exit::DAVIT_FAILED
+        match self {
+            Self::Detached { .. } => 0,
+            _ if self.is_closed_output() => exit::OUTPUT_CLOSED,
+            _ => exit::DAVIT_FAILED,
         }
     }
 
@@ -233,6 +247,11 @@ impl CliError {
     pub(crate) fn print(&self) {
         if self.is_closed_output() {
             return;
+        }
+        if let Self::Detached { .. } = self {
+            // What the job showed last may be the middle of a line.
+            io::stderr().write_all(b"\n").unwrap_or_default();
+            return note(&self.sentence());
         }
         let paint = Paint::of(&io::stderr());
         let mut text = format!("{} {}\n", paint.bad("error:"), self.sentence());

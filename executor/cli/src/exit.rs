@@ -2,7 +2,7 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | done; of `run`, `attach`, `wait`: the job ended with 0 |
+//! | 0 | done; of `run`, `attach`, `wait`: the job ended with 0, or `--detach-keys` left it |
 //! | 1…255 | `run`, `attach`, `wait`: the job's own (128 + n when signal n ended it) |
 //! | 124 | the run reached its timeout (or its program exits 124: `end_reason` tells) |
 //! | 125 | davit's own failure in any command: wrong arguments, no executor, pull or start failed, run lost; a job that ended with 0, and not all that `--extract` asked for |
@@ -21,6 +21,7 @@ Exit codes:
   124  the timeout passed (or the program itself exits 124: `davit inspect` tells)
   125  davit failed, not the job: wrong arguments, no executor, pull or start failed, run lost;
        or the job ended with 0 and a file that --extract asked for is not there
+  0    also when --detach-keys left the job, which goes on: davit attach -i RUN
 
 With --output json, standard output is one JSON object a line instead of the job's bytes:
   {\"event\":\"log\",\"stream\":\"stdout\",\"line\":…}  each record of the log, of both streams

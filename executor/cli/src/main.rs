@@ -14,12 +14,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod beside;
 mod client;
 mod commands;
 mod error;
 mod exit;
 mod output;
 mod server;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use crate::error::CliError;
+use crate::terminal::line_end;
 
 /// Prints `value` as indented JSON.
 pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
@@ -118,7 +119,7 @@ pub(crate) fn harmless(text: &str) -> String {
 pub(crate) fn note(text: &str) {
     // Nobody is left to be told when standard error is closed.
     io::stderr()
-        .write_all(format!("davit: {}\n", harmless(text)).as_bytes())
+        .write_all(format!("davit: {}{}", harmless(text), line_end()).as_bytes())
         .unwrap_or_default();
 }
 

@@ -16,6 +16,7 @@
 mod accounts;
 mod catalogue;
 mod client;
+mod console;
 mod control;
 mod error;
 mod executors;
@@ -28,6 +29,7 @@ mod profiles;
 mod run;
 mod runners;
 mod show;
+mod socket;
 mod sse;
 mod words;
 
@@ -66,7 +68,8 @@ pub(crate) async fn command(
     let session = &session;
     match command {
         Command::Run(args) => return run::run(&args, session).await,
-        Command::Attach { run } => return run::attach(&run, session).await,
+        Command::Attach(args) => return run::attach(&args, session).await,
+        Command::Exec(args) => return console::exec(&args, session).await,
         Command::Wait(args) => return control::wait(&args.runs, session).await,
         Command::Extract { run, to } => {
             return files::extract(&run, to.as_deref(), session).await;

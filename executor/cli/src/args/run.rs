@@ -11,7 +11,7 @@ use davit_types::{
     PullPolicy, RunRequest,
 };
 
-use super::{Cpu, RegistryArgs, SecretArgs, whole_seconds};
+use super::{Cpu, RegistryArgs, SecretArgs, TerminalArgs, whole_seconds};
 use crate::error::CliError;
 
 /// Largest environment file read, bytes.
@@ -22,9 +22,11 @@ pub(crate) struct RunArgs {
     /// Print the run's id and return; the run goes on
     #[arg(short, long)]
     pub(crate) detach: bool,
-    /// Pass on standard input; the job's is empty otherwise
-    #[arg(short, long, conflicts_with = "detach")]
+    /// Pass on standard input; the job's is empty otherwise. With --detach it stays open for `davit attach -i`
+    #[arg(short, long)]
     pub(crate) interactive: bool,
+    #[command(flatten)]
+    pub(crate) terminal: TerminalArgs,
     /// Forget the run once it has ended and its exit code is known
     #[arg(long, conflicts_with = "detach")]
     pub(crate) rm: bool,
@@ -204,7 +206,7 @@ impl RunArgs {
             let problem = "excludes --registry-password-stdin: standard input is one of the two";
             wrong.push(FieldError::new("--dir", "-", problem));
         }
-        if self.interactive && (stdin || self.credentials.registry_password_stdin) {
+        if self.interactive && !self.detach && (stdin || self.credentials.registry_password_stdin) {
             let problem =
                 "excludes --dir - and --registry-password-stdin: standard input is one of them";
             wrong.push(FieldError::new("--interactive", true, problem));
@@ -241,7 +243,7 @@ impl RunArgs {
             capabilities: self.cap_add.iter().copied().collect(),
             extracts: self.extract.clone(),
             stdin: self.interactive,
-            tty: false,
+            tty: self.terminal.tty,
             // Beside it, in a message of their own.
             secret_env: Vec::new(),
             secret_files: Vec::new(),

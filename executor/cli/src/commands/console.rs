@@ -1,200 +1,191 @@
-//! `exec`: a process at the side of a run's job, our streams being its own. `run -i`: our standard input for the job, whose
-//! output is its log.
-//!
-//! ```text
-//!  our stdin ─ thread ─► input ─► executor ─► process ─► output ─► our stdout and stderr
-//! ```
-//!
-//! A reading of standard input cannot be taken back: it has a thread of its own, which ends with this process.
-
-use std::io::{self, Read, Write};
-use std::time::Duration;
+//! `exec`, `run -i`, `run -t` and `attach -i` on this host: consoles over the socket. What is done with them is in
+//! [`crate::beside`].
 
 use davit_rpc::console::{
-    Attach, ConsoleInput, ConsoleOutput, Ended, Exec, Open, StdinEnd, console_input::Input,
-    console_output::Output, open::With,
+    Attach, ConsoleInput, ConsoleOutput, Exec, Open, console_input::Input, console_output::Output,
+    open::With,
 };
+use davit_rpc::local::{Run, RunRef};
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::follow::is_gone;
+use super::follow::{Following, follow, is_gone};
 use super::{Context, Signals};
-use crate::args::ExecArgs;
+use crate::args::{AttachArgs, ExecArgs};
+use crate::beside::{
+    self, Attended, Dial, Line, MESSAGES_WAITING_MAX, Place, Refusal, Shown, attended,
+};
 use crate::client::Client;
 use crate::error::CliError;
-use crate::exit;
-use crate::output::note;
+use crate::terminal;
 
-/// Bytes of standard input sent at once.
-const READ_BYTES: usize = 32 << 10;
-/// Messages that wait to be sent.
-const MESSAGES_WAITING_MAX: usize = 4;
-
-/// Between two tries to reach a job that does not run yet, or an executor that is away.
-const RETRY_MS: u64 = 100;
+/// Between two looks at a run that cannot be attached to yet.
+const LOOK_MS: u64 = 100;
 
 /// `davit exec`.
 pub(super) async fn exec(args: &ExecArgs, context: &Context) -> Result<u8, CliError> {
     let signals = Signals::catch()?;
-    let exec = args.process()?;
-    let ended = beside(&args.run, exec, signals, context).await?;
-    told(&ended)
+    let exec: Exec = args.process()?;
+    let mut dial = Socket::new(context);
+    beside::exec(&mut dial, &args.run, exec, signals).await
 }
 
-/// What our exit code is, and what is to be said of it.
-fn told(ended: &Ended) -> Result<u8, CliError> {
-    match ended.reason.as_str() {
-        "exited" => {}
-        "run_ended" => note("the run has ended, and with it the process"),
-        reason if ended.message.is_empty() => note(&format!("the console ended: {reason}")),
-        _ => note(&ended.message),
-    }
-    if ended.dropped_bytes > 0 {
-        note(&format!(
-            "{} bytes of output were not taken in time",
-            ended.dropped_bytes
-        ));
-    }
-    let code = ended.exit_code.and_then(|code| u8::try_from(code).ok());
-    Ok(code.unwrap_or(exit::DAVIT_FAILED))
-}
-
-async fn beside(
-    run: &str,
-    exec: Exec,
-    mut signals: Signals,
+/// How `attach -i` is at its job's side: with the line open, unless the run is over.
+pub(super) async fn of_attach(
+    args: &AttachArgs,
     context: &Context,
-) -> Result<Ended, CliError> {
-    let (input, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
-    let has_input = exec.stdin;
-    let open = Open {
-        run: run.to_owned(),
-        with: Some(With::Exec(exec)),
-        window_size: None,
-    };
-    send(&input, Input::Open(open)).await;
-    let mut service = context.client.consoles();
-    let answer = service.open(ReceiverStream::new(messages)).await;
-    let mut output = answer?.into_inner();
-    if has_input {
-        let typed = input.clone();
-        std::thread::spawn(move || read_stdin(&typed));
-    }
+) -> Result<Option<Attended>, CliError> {
+    let run = &args.run;
+    let mut dial = Socket::new(context);
     loop {
-        let message = tokio::select! {
-            message = output.message() => message?,
-            name = signals.next() => {
-                send(&input, Input::Signal(name.to_owned())).await;
-                continue;
-            }
+        let open = Open {
+            run: run.to_owned(),
+            with: Some(With::Attach(Attach { stdin: true })),
+            window_size: terminal::size(),
         };
-        match message.and_then(|message| message.output) {
-            Some(Output::Stdout(bytes)) => print(&mut io::stdout(), &bytes)?,
-            Some(Output::Stderr(bytes)) => print(&mut io::stderr(), &bytes)?,
-            Some(Output::Ended(ended)) => return Ok(ended),
-            Some(Output::Opened(_)) => {}
-            None => return Err(CliError::Protocol("the end of the console")),
+        let refused = match dial.dial(open).await {
+            Ok(line) => {
+                let place = match line.tty {
+                    true => Place::Terminal,
+                    false => Place::Log,
+                };
+                args.check(place, context.format)?;
+                return Ok(Some(Attended {
+                    run: run.to_owned(),
+                    stdin: true,
+                    place,
+                    keys: args.keys().clone(),
+                    first: Some(line),
+                    later: true,
+                }));
+            }
+            Err(Refusal::NotNow(error)) => error,
+            Err(refused) => return Err(refused.into_error()),
+        };
+        let shown = RunRef {
+            run: run.to_owned(),
+        };
+        let shown = context.client.runs().get(shown).await?.into_inner();
+        match shown.status.as_str() {
+            "pending" => {}
+            // It executes, and is not to be typed at.
+            "running" if shown.started_at_ns.is_some() => return Err(refused),
+            "running" => {}
+            _ => return Ok(None),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(LOOK_MS)).await;
+    }
+}
+
+/// Follows a run to its end, at its job's side meanwhile where that is wanted.
+pub(super) async fn followed(
+    following: Following,
+    beside: Option<Attended>,
+    context: &Context,
+) -> Result<Run, CliError> {
+    let Some(beside) = beside else {
+        return follow(&context.client, following).await;
+    };
+    let mut dial = Socket::new(context);
+    // Shown beside the log: of the log there is the end, unless the terminal missed that.
+    let is_shown = beside.place == Place::Terminal;
+    let ending = Following {
+        after_id: match is_shown {
+            true => u64::MAX,
+            false => following.after_id,
+        },
+        ..following.clone()
+    };
+    let ended = follow(&context.client, ending);
+    let (run, shown) = attended(ended, &mut dial, beside).await?;
+    match shown {
+        Shown::Whole => Ok(run),
+        // The job was over before anybody could be at its side.
+        Shown::Nothing => follow(&context.client, following).await,
+        Shown::Holes => {
+            beside::tell_holes(&run.id);
+            Ok(run)
         }
     }
 }
 
-/// Nobody who listens is told by the answer, which is on its way.
-async fn send(input: &mpsc::Sender<ConsoleInput>, what: Input) {
-    let message = ConsoleInput { input: Some(what) };
-    drop(input.send(message).await);
-}
+/// The executor's socket.
+pub(super) struct Socket(Client);
 
-fn print(stream: &mut impl Write, bytes: &[u8]) -> Result<(), CliError> {
-    stream
-        .write_all(bytes)
-        .and_then(|()| stream.flush())
-        .map_err(CliError::io("write the process's output"))
-}
+impl Socket {
+    pub(super) fn new(context: &Context) -> Self {
+        Self(context.client.clone())
+    }
 
-/// Until its end, or until nobody wants it.
-fn read_stdin(input: &mpsc::Sender<ConsoleInput>) {
-    let mut buffer = vec![0; READ_BYTES];
-    let mut stdin = io::stdin();
-    loop {
-        let what = match stdin.read(&mut buffer) {
-            Ok(0) => Input::StdinEnd(StdinEnd {}),
-            Ok(count) => Input::Stdin(buffer[..count].to_vec()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                note(&format!("cannot read standard input: {error}"));
-                Input::StdinEnd(StdinEnd {})
-            }
+    fn refused(&self, status: Status) -> Refusal {
+        let gone = is_gone(&status);
+        match status.code() {
+            _ if gone => Refusal::Away(status.into()),
+            Code::FailedPrecondition => Refusal::NotNow(status.into()),
+            _ => Refusal::Never(status.into()),
+        }
+    }
+
+    async fn opened(&self, open: Open) -> Result<Line, Status> {
+        let (input, inputs) = mpsc::channel(MESSAGES_WAITING_MAX);
+        let said = |input| ConsoleInput { input: Some(input) };
+        let first = tokio_stream::once(said(Input::Open(open)));
+        let messages = first.chain(ReceiverStream::new(inputs).map(said));
+        let mut service = self.0.consoles();
+        let mut messages = service.open(messages).await?.into_inner();
+        let first = messages.message().await?.and_then(|said| said.output);
+        let Some(Output::Opened(opened)) = first else {
+            return Err(Status::internal("the executor did not say that it is open"));
         };
-        let is_end = matches!(what, Input::StdinEnd(_));
-        let message = ConsoleInput { input: Some(what) };
-        if input.blocking_send(message).is_err() || is_end {
+        let (sender, output) = mpsc::channel(MESSAGES_WAITING_MAX);
+        tokio::spawn(heard(messages, sender));
+        Ok(Line {
+            tty: opened.tty,
+            input,
+            output,
+            signals: true,
+        })
+    }
+}
+
+impl Dial for Socket {
+    async fn dial(&mut self, open: Open) -> Result<Line, Refusal> {
+        let refused = match self.opened(open).await {
+            Ok(line) => return Ok(line),
+            Err(status) => self.refused(status),
+        };
+        // Another executor, if that one was replaced.
+        if let Refusal::Away(_) = refused
+            && let Ok(again) = Client::connect(self.0.socket()).await
+        {
+            self.0 = again;
+        }
+        Err(refused)
+    }
+}
+
+/// Passes on what the executor says, until either side is gone.
+async fn heard(
+    mut messages: Streaming<ConsoleOutput>,
+    output: mpsc::Sender<Result<Output, CliError>>,
+) {
+    loop {
+        let said = tokio::select! {
+            said = messages.message() => said,
+            () = output.closed() => return,
+        };
+        let said = match said {
+            Ok(Some(ConsoleOutput { output: Some(said) })) => Ok(said),
+            // Of a later version of the messages.
+            Ok(Some(ConsoleOutput { output: None })) => continue,
+            Ok(None) => return,
+            Err(status) => Err(status.into()),
+        };
+        let is_last = said.is_err();
+        if output.send(said).await.is_err() || is_last {
             return;
-        }
-    }
-}
-
-/// Passes our standard input on to the job of `run`: from its start on, over an executor that is replaced, until the input
-/// has ended or the job takes none. To be dropped when the run has ended.
-pub(super) async fn pass_input(client: Client, run: String) {
-    let (typed, mut inputs) = mpsc::channel(MESSAGES_WAITING_MAX);
-    std::thread::spawn(move || read_stdin(&typed));
-    let mut client = client;
-    let mut pending = None;
-    loop {
-        match passed(&client, &run, &mut inputs, &mut pending).await {
-            Ok(()) => return,
-            Err(status) if status.code() == Code::FailedPrecondition => {}
-            Err(status) if is_gone(&status) => {
-                if let Ok(again) = Client::connect(client.socket()).await {
-                    client = again;
-                }
-            }
-            Err(status) => return note(&format!("input is not passed on: {}", status.message())),
-        }
-        tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
-    }
-}
-
-async fn passed(
-    client: &Client,
-    run: &str,
-    inputs: &mut mpsc::Receiver<ConsoleInput>,
-    pending: &mut Option<ConsoleInput>,
-) -> Result<(), Status> {
-    let (input, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
-    let open = Open {
-        run: run.to_owned(),
-        with: Some(With::Attach(Attach { stdin: true })),
-        window_size: None,
-    };
-    send(&input, Input::Open(open)).await;
-    let mut service = client.consoles();
-    let answer = service.open(ReceiverStream::new(messages)).await;
-    let mut output: Streaming<ConsoleOutput> = answer?.into_inner();
-    let mut reading = true;
-    loop {
-        tokio::select! {
-            // What the job writes is in its log.
-            message = output.message() => match message?.and_then(|message| message.output) {
-                Some(Output::Ended(ended)) => {
-                    if !ended.message.is_empty() {
-                        note(&ended.message);
-                    }
-                    return Ok(());
-                }
-                Some(_) => {}
-                None => return Ok(()),
-            },
-            room = input.reserve(), if pending.is_some() => {
-                if let (Ok(room), Some(message)) = (room, pending.take()) {
-                    room.send(message);
-                }
-            }
-            next = inputs.recv(), if pending.is_none() && reading => {
-                reading = next.is_some();
-                *pending = next;
-            }
         }
     }
 }

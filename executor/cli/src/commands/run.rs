@@ -12,11 +12,12 @@ use davit_rpc::local::{RegistryCredentials, RunRef, StopRequest};
 use davit_types::FieldError;
 
 use super::Context;
-use super::console::pass_input;
+use super::console;
 use super::files::{self, Fetched, Source};
 use super::follow::{Following, follow};
 use super::{Ending, Signals};
-use crate::args::{Format, LogsArgs, RegistryArgs, RunArgs};
+use crate::args::{AttachArgs, Format, LogsArgs, RegistryArgs, RunArgs};
+use crate::beside::Attended;
 use crate::error::CliError;
 use crate::exit;
 use crate::output::log::LogFormat;
@@ -32,6 +33,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
     let signals = if args.detach {
         None
     } else {
+        args.terminal.check(args.interactive, context.format)?;
         Some(Signals::catch()?)
     };
     let files_on_stdin = args.dir.as_deref() == Some(Path::new("-"));
@@ -64,15 +66,8 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
     };
     // What is wrong on this side is told at once; what is wrong on the other the run's end tells.
     let uploading = upload.map(|upload| tokio::spawn(upload.told()));
-    let typing = args.interactive.then(|| {
-        let (client, run) = (context.client.clone(), accepted.id.clone());
-        tokio::spawn(pass_input(client, run))
-    });
-    let followed = followed_to_the_end(&accepted.id, signals, true, context).await;
-    if let Some(typing) = typing {
-        typing.abort();
-    }
-    let (code, fetched) = followed?;
+    let beside = Attended::of_run(&accepted.id, args.interactive, &args.terminal);
+    let (code, fetched) = followed_to_the_end(&accepted.id, signals, true, beside, context).await?;
     if let Some(uploading) = uploading {
         uploading.abort();
     }
@@ -92,8 +87,13 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
 }
 
 /// `davit attach`.
-pub(super) async fn attach(run: &str, context: &Context) -> Result<u8, CliError> {
-    let (code, _) = followed_to_the_end(run, Signals::catch()?, false, context).await?;
+pub(super) async fn attach(args: &AttachArgs, context: &Context) -> Result<u8, CliError> {
+    let signals = Signals::catch()?;
+    let beside = match args.interactive {
+        true => console::of_attach(args, context).await?,
+        false => None,
+    };
+    let (code, _) = followed_to_the_end(&args.run, signals, false, beside, context).await?;
     Ok(code)
 }
 
@@ -118,6 +118,7 @@ async fn followed_to_the_end(
     run: &str,
     signals: Signals,
     fetch: bool,
+    beside: Option<Attended>,
     context: &Context,
 ) -> Result<(u8, Fetched), CliError> {
     let following = Following {
@@ -131,7 +132,7 @@ async fn followed_to_the_end(
         },
         progress: true,
     };
-    let ended = follow(&context.client, following);
+    let ended = console::followed(following, beside, context);
     let ask = |ending| {
         end_early(run, ending, context);
         Ok(())

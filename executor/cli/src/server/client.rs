@@ -9,12 +9,12 @@
 //! A call that makes something has a key: the scheduler answers its repeat with what the first one made. A connection that
 //! was never made is not tried again before the first answer of all: a mistyped address is told at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Method, Response, Url, redirect};
+use reqwest::{Certificate, Method, Response, StatusCode, Url, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -156,6 +156,9 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
+    /// The same for what does not stay HTTP; made when it is wanted.
+    upgrading: OnceLock<reqwest::Client>,
+    access: Arc<Access>,
     server: Url,
     /// Whether it ever answered.
     answered: Arc<AtomicBool>,
@@ -163,35 +166,12 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(access: &Access) -> Result<Self, CliError> {
-        let server = access.server.clone();
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, access.authorization.clone());
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("davit/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
-            .read_timeout(Duration::from_millis(SILENCE_MS_MAX))
-            // A token goes nowhere but where it was meant to go.
-            .redirect(redirect::Policy::none());
-        if server.scheme() == "http" {
-            // This host itself: a proxy is for the world.
-            builder = builder.no_proxy();
-        }
-        if let Some(path) = &access.ca_file {
-            let pem = std::fs::read(path);
-            let pem = pem.map_err(CliError::io(format!("read {}", path.display())))?;
-            let unfit = |error| {
-                let what = format!("read certificates from {}", path.display());
-                CliError::io(what)(std::io::Error::other(error))
-            };
-            builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem).map_err(unfit)?);
-        }
-        let http = builder
-            .build()
-            .map_err(|error| CliError::io("set up TLS")(std::io::Error::other(error)))?;
+        let http = http(access)?.build().map_err(no_tls)?;
         Ok(Self {
             http,
-            server,
+            upgrading: OnceLock::new(),
+            access: Arc::new(access.clone()),
+            server: access.server.clone(),
             answered: Arc::default(),
         })
     }
@@ -245,6 +225,26 @@ impl Client {
         }
     }
 
+    /// Sends a call that asks for another protocol; the answer agrees to it. Each over a connection of its own.
+    pub(super) async fn upgrade(&self, call: &Call) -> Result<Response, CliError> {
+        let http = match self.upgrading.get() {
+            Some(http) => http,
+            None => {
+                let builder = http(&self.access)?.http1_only().pool_max_idle_per_host(0);
+                let made = builder.build().map_err(no_tls)?;
+                self.upgrading.get_or_init(|| made)
+            }
+        };
+        let response = self.opened(http, call).await?;
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => Ok(response),
+            _ => {
+                let why = "what answers knows no WebSockets: is a proxy in between?";
+                Err(ServerError::NoConsole(why).into())
+            }
+        }
+    }
+
     async fn once(&self, call: &Call) -> Result<Answer, ServerError> {
         let response = self.open(call).await?;
         let headers = response.headers().clone();
@@ -258,6 +258,10 @@ impl Client {
 
     /// Sends once; the answer is good, its body still to be read.
     pub(super) async fn open(&self, call: &Call) -> Result<Response, ServerError> {
+        self.opened(&self.http, call).await
+    }
+
+    async fn opened(&self, http: &reqwest::Client, call: &Call) -> Result<Response, ServerError> {
         let mut url = self.server.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.clear().push("v1").extend(&call.segments);
@@ -265,8 +269,7 @@ impl Client {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
-        let mut request = self
-            .http
+        let mut request = http
             .request(call.method.clone(), url)
             .headers(call.headers.clone());
         if let Some(body) = &call.body {
@@ -278,7 +281,7 @@ impl Client {
         let response = request.send().await.map_err(|e| self.unreachable(e))?;
         self.answered.store(true, Ordering::Relaxed);
         let status = response.status();
-        if status.is_success() {
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         let retry_after = response.headers().get(RETRY_AFTER);
@@ -340,6 +343,37 @@ impl Client {
             }
         }
     }
+}
+
+/// What is the same for all connections to a scheduler: token, certificates, bounds.
+fn http(access: &Access) -> Result<reqwest::ClientBuilder, CliError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, access.authorization.clone());
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("davit/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
+        .read_timeout(Duration::from_millis(SILENCE_MS_MAX))
+        // A token goes nowhere but where it was meant to go.
+        .redirect(redirect::Policy::none());
+    if access.server.scheme() == "http" {
+        // This host itself: a proxy is for the world.
+        builder = builder.no_proxy();
+    }
+    if let Some(path) = &access.ca_file {
+        let pem = std::fs::read(path);
+        let pem = pem.map_err(CliError::io(format!("read {}", path.display())))?;
+        let unfit = |error| {
+            let what = format!("read certificates from {}", path.display());
+            CliError::io(what)(std::io::Error::other(error))
+        };
+        builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem).map_err(unfit)?);
+    }
+    Ok(builder)
+}
+
+fn no_tls(error: reqwest::Error) -> CliError {
+    CliError::io("set up TLS")(std::io::Error::other(error))
 }
 
 /// Growing pauses.

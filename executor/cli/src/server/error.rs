@@ -53,6 +53,12 @@ pub(crate) enum ServerError {
     /// A name stands for several things.
     #[error("`{given}` is the beginning of more than one {what}: write more of the id")]
     Ambiguous { what: &'static str, given: String },
+    /// There is none to be had.
+    #[error("no console: {0}")]
+    NoConsole(&'static str),
+    /// It ended before what it was beside.
+    #[error("the console through the scheduler is over: {0}")]
+    ConsoleBroke(String),
     /// It went away and did not come back.
     #[error("the scheduler went away for {seconds} s; the run goes on: davit attach {run}")]
     Lost {
@@ -164,6 +170,20 @@ fn lower(text: &str) -> String {
 }
 
 impl ServerError {
+    /// Whether it is a problem of this kind.
+    pub(super) fn is(&self, slug: &str) -> bool {
+        matches!(self, Self::Problem(problem) if problem.is(slug))
+    }
+
+    /// Whether the same request may do better later.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Problem(problem) => problem.is_passing(),
+            Self::Unreachable { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What is wrong with which field.
     pub(crate) fn fields(&self) -> &[FieldError] {
         match self {
@@ -182,6 +202,9 @@ impl ServerError {
             Self::NoServer => Some(
                 "name one with --server URL or --profile NAME, or keep one: davit profile add NAME --server URL --use",
             ),
+            Self::ConsoleBroke(_) => {
+                Some("a process begun by exec ended with it; look, then repeat the command")
+            }
             Self::NotYet { .. } => Some("it ends when its host is back: davit wait RUN"),
             _ => None,
         }

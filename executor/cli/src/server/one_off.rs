@@ -45,6 +45,10 @@ pub(super) struct OneOff {
     egress: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network_bytes_per_second_max: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stdin: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tty: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Files>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -145,6 +149,8 @@ impl OneOff {
             capabilities: request.capabilities,
             egress: request.egress,
             network_bytes_per_second_max: request.network_bytes_per_second_max,
+            stdin: request.stdin,
+            tty: request.tty,
             files: None,
             extracts: request.extracts,
         }

@@ -34,7 +34,7 @@ pub(crate) enum Place {
 }
 
 /// A scheduler and the way in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Access {
     pub(super) server: Url,
     /// Marked as sensitive: it is never shown.

@@ -10,8 +10,9 @@ use super::files;
 use super::follow::{Following, follow, print_all};
 use super::one_off::{OneOff, Size, refuse_host_only, secrets};
 use super::words::RUNS;
-use super::{ServerError, Session};
-use crate::args::{LogsArgs, RunArgs};
+use super::{ServerError, Session, console};
+use crate::args::{AttachArgs, LogsArgs, RunArgs};
+use crate::beside::Attended;
 use crate::commands::files::{Fetched, Source};
 use crate::commands::{Ending, Signals, tell_unusual_end};
 use crate::error::CliError;
@@ -31,6 +32,10 @@ pub(super) struct RunView {
     pub(super) end_reason: Option<String>,
     pub(super) end_message: Option<String>,
     pub(super) paused_at: Option<String>,
+    #[serde(default)]
+    pub(super) stdin: bool,
+    #[serde(default)]
+    pub(super) tty: bool,
 }
 
 impl RunView {
@@ -52,6 +57,9 @@ impl RunView {
 
 /// `davit run`.
 pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliError> {
+    if !args.detach {
+        args.terminal.check(args.interactive, session.format)?;
+    }
     let request = args.request()?;
     refuse_host_only(&request)?;
     let on_stdin = args.dir.as_deref() == Some(Path::new("-"));
@@ -67,7 +75,8 @@ pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliErro
     };
     let body = OneOff::new(request, secrets, &args.placing, size).with_files(upload);
     let call = Call::make(&["runs"]).body(&body)?;
-    submitted(&call, args.detach, &extracts, session).await
+    let beside = |run: &str| Attended::of_run(run, args.interactive, &args.terminal);
+    submitted(&call, args.detach, &extracts, beside, session).await
 }
 
 /// Submits, and follows the run unless it is to be left alone; then brings `extracts`, which are the run's own.
@@ -75,6 +84,7 @@ pub(super) async fn submitted(
     call: &Call,
     detach: bool,
     extracts: &[ExtractPath],
+    beside: impl FnOnce(&str) -> Option<Attended>,
     session: &Session,
 ) -> Result<u8, CliError> {
     // Before the run exists: a signal from now on is the run's.
@@ -89,7 +99,7 @@ pub(super) async fn submitted(
         return Ok(0);
     };
     let id = run.text("id").ok_or(CliError::Protocol("the run's id"))?;
-    followed_to_the_end(id, signals, extracts, session).await
+    followed_to_the_end(id, signals, extracts, beside(id), session).await
 }
 
 impl Session {
@@ -130,12 +140,16 @@ impl Session {
 }
 
 /// `davit attach`.
-pub(super) async fn attach(run: &str, session: &Session) -> Result<u8, CliError> {
+pub(super) async fn attach(args: &AttachArgs, session: &Session) -> Result<u8, CliError> {
     let signals = Signals::catch()?;
-    let id = RUNS.id(&session.client, run).await?;
+    let id = RUNS.id(&session.client, &args.run).await?;
     // What cannot be followed at all is told now, not waited for.
-    session.client.send(&Call::get(&["runs", &id])).await?;
-    followed_to_the_end(&id, signals, &[], session).await
+    let shown = session.client.send(&Call::get(&["runs", &id])).await?;
+    let beside = match args.interactive {
+        true => console::of_attach(&id, args, &shown.tree("run")?, session)?,
+        false => None,
+    };
+    followed_to_the_end(&id, signals, &[], beside, session).await
 }
 
 /// `davit logs`.
@@ -163,6 +177,7 @@ async fn followed_to_the_end(
     run: &str,
     signals: Signals,
     extracts: &[ExtractPath],
+    beside: Option<Attended>,
     session: &Session,
 ) -> Result<u8, CliError> {
     let following = Following {
@@ -174,7 +189,7 @@ async fn followed_to_the_end(
             json: session.is_json(),
         },
     };
-    let ended = follow(&session.client, following);
+    let ended = console::followed(following, beside, session);
     let ask = |ending| end_early(run, &ending, session);
     let ended = signals.until(ended, run, ask).await?;
     let view = RunView::of(&ended)?;

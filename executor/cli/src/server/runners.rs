@@ -217,7 +217,7 @@ async fn run(args: &RunnerRunArgs, session: &Session) -> Result<u8, CliError> {
     });
     let id = RUNNERS.id(&session.client, &args.runner).await?;
     let call = Call::make(&["runners", &id, "runs"]).body(&body)?;
-    submitted(&call, args.detach, &[], session).await
+    submitted(&call, args.detach, &[], |_| None, session).await
 }
 
 #[cfg(test)]

@@ -127,10 +127,6 @@ pub(crate) fn has_place_only_on_a_host(command: &Command) -> Option<ServerError>
             "`davit executor list` shows its hosts, `davit instance-type list` its sizes",
         ),
         Command::Metrics => ("davit metrics", "its /metrics is there for collectors"),
-        Command::Exec(_) => ("davit exec", "run it on the run's host, with --socket"),
-        Command::Run(args) if args.interactive => {
-            ("--interactive", "run it on a host, with --socket")
-        }
         Command::Run(args) if args.rm => (
             "--rm",
             "it keeps ended runs for their books, and drops them by its settings of retention",

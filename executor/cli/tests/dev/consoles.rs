@@ -27,9 +27,9 @@ fn exec(dev: &Dev, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn fed(command: &mut Command, input: &'static [u8]) -> Output {
-    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut process = command.spawn().unwrap();
+pub(crate) fn fed(mut command: Command, input: &'static [u8]) -> Output {
+    let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = streams.stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     std::thread::spawn(move || stdin.write_all(input).unwrap());
     process.wait_with_output().unwrap()
@@ -54,9 +54,9 @@ fn a_process_beside_the_job_has_its_own_bytes_and_code() {
     );
     assert_eq!(output.stdout, b"b\n/tmp\n7\n");
     // Input is passed on when it is asked for, and not before.
-    let output = fed(&mut dev.local(&["exec", "-i", &run, "cat"]), b"typed");
+    let output = fed(dev.local(&["exec", "-i", &run, "cat"]), b"typed");
     assert_eq!(output.stdout, b"typed");
-    let output = fed(&mut dev.local(&["exec", &run, "cat"]), b"typed");
+    let output = fed(dev.local(&["exec", &run, "cat"]), b"typed");
     assert_eq!((output.status.code(), output.stdout), (Some(0), Vec::new()));
 
     for (arguments, words) in [
@@ -118,7 +118,7 @@ fn standard_input_is_the_jobs_when_it_is_to_be() {
     let dev = Dev::start();
     let input: &'static [u8] = Vec::leak((0..3_u32 << 18).flat_map(u32::to_le_bytes).collect());
     let run = ["run", "-i", IMAGE, "--", "sh", "-c", "cat; exit 4"];
-    let output = fed(&mut dev.local(&run), input);
+    let output = fed(dev.local(&run), input);
     assert_eq!(output.status.code(), Some(4));
     assert!(
         output.stdout == input,
@@ -126,7 +126,7 @@ fn standard_input_is_the_jobs_when_it_is_to_be() {
         output.stdout.len()
     );
     let run = ["run", IMAGE, "--", "cat"];
-    let output = fed(&mut dev.local(&run), b"typed");
+    let output = fed(dev.local(&run), b"typed");
     assert_eq!((output.status.code(), output.stdout), (Some(0), Vec::new()));
     let run = ["run", "-i", "--dir", "-", IMAGE, "--", "cat"];
     let output = dev.local(&run).output().unwrap();

@@ -53,6 +53,22 @@ fn both_ports_speak_tls_and_say_what_is_wrong_otherwise() {
     assert_eq!(plain.status, "400", "{plain:?}");
     assert!(plain.text.contains("use https"), "{plain:?}");
 
+    // A console's WebSocket goes the same way as every other request.
+    write_secret(&dir.join("token"), &token);
+    let server = format!("https://{}", serving.api);
+    for (authority, told) in [
+        (&our_file, "there is no run"),
+        (&their_file, "cannot reach"),
+    ] {
+        let mut exec = davit();
+        exec.args(["--server", &server, "--ca-file", authority, "--token-file"]);
+        exec.arg(dir.join("token"));
+        exec.args(["exec", "01a00000-0000-7000-8000-000000000000", "true"]);
+        let refused = exec.output().unwrap();
+        assert_eq!(refused.status.code(), Some(125), "{refused:?}");
+        assert!(words(&refused).contains(told), "{told}: {refused:?}");
+    }
+
     // The link: the same, by a host that registers.
     let url = api(&serving, "/v1/join-tokens");
     let made = call(
