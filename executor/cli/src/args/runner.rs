@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use davit_types::{Capability, NetworkMode, OciRuntime};
+use davit_types::{Capability, ExtractPath, NetworkMode, OciRuntime};
 
 use super::run::{BridgeArgs, oci_runtime};
 use super::{SecretArgs, whole_seconds};
@@ -92,6 +92,10 @@ pub(crate) struct JobArgs {
     /// Give the job a capability, where the host's operator allows it; it has no others
     #[arg(long, value_name = "CAP")]
     pub(crate) cap_add: Vec<Capability>,
+    /// What is to be had of each of its runs, once it has ended, however it did: FROM, a file or directory in the
+    /// container; `davit extract` brings it to TO. Several times for several
+    #[arg(long, value_name = "FROM:TO")]
+    pub(crate) extract: Vec<ExtractPath>,
     /// Runs of it that may be live at once; more wait
     #[arg(long, value_name = "N")]
     pub(crate) live_runs_max: Option<u32>,
@@ -122,6 +126,10 @@ pub(crate) struct RunnerRunArgs {
     /// Label, for your own use
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
+    /// Once the job has ended, however it did, bring FROM (a file or directory in the container) to TO on this side,
+    /// instead of what the runner says. Several times for several
+    #[arg(long, value_name = "FROM:TO")]
+    pub(crate) extract: Vec<ExtractPath>,
     /// One line for `sh -c`, instead of a command after --
     #[arg(long, value_name = "LINE", conflicts_with = "argv")]
     pub(crate) shell: Option<String>,

@@ -152,6 +152,8 @@ fn described(job: &JobArgs) -> Result<Map<String, Value>, CliError> {
     );
     let rate = bridge.network_rate.map(|rate| rate.0);
     put("network_bytes_per_second_max", rate.map(Value::from));
+    let extracts = (!job.extract.is_empty()).then(|| json!(job.extract));
+    put("extracts", extracts);
     put("run_command", job.shell.clone().map(Value::from));
     put("argv", (!job.argv.is_empty()).then(|| json!(job.argv)));
     Ok(body)
@@ -211,13 +213,17 @@ async fn run(args: &RunnerRunArgs, session: &Session) -> Result<u8, CliError> {
         .map(Variable::from)
         .chain(secret_env)
         .collect();
-    let body = json!({
+    let mut body = json!({
         "command": args.shell, "argv": args.argv, "entrypoint": args.entrypoint, "env_variables": env,
         "secret_files": secret_files, "timeout_seconds": args.timeout, "labels": labels,
     });
+    // None are the runner's own.
+    if !args.extract.is_empty() {
+        body["extracts"] = json!(args.extract);
+    }
     let id = RUNNERS.id(&session.client, &args.runner).await?;
     let call = Call::make(&["runners", &id, "runs"]).body(&body)?;
-    submitted(&call, args.detach, &[], |_| None, session).await
+    submitted(&call, args.detach, &args.extract, |_| None, session).await
 }
 
 #[cfg(test)]

@@ -365,3 +365,30 @@ fn the_command_line_tells_what_cannot_be_sent_or_brought() {
     assert!(stderr.contains("cannot open absent"), "{stderr}");
     dev.finish();
 }
+
+#[test]
+#[ignore = "needs a real host: scripts/test runs it"]
+fn files_come_out_of_a_runners_runs() {
+    let dev = Dev::start();
+    let user = tempfile::tempdir().unwrap();
+    let in_dir = |arguments: &[&str]| {
+        let (output, stderr) = in_dir(&dev, user.path(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let create = "runner create maker --instance-type small --extract /one:first --shell";
+    let script = "echo 1 > /one; echo 2 > /two; echo made";
+    let mut create: Vec<&str> = create.split(' ').collect();
+    create.extend([script, "--image", IMAGE]);
+    in_dir(&create);
+    // The runner says what is kept, and whoever runs it where that goes.
+    assert_eq!(in_dir(&["runner", "run", "maker"]), "made\n");
+    assert!(!user.path().join("first").exists());
+    let id = in_dir(&["ps", "-a", "-q"]);
+    assert_eq!(in_dir(&["extract", id.trim()]), "first\n");
+    assert_eq!(read(user.path().join("first")), "1\n");
+    // A run of it may want something else.
+    in_dir(&["runner", "run", "maker", "--extract", "/two:second"]);
+    assert_eq!(read(user.path().join("second")), "2\n");
+    dev.finish();
+}

@@ -53,7 +53,7 @@ fn the_tour_is_as_it_is_told() {
         String::from_utf8_lossy(&told.stderr),
     );
     assert!(told.status.success(), "{out}\n{steps}");
-    for part in ["line 3", "event: state", "x_BilledMicros"] {
+    for part in ["line 3", "event: state", "the answer", "x_BilledMicros"] {
         assert!(out.contains(part), "{part}: {out}\n{steps}");
     }
     dev.finish();
