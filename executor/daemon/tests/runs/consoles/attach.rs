@@ -148,7 +148,7 @@ async fn a_terminal_is_one_with_a_size_that_changes() {
 async fn what_is_typed_at_a_terminal_is_heeded_as_there() {
     let mut executor = Executor::start().await;
     // The first process of a container heeds no signal that it has not asked for.
-    let script = "cat; echo code $?; trap 'exit 3' INT; sleep 600; exit 4";
+    let script = "cat; code=$?; trap 'exit 3' INT; echo code $code; sleep 600; exit 4";
     let run = submit(&mut executor, with_terminal(script)).await;
     let mut console = attach(&executor, &run, true).await;
     console.types("hello\r").await;
