@@ -5,6 +5,7 @@
 //!  tar, stdin ───────┴─► pieces ─► Files.Submit ─► the executor          Files.Download ─► receive (a thread) ─► TO
 //! ```
 
+mod ahead;
 mod unpacking;
 
 use std::fs::File;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+pub(super) use self::ahead::Ahead;
 pub(crate) use self::unpacking::Unpacking;
 use super::Context;
 use crate::args::Format;
@@ -227,7 +229,7 @@ pub(super) async fn extract(
         run: run.to_owned(),
     };
     let ended = context.client.runs().wait(run).await?.into_inner();
-    let fetched = fetch(&ended, base, context).await;
+    let fetched = fetch(&ended, base, None, context).await;
     if context.format == Format::Json {
         let extracts: Vec<ExtractedJson<'_>> = ended.extracts.iter().map(Into::into).collect();
         print_json(&extracts)?;
@@ -249,11 +251,32 @@ impl Fetched {
     }
 }
 
-/// Brings all that was collected from `ended`, and says on standard error what is not there.
-pub(super) async fn fetch(ended: &Run, base: Option<&Path>, context: &Context) -> Fetched {
-    let bring =
-        async |at, extracted: &Extracted| fetch_one(&ended.id, at, extracted, base, context).await;
+/// Brings all that was collected from `ended` and has not come `ahead`, and says on standard error what is not there.
+pub(super) async fn fetch(
+    ended: &Run,
+    base: Option<&Path>,
+    ahead: Option<Ahead>,
+    context: &Context,
+) -> Fetched {
+    let come = match ahead {
+        Some(ahead) => ahead.come().await,
+        None => 0,
+    };
+    let bring = async |at, extracted: &Extracted| {
+        if at < come {
+            return Ok(());
+        }
+        let to = place(extracted, base);
+        let what = (at, extracted.from.as_str());
+        fetch_one(&context.client, &ended.id, what, to, Some(extracted)).await
+    };
     each(&ended.extracts, bring).await
+}
+
+/// Where `extracted` goes.
+pub(crate) fn place(extracted: &Extracted, base: Option<&Path>) -> PathBuf {
+    let to = PathBuf::from(&extracted.to);
+    base.map_or_else(|| to.clone(), |base| base.join(&to))
 }
 
 /// Has each of those that were kept brought, and says on standard error what is not there.
@@ -283,32 +306,41 @@ pub(crate) async fn each(
     fetched
 }
 
+/// Brings one of a run's to `to`: what is `known` to be kept, or else what is still to be collected, while it is.
 async fn fetch_one(
+    client: &Client,
     run: &str,
-    at: usize,
-    extracted: &Extracted,
-    base: Option<&Path>,
-    context: &Context,
+    (at, from): (usize, &str),
+    to: PathBuf,
+    known: Option<&Extracted>,
 ) -> Result<(), CliError> {
-    let mut unpacking = Unpacking::begin(run, extracted, base)?;
     let request = FilesDownload {
         run: run.to_owned(),
         index: u32::try_from(at).unwrap_or(u32::MAX),
+        follow: known.is_none(),
     };
-    let mut parts = context.client.files().download(request).await?.into_inner();
+    let mut parts = client.files().download(request).await?.into_inner();
+    let Some(mut part) = parts.message().await? else {
+        return Err(CliError::Protocol("what was collected"));
+    };
+    let kind = known.map_or(&part.kind, |known| &known.kind);
+    let mut unpacking = Unpacking::begin(run, (kind, from), to)?;
+    let mut sha256 = known.and_then(|known| known.sha256.clone());
     loop {
-        match parts.message().await {
-            Ok(Some(part)) => {
-                if !unpacking.take(part.data).await {
-                    break;
-                }
-            }
+        if !part.sha256.is_empty() {
+            sha256 = Some(part.sha256);
+        }
+        if !part.data.is_empty() && !unpacking.take(part.data).await {
+            break;
+        }
+        part = match parts.message().await {
+            Ok(Some(part)) => part,
             Ok(None) => break,
             Err(status) => {
                 unpacking.give_up().await;
                 return Err(status.into());
             }
-        }
+        };
     }
-    unpacking.end().await
+    unpacking.end(&sha256.unwrap_or_default()).await
 }

@@ -13,7 +13,7 @@ use davit_types::FieldError;
 
 use super::Context;
 use super::console;
-use super::files::{self, Fetched, Source};
+use super::files::{self, Ahead, Fetched, Source};
 use super::follow::{Following, follow};
 use super::{Ending, Signals};
 use crate::args::{AttachArgs, Format, LogsArgs, RegistryArgs, RunArgs};
@@ -42,7 +42,9 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
     let secrets = args.secrets.read(others_on_stdin)?;
     // What cannot be sent makes no run.
     let source = args.dir.as_deref().map(Source::open).transpose()?;
-    let mut request = davit_rpc::submit_request(args.request()?, credentials(&args.credentials)?);
+    let request = args.request()?;
+    let extracts = request.extracts.clone();
+    let mut request = davit_rpc::submit_request(request, credentials(&args.credentials)?);
     (request.secret_files, request.secret_env) = (secrets.files, secrets.env);
     let (accepted, upload) = match source {
         None => (
@@ -67,7 +69,9 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
     // What is wrong on this side is told at once; what is wrong on the other the run's end tells.
     let uploading = upload.map(|upload| tokio::spawn(upload.told()));
     let beside = Attended::of_run(&accepted.id, args.interactive, &args.terminal);
-    let (code, fetched) = followed_to_the_end(&accepted.id, signals, true, beside, context).await?;
+    let ahead = Ahead::begin(&context.client, &accepted.id, extracts);
+    let (code, fetched) =
+        followed_to_the_end(&accepted.id, signals, ahead, beside, context).await?;
     if let Some(uploading) = uploading {
         uploading.abort();
     }
@@ -93,7 +97,7 @@ pub(super) async fn attach(args: &AttachArgs, context: &Context) -> Result<u8, C
         true => console::of_attach(args, context).await?,
         false => None,
     };
-    let (code, _) = followed_to_the_end(&args.run, signals, false, beside, context).await?;
+    let (code, _) = followed_to_the_end(&args.run, signals, None, beside, context).await?;
     Ok(code)
 }
 
@@ -117,7 +121,7 @@ pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliEr
 async fn followed_to_the_end(
     run: &str,
     signals: Signals,
-    fetch: bool,
+    ahead: Option<Ahead>,
     beside: Option<Attended>,
     context: &Context,
 ) -> Result<(u8, Fetched), CliError> {
@@ -139,9 +143,9 @@ async fn followed_to_the_end(
     };
     let ended = signals.until(ended, run, ask).await?;
     // Before the last line of --output json: who reads it finds the files in their places.
-    let fetched = match fetch {
-        true => files::fetch(&ended, None, context).await,
-        false => Fetched::Whole,
+    let fetched = match ahead {
+        Some(_) => files::fetch(&ended, None, ahead, context).await,
+        None => Fetched::Whole,
     };
     if context.format == Format::Json {
         print_json_line(&EndJson::from(&ended))?;

@@ -27,7 +27,7 @@ use super::control::until;
 use super::error::{Problem, ServerError};
 use super::run::RunView;
 use super::words::RUNS;
-use crate::commands::files::{Fetched, Source, Unpacking, each};
+use crate::commands::files::{Fetched, Source, Unpacking, each, place};
 use crate::error::CliError;
 use crate::output::tree::Tree;
 use crate::output::{harmless, print_json, print_line};
@@ -278,7 +278,8 @@ async fn bring(
     base: Option<&Path>,
     session: &Session,
 ) -> Result<(), CliError> {
-    let mut unpacking = Unpacking::begin(run, extracted, base)?;
+    let what = (extracted.kind.as_str(), extracted.from.as_str());
+    let mut unpacking = Unpacking::begin(run, what, place(extracted, base))?;
     let mut download = Download {
         run,
         at,
@@ -290,7 +291,10 @@ async fn bring(
     loop {
         let before = download.got;
         let failure = match download.go_on(&mut unpacking, session).await {
-            Ok(()) => return unpacking.end().await,
+            Ok(()) => {
+                let sha256 = extracted.sha256.as_deref().unwrap_or_default();
+                return unpacking.end(sha256).await;
+            }
             Err(failure) => failure,
         };
         if download.got > before {

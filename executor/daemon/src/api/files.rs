@@ -1,18 +1,18 @@
 //! The service of files: an upload becomes a run, what was collected is read back.
 
+mod reading;
+
 use std::time::Duration;
 
 use davit_rpc::local::{self, files_reply::Reply, files_upload::Part};
-use davit_types::{ExtractStatus, FieldError};
-use futures::Stream;
-use tokio::io::AsyncReadExt;
+use davit_types::FieldError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::reading::Reading;
 use super::{Answers, Shutdown, convert, status};
 use crate::credentials;
-use crate::files::collect;
 use crate::files::intake::{self, Feed, PIECE_BYTES_MAX};
 use crate::runs::{Beside, RunHandle, Runs};
 
@@ -25,8 +25,6 @@ const MESSAGE_BYTES_MAX: usize = PIECE_BYTES_MAX + (64 << 10);
 pub(crate) const WINDOW_BYTES: u32 = 2 << 20;
 /// The same for all calls of a connection: an upload that is held back leaves room for others, a cancel say.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// Bytes of one message of a download.
-const PART_BYTES: usize = 512 << 10;
 /// Answers waiting for a caller who does not read them: all there are.
 const REPLIES_MAX: usize = 3;
 
@@ -87,64 +85,20 @@ impl local::files_server::Files for FilesService {
         &self,
         request: Request<local::FilesDownload>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
-        let local::FilesDownload { run, index } = request.into_inner();
-        let found = self.runs.find(&run).await;
-        let view = found.map_err(|error| status::run(&error))?.view();
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
-        let extracted = view.end.as_ref().and_then(|end| end.extracts.get(at));
-        match extracted {
-            Some(extracted) if extracted.status == ExtractStatus::Ok => {}
-            Some(_) => {
-                let problem =
-                    format!("extract {index} of run {run} is not kept: `davit inspect` says why");
-                return Err(Status::failed_precondition(problem));
-            }
-            None if !view.is_over() => {
-                let problem = format!("run {run} has not ended: its files are collected then");
-                return Err(Status::failed_precondition(problem));
-            }
-            None => {
-                let problem = format!("run {run} has no extract {index}");
-                return Err(Status::not_found(problem));
-            }
-        }
-        let path = collect::kept_path(&view.dir.files_path(), at);
-        let file = tokio::fs::File::open(&path).await.map_err(|error| {
-            if view.spec.scheduled.is_some() && error.kind() == std::io::ErrorKind::NotFound {
-                let problem = format!("the files of run {run} are with its scheduler: ask there");
-                return Status::failed_precondition(problem);
-            }
-            Status::data_loss(format!("cannot open {}: {error}", path.display()))
-        })?;
-        let service = self.clone();
-        let parts = parts(file);
-        let parts = futures::stream::try_unfold(Box::pin(parts), move |mut parts| {
-            let service = service.clone();
+        let asked = request.into_inner();
+        let found = self.runs.find(&asked.run).await;
+        let run = found.map_err(|error| status::run(&error))?;
+        let reading = Reading::begin(&run, asked)?;
+        let shutdown = self.shutdown.clone();
+        let parts = futures::stream::try_unfold(reading, move |mut reading| {
+            let shutdown = shutdown.clone();
             async move {
-                let next = async { futures::TryStreamExt::try_next(&mut parts).await };
-                let part = service.shutdown.or(next).await?;
-                Ok(part.map(|part| (part, parts)))
+                let part = shutdown.or(reading.next()).await?;
+                Ok(part.map(|part| (part, reading)))
             }
         });
         Ok(Response::new(Box::pin(parts)))
     }
-}
-
-fn parts(file: tokio::fs::File) -> impl Stream<Item = Result<local::FilesPart, Status>> {
-    futures::stream::try_unfold(file, |mut file| async move {
-        let mut data = Vec::with_capacity(PART_BYTES);
-        let read = (&mut file)
-            .take(PART_BYTES as u64)
-            .read_to_end(&mut data)
-            .await;
-        match read {
-            Ok(0) => Ok(None),
-            Ok(_) => Ok(Some((local::FilesPart { data }, file))),
-            Err(error) => Err(Status::data_loss(format!(
-                "cannot read what was kept: {error}"
-            ))),
-        }
-    })
 }
 
 /// Passes the pieces of an upload on, and then says what came of it.

@@ -42,6 +42,19 @@ pub(crate) struct Order {
     pub(crate) keep_in: PathBuf,
     /// Bytes kept in all.
     pub(crate) bytes_max: Bytes,
+    /// How far it has come, for those who read along.
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// How far collecting has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Which of them is being collected.
+    pub(crate) at: usize,
+    /// What that is, once it is found.
+    pub(crate) kind: Option<ExtractKind>,
+    /// Bytes of its archive that can be read.
+    pub(crate) bytes: u64,
 }
 
 /// Ends collecting early. Cheap to clone.
@@ -144,6 +157,10 @@ fn each(order: &Order, root: &OwnedFd, halt: &Halt) -> Vec<Extracted> {
     let mut collected = Vec::with_capacity(order.extracts.len());
     for (at, path) in order.extracts.iter().enumerate() {
         let file = kept_path(&order.keep_in, at);
+        order.progress.send_replace(Progress {
+            at,
+            ..Progress::default()
+        });
         let kept = one(order, root, &path.from, &file, left, halt);
         match &kept {
             // On disk it is the archive that counts, but for a few blocks it is the same.
@@ -191,7 +208,15 @@ fn one(
         .open(file);
     let created = created.map_err(|error| format!("cannot create {}: {error}", file.display()))?;
     let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    let mut sink = Sink::new(created, is_dir, (left, order.bytes_max), halt);
+    let kind = match is_dir {
+        true => ExtractKind::Directory,
+        false => ExtractKind::File,
+    };
+    order
+        .progress
+        .send_modify(|progress| progress.kind = Some(kind));
+    let left = (left, order.bytes_max);
+    let mut sink = Sink::new(created, is_dir, left, halt, &order.progress);
     let packed = if is_dir {
         pack_dir(&found, &mut sink)
     } else {
@@ -201,12 +226,9 @@ fn one(
         packed.map_err(|error| sink.problem().unwrap_or_else(|| sentence(&error)))?;
     let written = sink.finish();
     let written = written.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-    let (kind, bytes, digest) = match of_file {
-        Some(digest) => {
-            let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-            (ExtractKind::File, bytes, Some(digest))
-        }
-        None => (ExtractKind::Directory, written.bytes, written.digest),
+    let (bytes, digest) = match of_file {
+        Some(digest) => (u64::try_from(stat.st_size).unwrap_or(0), Some(digest)),
+        None => (written.bytes, written.digest),
     };
     Ok(Kept {
         kind,

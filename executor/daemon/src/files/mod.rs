@@ -3,6 +3,7 @@
 //! ```text
 //!  caller's directory ─► pack ─► tar stream ─► intake ─► unpack ─► the run's own layer, below its working directory
 //!  caller's TO ◄─ unpack ◄─ tar stream ◄─ run directory ◄─ collect ◄─ pack ◄─ view: the run's merged tree, read-only
+//!                                             (a caller may read along, and be told in the end whether it counts)
 //! ```
 //!
 //! An archive and a job's tree are hostile, whoever made them. Invariants:

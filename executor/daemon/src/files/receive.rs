@@ -67,7 +67,8 @@ impl From<ArchiveError> for ReceiveError {
     }
 }
 
-/// Puts what `stream` brings, a whole archive of what was `kind` and called `from`, at `to`. Returns where it is.
+/// Puts what `stream` brings, a whole archive of what was `kind` and called `from`, at `to`. Returns where it is. `sha256`
+/// is asked for at the end of the stream: it may be told there.
 ///
 /// # Errors
 /// [`ReceiveError`]; of a directory a part may be there then.
@@ -76,19 +77,20 @@ pub fn receive(
     kind: ExtractKind,
     from: &str,
     to: &Path,
-    sha256: &str,
+    sha256: impl Fn() -> String,
 ) -> Result<PathBuf, ReceiveError> {
     let (path, arrived) = match kind {
         ExtractKind::Directory => (to.to_owned(), directory(&mut stream, to)?),
-        ExtractKind::File => file(&mut stream, from, to, sha256)?,
+        ExtractKind::File => file(&mut stream, from, to, &sha256)?,
     };
-    if arrived == sha256 {
+    let wanted = sha256();
+    if arrived == wanted {
         return Ok(path);
     }
     Err(ReceiveError::Differs {
         path,
         arrived,
-        wanted: sha256.to_owned(),
+        wanted,
     })
 }
 
@@ -125,7 +127,7 @@ fn file(
     stream: &mut impl Read,
     from: &str,
     to: &Path,
-    wanted: &str,
+    wanted: &impl Fn() -> String,
 ) -> Result<(PathBuf, String), ReceiveError> {
     let into_dir = to.is_dir() || to.as_os_str().as_encoded_bytes().ends_with(b"/");
     let path = match Path::new(from).file_name() {
@@ -162,7 +164,7 @@ fn file(
             other => other,
         })?;
     let arrived = std::mem::take(&mut made.digest);
-    if made.done && arrived == wanted {
+    if made.done && arrived == wanted() {
         fs::rename(&made.path, &path).map_err(place("make"))?;
     }
     Ok((path, arrived))

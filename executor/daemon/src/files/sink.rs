@@ -1,16 +1,20 @@
-//! An archive on its way to a run directory: bounded, hashed, durable in the end.
+//! An archive on its way to a run directory: bounded, hashed, durable in the end, and readable meanwhile.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use davit_types::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
-use super::collect::Halt;
+use super::collect::{Halt, Progress};
 use super::hashed::hex;
 
 /// Bytes written at a time.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// Bytes after which those who read along are told.
+const TOLD_BYTES: u64 = 1 << 20;
 
 /// The archive; see the module.
 pub(super) struct Sink<'a> {
@@ -21,6 +25,8 @@ pub(super) struct Sink<'a> {
     left: u64,
     bytes_max: Bytes,
     halt: &'a Halt,
+    progress: &'a watch::Sender<Progress>,
+    told: u64,
     problem: Option<String>,
 }
 
@@ -38,6 +44,7 @@ impl<'a> Sink<'a> {
         hashes: bool,
         (left, bytes_max): (u64, Bytes),
         halt: &'a Halt,
+        progress: &'a watch::Sender<Progress>,
     ) -> Self {
         Self {
             file: BufWriter::with_capacity(BUFFER_BYTES, file),
@@ -46,6 +53,8 @@ impl<'a> Sink<'a> {
             left,
             bytes_max,
             halt,
+            progress,
+            told: 0,
             problem: None,
         }
     }
@@ -86,6 +95,12 @@ impl Write for Sink<'_> {
         }
         self.left -= bytes.len() as u64;
         self.bytes += bytes.len() as u64;
+        if self.bytes - self.told >= TOLD_BYTES {
+            self.file.flush()?;
+            self.told = self.bytes;
+            let told = self.told;
+            self.progress.send_modify(|progress| progress.bytes = told);
+        }
         Ok(bytes.len())
     }
 

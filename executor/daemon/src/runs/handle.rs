@@ -4,6 +4,7 @@ use davit_types::{RunId, StopSignal, limits};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{RunError, View};
+use crate::files::collect::Progress;
 use crate::images::PullProgress;
 
 /// Requests waiting for an owner; more are refused.
@@ -67,6 +68,7 @@ pub struct RunHandle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) view: watch::Receiver<View>,
     pub(super) progress: watch::Receiver<PullProgress>,
+    pub(super) collecting: watch::Receiver<Progress>,
 }
 
 impl RunHandle {
@@ -86,6 +88,11 @@ impl RunHandle {
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<PullProgress> {
         self.progress.clone()
+    }
+
+    /// How collecting its files gets on.
+    pub(crate) fn collecting(&self) -> watch::Receiver<Progress> {
+        self.collecting.clone()
     }
 
     /// Returns the run once its verdict is durable.

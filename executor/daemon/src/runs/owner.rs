@@ -32,6 +32,7 @@ use super::host::Host;
 use super::recovery::{LostHow, Recovery};
 use super::vigil::{self, Outcome};
 use super::{RunError, RunHandle, View, work};
+use crate::files::collect::Progress;
 use crate::files::intake::{Cancel, Upload};
 use crate::images::{Credentials, PullProgress, ResolvedImage};
 use crate::warm::Busy;
@@ -75,6 +76,7 @@ pub(super) struct Owner {
     /// Ends the upload of its files, if it has one.
     upload: Option<Cancel>,
     collecting: Option<Collecting>,
+    collecting_progress: watch::Sender<Progress>,
     /// What was collected of its files, once that is done.
     collected: Option<Vec<Extracted>>,
     stop: StopOrder,
@@ -101,6 +103,7 @@ impl Owner {
         let exit = begin.exit.filter(|_| begin.recovery.event == Event::Exited);
         let (published, watched) = watch::channel(view.clone());
         let (progress, progress_watched) = watch::channel(PullProgress::default());
+        let (collecting_progress, collecting) = watch::channel(Progress::default());
         let (commands, commands_received) = mpsc::channel(COMMANDS_WAITING_MAX);
         let (report, happened) = mpsc::channel(HAPPENED_WAITING_MAX);
         let (controls, control_orders) = mpsc::channel(COMMANDS_WAITING_MAX);
@@ -115,6 +118,7 @@ impl Owner {
             commands,
             view: watched,
             progress: progress_watched,
+            collecting,
         };
         let owner = Self {
             host,
@@ -132,6 +136,7 @@ impl Owner {
             upload: begin.files.as_ref().map(Upload::cancel),
             files: begin.files,
             collecting: None,
+            collecting_progress,
             collected: None,
             stop: StopOrder::default(),
             held: Vec::new(),

@@ -264,6 +264,7 @@ mod tests {
             commands: mpsc::channel(1).0,
             view: watch::channel(view).1,
             progress: watch::channel(crate::images::PullProgress::default()).1,
+            collecting: watch::channel(Default::default()).1,
         }
     }
 

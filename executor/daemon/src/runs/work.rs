@@ -18,7 +18,7 @@ use super::vigil::{self, Outcome};
 use super::{RunError, cleanup};
 use crate::containerd::{ContainerName, Mount};
 use crate::credentials;
-use crate::files::collect::{self, Halt};
+use crate::files::collect::{self, Halt, Progress};
 use crate::files::intake::Upload;
 use crate::images::{Credentials, ImageError, PullProgress, ResolvedImage};
 
@@ -190,6 +190,7 @@ pub(super) async fn collect(
     spec: Arc<SpecRecord>,
     name: ContainerName,
     halt: Halt,
+    progress: watch::Sender<Progress>,
     report: Report,
 ) {
     let extracts = spec.spec.extracts.clone();
@@ -211,6 +212,7 @@ pub(super) async fn collect(
             mounts,
             keep_in: dir.files_path(),
             bytes_max,
+            progress,
         };
         collect::collect(&order, &halt)
     });

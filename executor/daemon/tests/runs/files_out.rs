@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use davit_rpc::local::{
-    ExtractPath, Extracted, FilesDownload, ReapRequest, Run, SubmitRequest,
+    ExtractPath, Extracted, FilesDownload, FilesPart, ReapRequest, Run, SubmitRequest,
     files_client::FilesClient,
 };
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 use super::support::{BUSYBOX, Executor, WAIT, output, reference};
 
@@ -31,13 +31,23 @@ async fn ended(executor: &mut Executor, request: SubmitRequest) -> Run {
     executor.wait(&run).await
 }
 
-async fn download(executor: &Executor, run: &Run, index: u32) -> Result<Vec<u8>, Status> {
+async fn parts(
+    executor: &Executor,
+    run: &Run,
+    index: u32,
+    follow: bool,
+) -> Result<Streaming<FilesPart>, Status> {
     let request = FilesDownload {
         run: run.id.clone(),
         index,
+        follow,
     };
     let mut files = FilesClient::new(executor.channel());
-    let mut parts = files.download(request).await?.into_inner();
+    Ok(files.download(request).await?.into_inner())
+}
+
+async fn download(executor: &Executor, run: &Run, index: u32) -> Result<Vec<u8>, Status> {
+    let mut parts = parts(executor, run, index, false).await?;
     let mut bytes = Vec::new();
     while let Some(part) = parts.message().await? {
         bytes.extend(part.data);
@@ -254,5 +264,62 @@ async fn an_executor_killed_while_it_collects_collects_again() {
     };
     let reaped = executor.client.reap(reaped).await.unwrap().into_inner();
     assert_eq!((reaped.snapshots, reaped.run_dirs), (0, 0), "{reaped:?}");
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn who_reads_along_has_the_files_while_they_are_collected() {
+    let mut executor = Executor::start().await;
+    let command = "mkdir /out; dd if=/dev/urandom of=/out/large bs=1M count=192 2> /dev/null; \
+                   echo small > /small; echo up; sleep 2";
+    let request = job(command, &["/out", "/small", "/absent"]);
+    let run = executor.submit(request).await.unwrap();
+    // Nothing of it yet: not without waiting.
+    let refused = parts(&executor, &run, 0, false).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    let refused = parts(&executor, &run, 3, true).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused}");
+
+    let mut along = parts(&executor, &run, 0, true).await.unwrap();
+    let first = along.message().await.unwrap().unwrap();
+    assert_eq!(first.kind, "directory");
+    let mut meanwhile = executor.client.clone();
+    let now = meanwhile.get(reference(&run)).await.unwrap();
+    let now = now.into_inner();
+    assert_eq!(now.status, "running", "it was not collected any more");
+    let (mut bytes, mut sha256) = (first.data, String::new());
+    while let Some(part) = along.message().await.unwrap() {
+        bytes.extend(part.data);
+        sha256 = part.sha256;
+    }
+    let run = executor.wait(&run).await;
+    assert_eq!(run.extracts[0].sha256.as_deref(), Some(sha256.as_str()));
+    assert_eq!(run.extracts[0].bytes, bytes.len() as u64);
+    assert!(bytes == download(&executor, &run, 0).await.unwrap());
+    // Too late to read along, it is as without.
+    let mut late = parts(&executor, &run, 1, true).await.unwrap();
+    let part = late.message().await.unwrap().unwrap();
+    assert_eq!(part.kind, "file");
+    let refused = parts(&executor, &run, 2, true).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    executor.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real host: scripts/test runs it"]
+async fn who_reads_along_is_told_when_it_comes_to_nothing() {
+    let mut executor = Executor::start_with_file_bounds("1000 3 4000000").await;
+    let command = "dd if=/dev/zero of=/large bs=1M count=64 2> /dev/null; sleep 2";
+    let run = executor.submit(job(command, &["/large"])).await.unwrap();
+    let mut along = parts(&executor, &run, 0, true).await.unwrap();
+    let told = loop {
+        match along.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("half of it ended as if it was whole"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(told.code(), Code::FailedPrecondition, "{told}");
     executor.finish().await;
 }

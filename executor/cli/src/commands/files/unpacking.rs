@@ -1,10 +1,10 @@
 //! What came out of a run, unpacked while it arrives: from a host's executor and from a scheduler alike.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use davit_executor::files::{ReceiveError, receive};
-use davit_rpc::local::Extracted;
 use davit_types::ExtractKind;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,32 +16,35 @@ use crate::error::CliError;
 pub(crate) struct Unpacking {
     send: mpsc::Sender<Option<Vec<u8>>>,
     receiving: JoinHandle<Result<PathBuf, ReceiveError>>,
+    /// What it has to be, told before its end is.
+    sha256: Arc<OnceLock<String>>,
     what: String,
 }
 
 impl Unpacking {
+    /// Puts what is `kind` and was called `from` in the container at `to`.
     pub(crate) fn begin(
         run: &str,
-        extracted: &Extracted,
-        base: Option<&Path>,
+        (kind, from): (&str, &str),
+        to: PathBuf,
     ) -> Result<Self, CliError> {
-        let kind = match extracted.kind.as_str() {
+        let kind = match kind {
             "file" => ExtractKind::File,
             "directory" => ExtractKind::Directory,
             _ => return Err(CliError::Protocol("whether it is a file or a directory")),
         };
-        let to = PathBuf::from(&extracted.to);
-        let to = base.map_or_else(|| to.clone(), |base| base.join(&to));
-        let from = extracted.from.clone();
-        let sha256 = extracted.sha256.clone().unwrap_or_default();
         let what = format!("bring {from} of run {run}");
+        let (from, sha256) = (from.to_owned(), Arc::<OnceLock<String>>::default());
         let (send, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+        let told = Arc::clone(&sha256);
         let receiving = tokio::task::spawn_blocking(move || {
-            receive(Arriving::new(pieces), kind, &from, &to, &sha256)
+            let sha256 = || told.get().cloned().unwrap_or_default();
+            receive(Arriving::new(pieces), kind, &from, &to, sha256)
         });
         Ok(Self {
             send,
             receiving,
+            sha256,
             what,
         })
     }
@@ -51,8 +54,10 @@ impl Unpacking {
         self.send.send(Some(piece)).await.is_ok()
     }
 
-    /// All has come.
-    pub(crate) async fn end(self) -> Result<(), CliError> {
+    /// All has come, and has to have this digest.
+    pub(crate) async fn end(self, sha256: &str) -> Result<(), CliError> {
+        // There is none before.
+        drop(self.sha256.set(sha256.to_owned()));
         // Gone if it wants no more.
         drop(self.send.send(None).await);
         drop(self.send);

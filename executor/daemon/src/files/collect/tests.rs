@@ -23,6 +23,16 @@ impl Run {
     }
 
     fn collect(&self, from: &[&str], bytes_max: u64, halt: &Halt) -> Vec<Extracted> {
+        self.collect_told(from, bytes_max, halt, watch::Sender::default())
+    }
+
+    fn collect_told(
+        &self,
+        from: &[&str],
+        bytes_max: u64,
+        halt: &Halt,
+        progress: watch::Sender<Progress>,
+    ) -> Vec<Extracted> {
         let extract = |from: &&str| ExtractPath {
             from: (*from).to_owned(),
             to: "to".to_owned(),
@@ -38,6 +48,7 @@ impl Run {
             }],
             keep_in: self.dir.path().join("run/files"),
             bytes_max: Bytes(bytes_max),
+            progress,
         };
         collect(&order, halt)
     }
@@ -142,4 +153,37 @@ fn the_bound_is_for_all_of_them_and_a_cancel_ends_it() {
     let kept = run.collect(&["f"], 1 << 20, &halt);
     assert!(kept[0].message.as_ref().unwrap().contains("canceled"));
     assert_eq!(run.kept(), 0);
+}
+
+#[test]
+fn what_is_told_of_can_be_read() {
+    let run = Run::new();
+    for name in ["a", "b"] {
+        fs::write(run.root().join("work").join(name), vec![7; 9 << 20]).unwrap();
+    }
+    let (progress, mut told) = watch::channel(Progress::default());
+    let files = run.dir.path().join("run/files");
+    let reading = std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.build().unwrap().block_on(async {
+            let (mut seen, mut last) = (0, Progress::default());
+            while told.changed().await.is_ok() {
+                let now = *told.borrow_and_update();
+                assert!(now.at > last.at || now.at == last.at && now.bytes >= last.bytes);
+                if now.bytes > 0 {
+                    assert_eq!(now.kind, Some(ExtractKind::Directory));
+                    let length = fs::metadata(kept_path(&files, now.at)).unwrap().len();
+                    assert!(now.bytes <= length, "{now:?} of {length}");
+                    seen += 1;
+                }
+                last = now;
+            }
+            (seen, last)
+        })
+    });
+    run.collect_told(&[".", "/work"], 64 << 20, &Halt::new(), progress);
+    let (seen, last) = reading.join().unwrap();
+    // How often depends on who is quicker, what was told last does not.
+    assert!(seen > 0 && last.at == 1, "{seen} {last:?}");
+    assert!((17 << 20..19 << 20).contains(&last.bytes), "{last:?}");
 }

@@ -27,7 +27,11 @@ fn a_file_takes_its_place_whole_or_not_at_all() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
     let tar = packed_file("hello");
-    let get = |to: &Path, sha: &str| receive(&tar[..], ExtractKind::File, "/out/f.txt", to, sha);
+    let get = |to: &Path, sha: &str| {
+        receive(&tar[..], ExtractKind::File, "/out/f.txt", to, || {
+            sha.to_owned()
+        })
+    };
     let right = sha(b"hello");
     assert_eq!(get(&at("new/dir/f"), &right).unwrap(), at("new/dir/f"));
     assert_eq!(fs::read(at("new/dir/f")).unwrap(), b"hello");
@@ -43,7 +47,9 @@ fn a_file_takes_its_place_whole_or_not_at_all() {
     assert_eq!(fs::read(at("old")).unwrap(), b"old");
     get(&at("old"), &right).unwrap();
     assert_eq!(fs::read(at("old")).unwrap(), b"hello");
-    let cut = receive(&tar[..600], ExtractKind::File, "f", &at("cut"), &right);
+    let cut = receive(&tar[..600], ExtractKind::File, "f", &at("cut"), || {
+        right.clone()
+    });
     assert!(cut.is_err() && !at("cut").exists());
     let mut names = Vec::new();
     for entry in fs::read_dir(place.path()).unwrap() {
@@ -69,7 +75,11 @@ fn a_directory_is_put_into_to() {
     fs::create_dir_all(to.join("sub")).unwrap();
     fs::write(to.join("sub/f"), "old").unwrap();
     fs::write(to.join("other"), "stays").unwrap();
-    let get = |to: &Path, sha: &str| receive(&tar[..], ExtractKind::Directory, "out", to, sha);
+    let get = |to: &Path, sha: &str| {
+        receive(&tar[..], ExtractKind::Directory, "out", to, || {
+            sha.to_owned()
+        })
+    };
     get(&to, &sha(&tar)).unwrap();
     assert_eq!(fs::read(to.join("sub/f")).unwrap(), b"new");
     assert_eq!(fs::read(to.join("other")).unwrap(), b"stays");

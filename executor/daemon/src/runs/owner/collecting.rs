@@ -46,6 +46,7 @@ impl Owner {
             Arc::clone(&self.view.spec),
             self.view.container_name(),
             halt.clone(),
+            self.collecting_progress.clone(),
             self.report.clone(),
         ));
         self.collecting = Some(Collecting { then: event, halt });
