@@ -45,6 +45,8 @@ use crate::store::{NewUpload, Store, Upload};
 pub struct FilesSettings {
     /// Bytes of one upload.
     pub upload_bytes_max: u64,
+    /// Bytes of all that is kept of a tenant's, what came out of its runs too. Who send at once may be over it by a part each.
+    pub tenant_bytes_max: u64,
     /// How long an upload may be added to, and runs may be made with it, milliseconds.
     pub upload_life_ms: u64,
     /// One that expired is not deleted before this, milliseconds: who just had it found whole may still make a run with it,
@@ -56,6 +58,7 @@ impl Default for FilesSettings {
     fn default() -> Self {
         Self {
             upload_bytes_max: 1 << 30,
+            tenant_bytes_max: 100 << 30,
             upload_life_ms: 24 * 60 * 60 * 1_000,
             grace_ms: limits::GRACE_MS,
         }

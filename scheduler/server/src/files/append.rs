@@ -106,7 +106,9 @@ impl Sink<'_> {
         };
         self.files.objects.put(&part.object, bytes).await?;
         let tenant = self.whole.tenant.clone();
-        self.whole = self.files.store.add_upload_part(tenant, part).await??;
+        let bytes_max = self.files.settings.tenant_bytes_max;
+        let added = self.files.store.add_upload_part(tenant, part, bytes_max);
+        self.whole = added.await??;
         Ok(())
     }
 }

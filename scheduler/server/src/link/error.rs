@@ -138,7 +138,9 @@ impl From<LinkError> for Status {
             }
             LinkError::Files { source, .. } => match source {
                 FilesError::Lost { .. } => Self::data_loss(source.to_string()),
-                FilesError::TooLarge { .. } => Self::out_of_range(source.to_string()),
+                FilesError::TooLarge { .. } | FilesError::Refused(Refusal::FilesFull { .. }) => {
+                    Self::out_of_range(source.to_string())
+                }
                 FilesError::Differs { .. } | FilesError::BrokeOff { .. } => {
                     Self::aborted(source.to_string())
                 }

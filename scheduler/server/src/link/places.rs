@@ -120,6 +120,7 @@ pub(super) const fn answer(refusal: &Refusal) -> Answer {
         | Refusal::UploadComplete { .. }
         | Refusal::UploadParts { .. }
         | Refusal::UploadsOpen { .. }
+        | Refusal::FilesFull { .. }
         | Refusal::BadJoinToken => Answer::Place,
     }
 }

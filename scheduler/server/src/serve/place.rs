@@ -55,6 +55,7 @@ pub(super) fn store(settings: &Settings) -> Result<StoreSettings, ServeError> {
 pub(super) fn files(settings: &Settings) -> FilesSettings {
     FilesSettings {
         upload_bytes_max: settings.files.upload_bytes_max.0,
+        tenant_bytes_max: settings.files.tenant_bytes_max.0,
         upload_life_ms: settings.files.upload_hours * 60 * 60 * 1_000,
         ..FilesSettings::default()
     }

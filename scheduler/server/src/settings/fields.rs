@@ -99,6 +99,15 @@ const FILES: &[Field] = &[
         "Size of one upload, and of one archive that comes out of a run. A host has a bound of its own for what it unpacks (its `files.upload_bytes_max`).",
     ),
     field(
+        "tenant_bytes_max",
+        Kind::Bytes {
+            min: 1 << 20,
+            max: 1 << 50,
+        },
+        "Size of all files that are kept for a tenant: its uploads, and what came out of its runs. A run whose files are more comes to \
+         its end without them, and says so.",
+    ),
+    field(
         "upload_hours",
         Kind::Integer { min: 1, max: 8_760 },
         "How long an upload may be added to, and runs may be made with it. It is kept as long as a run that came with it is, and \

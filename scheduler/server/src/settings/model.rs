@@ -77,6 +77,8 @@ pub struct ObjectPlace {
 pub struct FilesPlace {
     /// Size of one upload.
     pub upload_bytes_max: Bytes,
+    /// Size of all that a tenant has.
+    pub tenant_bytes_max: Bytes,
     /// How long one may be added to, and runs may be made with it.
     pub upload_hours: u64,
 }
@@ -182,6 +184,7 @@ impl Default for Settings {
             objects: ObjectPlace::default(),
             files: FilesPlace {
                 upload_bytes_max: Bytes::gib(1),
+                tenant_bytes_max: Bytes::gib(100),
                 upload_hours: 24,
             },
             rest: RestSettings {

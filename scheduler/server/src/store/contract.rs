@@ -178,6 +178,7 @@ pub trait UploadStore {
         &self,
         tenant: Tenant,
         part: UploadPart,
+        tenant_bytes_max: u64,
     ) -> Stored<Result<Upload, Refusal>>;
     /// Makes an upload of so many bytes whole: runs may come with it.
     async fn complete_upload(

@@ -4,8 +4,10 @@ use davit_rpc::link::extract_from_host::Message as Sent;
 use davit_rpc::link::host_message::Message as Said;
 use davit_rpc::link::report::Event;
 use davit_rpc::link::*;
+use davit_scheduler::files::FilesSettings;
 use davit_scheduler::service::Placing;
 use davit_scheduler::service::planned::{PlannedFiles, PlannedRun};
+use davit_scheduler::store::{NewUpload, UploadPart};
 use davit_types::{ExtractPath, RunId};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -245,6 +247,42 @@ async fn what_is_not_what_its_host_says_is_not_stored() {
 }
 
 /// A plan that comes with files, which nobody fetches.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_has_too_much_gets_no_more_and_its_host_does_not_wait() {
+    let world = World::sqlite().await;
+    let replica = world.replica(Tweak::default()).await;
+    let host = Host::join(&world, &replica, "host-1", 1).await;
+    let mut line = host.connect(&replica, vec![]).await;
+    world.submit(&with_extracts()).await;
+    let key = line.start().await;
+    let content = b"content".to_vec();
+    let all_bytes = FilesSettings::default().tenant_bytes_max;
+    let kept = NewUpload {
+        upload: Uuid::now_v7(),
+        tenant: "acme".parse().unwrap(),
+        life_ms: 60_000,
+    };
+    let kept = world.store.begin_upload(kept).await.unwrap().unwrap();
+    let part = UploadPart {
+        upload: kept.upload,
+        begins: 0,
+        bytes: all_bytes - 1,
+        object: "files/kept".to_owned(),
+    };
+    let tenant = "acme".parse().unwrap();
+    let added = world.store.add_upload_part(tenant, part, all_bytes);
+    added.await.unwrap().unwrap();
+
+    let whole = || begin(&key, 0, &content);
+    let refused = send(&host, &replica, whole(), &content).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "it does not ask again");
+    let said = refused.message();
+    assert!(said.contains("files.tenant_bytes_max"), "{said}");
+    world.store.forget_uploads(vec![kept.upload]).await.unwrap();
+    let taken = send(&host, &replica, whole(), &content).await;
+    assert!(taken.unwrap().stored);
+}
+
 fn with_files() -> PlannedRun {
     PlannedRun {
         files: Some(PlannedFiles {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::{Answer, Client};
-use crate::world::{UPLOAD_BYTES_MAX, World, one_off, runner};
+use crate::world::{TENANT_BYTES_MAX, UPLOAD_BYTES_MAX, World, one_off, runner};
 
 fn sha256(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
@@ -258,6 +258,29 @@ async fn no_upload_is_larger_than_the_operator_allows() {
         .expect(200);
     assert_eq!(acme.piece(&path, UPLOAD_BYTES_MAX, b"x").await.status, 413);
     complete(&acme, &path, &content[..max]).await;
+}
+
+#[tokio::test]
+async fn all_files_of_a_tenant_are_as_large_as_the_operator_allows() {
+    let world = World::begin().await;
+    let acme = world.acme().await;
+    let content = content(usize::try_from(UPLOAD_BYTES_MAX).unwrap());
+    let (first, second) = (begin(&acme).await, begin(&acme).await);
+    acme.piece(&first, 0, &content).await.expect(200);
+    let refused = acme.piece(&second, 0, &content).await;
+    assert_eq!(
+        (refused.status, refused.problem().as_str()),
+        (507, "files-full")
+    );
+    let said = &refused.text;
+    assert!(said.contains("files.tenant_bytes_max"), "{said}");
+    let told = head(&acme, &second).await;
+    let at: u64 = told.header("upload-offset").unwrap().parse().unwrap();
+    assert!(at <= TENANT_BYTES_MAX - UPLOAD_BYTES_MAX, "{at}");
+
+    let beta = world.client("beta", &[Scope::RunsWrite], None).await;
+    let theirs = begin(&beta).await;
+    beta.piece(&theirs, 0, &content).await.expect(200);
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ use no_hosts::NoHosts;
 pub(crate) const REGION: &str = "here";
 pub(crate) const PRICE_MICROS: u64 = 7;
 pub(crate) const UPLOAD_BYTES_MAX: u64 = 10 << 20;
+/// Of all files of a tenant.
+pub(crate) const TENANT_BYTES_MAX: u64 = 15 << 20;
 
 pub(crate) struct World {
     pub(crate) service: Service,
@@ -85,6 +87,7 @@ impl World {
         let objects = open_objects(&objects).unwrap();
         let small = FilesSettings {
             upload_bytes_max: UPLOAD_BYTES_MAX,
+            tenant_bytes_max: TENANT_BYTES_MAX,
             ..FilesSettings::default()
         };
         let files = Files::new(Arc::clone(&store), Arc::clone(&objects), small);

@@ -41,7 +41,7 @@ async fn fill(world: &World, upload: &Upload) {
         object: "a".to_owned(),
     };
     let tenant = || world.tenant.clone();
-    let added = world.store.add_upload_part(tenant(), part);
+    let added = world.store.add_upload_part(tenant(), part, u64::MAX);
     added.await.unwrap().unwrap();
     let whole = world
         .store

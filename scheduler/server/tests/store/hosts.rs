@@ -197,9 +197,9 @@ async fn a_dead_replicas_claims_return_and_its_assigned_runs_stay(world: World) 
     let alive = world.store.sweep_replicas(60_000).await.unwrap();
     assert_eq!(alive, Swept::default());
     let other = Uuid::now_v7();
-    let swept = wait_for("the replica to be silent for 50 ms", async || {
+    let swept = wait_for("the replica to be silent for 500 ms", async || {
         world.store.replica_beat(other).await.unwrap();
-        let swept = world.store.sweep_replicas(50).await.unwrap();
+        let swept = world.store.sweep_replicas(500).await.unwrap();
         (!swept.replicas.is_empty()).then_some(swept)
     })
     .await;

@@ -11,10 +11,12 @@ cases![
     an_upload_grows_at_its_end_and_becomes_whole_once,
     another_tenants_upload_is_not_there,
     a_tenant_may_have_so_many_unfinished,
+    a_tenant_may_have_so_many_bytes,
     an_upload_goes_when_it_expired_and_no_run_needs_it,
 ];
 
 const DAY_MS: u64 = 86_400_000;
+const TENANT_BYTES_MAX: u64 = 1_000;
 
 async fn begin(world: &World, life_ms: u64) -> Result<Upload, Refusal> {
     let new = NewUpload {
@@ -36,7 +38,8 @@ fn part(upload: &Upload, begins: u64, bytes: u64, object: &str) -> UploadPart {
 
 async fn add(world: &World, part: UploadPart) -> Result<Upload, Refusal> {
     let tenant = world.tenant.clone();
-    world.store.add_upload_part(tenant, part).await.unwrap()
+    let added = world.store.add_upload_part(tenant, part, TENANT_BYTES_MAX);
+    added.await.unwrap()
 }
 
 async fn complete(
@@ -109,7 +112,8 @@ async fn another_tenants_upload_is_not_there(world: World) {
     };
     let found = store.upload(beta.clone(), upload.upload).await;
     assert_eq!(found.unwrap(), None);
-    let added = store.add_upload_part(beta.clone(), part(&upload, 0, 1, "a"));
+    let one = part(&upload, 0, 1, "a");
+    let added = store.add_upload_part(beta.clone(), one, TENANT_BYTES_MAX);
     assert_eq!(added.await.unwrap(), Err(unknown.clone()));
     let whole = store.complete_upload(beta, upload.upload, 0, "0".repeat(64));
     assert_eq!(whole.await.unwrap(), Err(unknown));
@@ -127,6 +131,35 @@ async fn a_tenant_may_have_so_many_unfinished(world: World) {
     assert_eq!(refused, Err(Refusal::UploadsOpen { open_max }));
     complete(&world, last, 0, &"0".repeat(64)).await.unwrap();
     begin(&world, DAY_MS).await.unwrap();
+}
+
+async fn a_tenant_may_have_so_many_bytes(world: World) {
+    let [one, other] = [(); 2].map(|()| begin(&world, DAY_MS));
+    let (one, other) = (one.await.unwrap(), other.await.unwrap());
+    add(&world, part(&one, 0, 990, "a")).await.unwrap();
+    let bytes_max = TENANT_BYTES_MAX;
+    let full = Err(Refusal::FilesFull { bytes_max });
+    assert_eq!(add(&world, part(&other, 0, 11, "b")).await, full);
+    assert_eq!(add(&world, part(&one, 990, 11, "c")).await, full);
+    let exactly = part(&other, 0, 10, "d");
+    assert_eq!(add(&world, exactly.clone()).await.unwrap().bytes, 10);
+    // The same call again adds nothing.
+    assert_eq!(add(&world, exactly).await.unwrap().bytes, 10);
+
+    // Another tenant's are no part of it; what is forgotten neither.
+    let beta = world.tenant("beta", None).await;
+    let new = NewUpload {
+        upload: Uuid::now_v7(),
+        tenant: beta.clone(),
+        life_ms: DAY_MS,
+    };
+    let theirs = world.store.begin_upload(new).await.unwrap().unwrap();
+    let added = world
+        .store
+        .add_upload_part(beta, part(&theirs, 0, 1_000, "e"), bytes_max);
+    assert_eq!(added.await.unwrap().unwrap().bytes, 1_000);
+    world.store.forget_uploads(vec![one.upload]).await.unwrap();
+    add(&world, part(&other, 10, 990, "f")).await.unwrap();
 }
 
 async fn an_upload_goes_when_it_expired_and_no_run_needs_it(world: World) {

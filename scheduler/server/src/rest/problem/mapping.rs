@@ -135,6 +135,10 @@ impl From<Refusal> for Problem {
             Refusal::UploadComplete { .. } => conflict("upload-complete", "The upload is complete"),
             Refusal::UploadParts { .. } => conflict("upload-parts", "The pieces are too small"),
             Refusal::UploadsOpen { .. } => conflict("uploads-open", "Too many uploads"),
+            Refusal::FilesFull { .. } => {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                Self::new(status, "files-full", "The tenant has too many files", told)
+            }
             // What hosts and replicas are told; no request of a user leads there.
             Refusal::RunEnded { .. }
             | Refusal::StaleAttempt { .. }

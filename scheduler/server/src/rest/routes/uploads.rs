@@ -105,7 +105,12 @@ pub(in crate::rest) async fn show(
     params(("upload_id" = uuid::Uuid, Path), OffsetHeader),
     request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
     security(("token" = ["runs:write"])),
-    responses((status = 200, description = "It is stored.", body = UploadReply), Problems))]
+    responses(
+        (status = 200, description = "It is stored.", body = UploadReply),
+        (status = 507, description = "The tenant's files are as many bytes as they may be.", body = Problem,
+            content_type = "application/problem+json"),
+        Problems,
+    ))]
 pub(in crate::rest) async fn append(
     State(api): State<Arc<Api>>,
     Asking(caller): Asking,

@@ -31,14 +31,19 @@ impl<D: Driver> UploadStore for Database<D> {
         &self,
         tenant: Tenant,
         part: UploadPart,
+        tenant_bytes_max: u64,
     ) -> Stored<Result<Upload, Refusal>> {
         let key = part.upload.to_string();
         let operation = "add_upload_part";
         let length = part.object.len();
         bounded(operation, &key, "object name bytes", length, NAME_BYTES_MAX)?;
-        run!(self.write, operation, key, [tenant, part], |tx| {
-            uploads::add(tx, &tenant, &part)
-        })
+        run!(
+            self.write,
+            operation,
+            key,
+            [tenant, part, tenant_bytes_max],
+            |tx| uploads::add(tx, &tenant, &part, *tenant_bytes_max)
+        )
     }
 
     async fn complete_upload(

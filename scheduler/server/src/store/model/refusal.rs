@@ -183,6 +183,14 @@ pub enum Refusal {
         /// How many may be.
         open_max: u32,
     },
+    /// As many bytes of files as a tenant may have.
+    #[error(
+        "the tenant's files have {bytes_max} bytes, as many as they may (files.tenant_bytes_max): some go when uploads expire, and runs that had some are kept no longer"
+    )]
+    FilesFull {
+        /// How many may be.
+        bytes_max: u64,
+    },
     /// A one-time token that is unknown, used, or too old.
     #[error("the join token is not valid")]
     BadJoinToken,

@@ -52,6 +52,12 @@ const GROW: Sql = Sql::both(
     "UPDATE uploads SET bytes = $2, parts = parts + 1 WHERE upload = $1 RETURNING upload",
 );
 
+/// What all of a tenant's have, those that come from hosts too.
+const KEPT: Sql = Sql {
+    sqlite: "SELECT COALESCE(SUM(bytes), 0) FROM uploads WHERE tenant = $1",
+    postgres: "SELECT COALESCE(SUM(bytes), 0)::bigint FROM uploads WHERE tenant = $1",
+};
+
 const COMPLETE: Sql =
     Sql::both("UPDATE uploads SET sha256 = $2 WHERE upload = $1 RETURNING upload");
 
@@ -158,6 +164,7 @@ pub(crate) async fn add(
     tx: &mut dyn Tx,
     tenant: &Tenant,
     part: &UploadPart,
+    tenant_bytes_max: u64,
 ) -> Result<Answer, Failure> {
     let Some(mut whole) = look(tx, FIND_TO_CHANGE, tenant, part.upload).await? else {
         let upload = part.upload;
@@ -181,12 +188,22 @@ pub(crate) async fn add(
         let parts_max = UPLOAD_PARTS_MAX;
         return Ok(Err(Refusal::UploadParts { parts_max }));
     }
+    if kept(tx, tenant).await?.saturating_add(part.bytes) > tenant_bytes_max {
+        let bytes_max = tenant_bytes_max;
+        return Ok(Err(Refusal::FilesFull { bytes_max }));
+    }
     let row = values![part.upload, part.begins, part.bytes, &part.object];
     tx.query(INSERT_PART, row).await?;
     whole.bytes = whole.bytes.saturating_add(part.bytes);
     whole.parts += 1;
     tx.query(GROW, values![part.upload, whole.bytes]).await?;
     Ok(Ok(whole))
+}
+
+async fn kept(tx: &mut dyn Tx, tenant: &Tenant) -> Result<u64, Failure> {
+    let found = tx.query(KEPT, values![tenant]).await?;
+    let sum = found.into_iter().next().map(|row| row.columns().u64());
+    sum.transpose().map(Option::unwrap_or_default)
 }
 
 pub(crate) async fn complete(
