@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::console::{AttachArgs, EXEC_HELP, ExecArgs, TerminalArgs};
 pub(crate) use self::host::{ConfigureArgs, HostCommand, JournalArgs, PurgeArgs};
-pub(crate) use self::run::{PlacingArgs, RunArgs, labels, variables};
+pub(crate) use self::run::{PlacingArgs, RunArgs, from_stdin, labels, variables};
 pub(crate) use self::runner::{JobArgs, RunnerCommand, RunnerRunArgs};
 pub(crate) use self::scheduler::{DevArgs, SchedulerCommand, SchedulerSettingsArgs};
 pub(crate) use self::secrets::{ReadSecrets, SecretArgs};

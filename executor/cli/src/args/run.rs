@@ -187,7 +187,22 @@ pub(super) fn oci_runtime(text: &str) -> Result<OciRuntime, String> {
         .ok_or_else(|| "must be crun, runc or runsc".to_owned())
 }
 
+/// Whether the files of `--dir` are a tar stream on standard input.
+pub(crate) fn from_stdin(dir: Option<&Path>) -> bool {
+    dir == Some(Path::new("-"))
+}
+
 impl RunArgs {
+    /// How many things come on standard input, secrets aside.
+    pub(crate) fn readers_of_stdin(&self) -> usize {
+        let readers = [
+            from_stdin(self.dir.as_deref()),
+            self.credentials.registry_password_stdin,
+            self.interactive && !self.detach,
+        ];
+        readers.into_iter().filter(|reads| *reads).count()
+    }
+
     /// The request: not checked beyond its form, whoever takes it does that.
     pub(crate) fn request(&self) -> Result<RunRequest, CliError> {
         let mut wrong = Vec::new();
@@ -201,7 +216,7 @@ impl RunArgs {
             let problem = "command (--shell) excludes argv (after --): give one of the two";
             wrong.push(FieldError::new("command", line, problem));
         }
-        let stdin = self.dir.as_deref() == Some(Path::new("-"));
+        let stdin = from_stdin(self.dir.as_deref());
         if stdin && self.credentials.registry_password_stdin {
             let problem = "excludes --registry-password-stdin: standard input is one of the two";
             wrong.push(FieldError::new("--dir", "-", problem));

@@ -1,11 +1,13 @@
 //! Arguments of `davit runner`: saved jobs of a scheduler.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use davit_types::{Capability, ExtractPath, NetworkMode, OciRuntime};
 
 use super::run::{BridgeArgs, oci_runtime};
-use super::{SecretArgs, whole_seconds};
+use super::{SecretArgs, TerminalArgs, whole_seconds};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunnerCommand {
@@ -112,11 +114,19 @@ pub(crate) struct RunnerRunArgs {
     /// Print the run's id and return; the run goes on
     #[arg(short, long)]
     pub(crate) detach: bool,
+    /// Pass on standard input; the job's is empty otherwise. With --detach it stays open for `davit attach -i`
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    #[command(flatten)]
+    pub(crate) terminal: TerminalArgs,
     /// Environment variable over the runner's; KEY alone takes the value from davit's environment
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
     #[command(flatten)]
     pub(crate) secrets: SecretArgs,
+    /// Files for the working directory: a directory, a tar file, or - for a tar stream on standard input
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dir: Option<PathBuf>,
     /// Time this run may take, e.g. 90s, 2h
     #[arg(long, value_parser = whole_seconds, value_name = "TIME")]
     pub(crate) timeout: Option<u64>,

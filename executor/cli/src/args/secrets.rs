@@ -42,8 +42,9 @@ impl SecretArgs {
         let files = named("--secret", "NAME=PATH", &self.secret_files, &mut wrong);
         let env = named("--secret-env", "KEY=PATH", &self.secret_env, &mut wrong);
         let from_stdin = files.iter().chain(&env).filter(|(_, path)| *path == "-");
-        let readers = from_stdin.count() + others_on_stdin;
-        if readers > 1 {
+        let readers = from_stdin.count();
+        // What others exclude among them, they say themselves.
+        if readers > 0 && readers + others_on_stdin > 1 {
             let problem = "only one thing can be read from standard input";
             wrong.push(FieldError::new("standard input", "-", problem));
         }

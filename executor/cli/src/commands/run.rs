@@ -6,7 +6,6 @@
 //! both streams, and for `run` and `attach` the ended run at last.
 
 use std::io::{self, Read};
-use std::path::Path;
 
 use davit_rpc::local::{RegistryCredentials, RunRef, StopRequest};
 use davit_types::FieldError;
@@ -36,10 +35,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, CliErro
         args.terminal.check(args.interactive, context.format)?;
         Some(Signals::catch()?)
     };
-    let files_on_stdin = args.dir.as_deref() == Some(Path::new("-"));
-    let password_on_stdin = args.credentials.registry_user.is_some();
-    let others_on_stdin = usize::from(files_on_stdin) + usize::from(password_on_stdin);
-    let secrets = args.secrets.read(others_on_stdin)?;
+    let secrets = args.secrets.read(args.readers_of_stdin())?;
     // What cannot be sent makes no run.
     let source = args.dir.as_deref().map(Source::open).transpose()?;
     let request = args.request()?;

@@ -1,8 +1,6 @@
 //! `run`, `attach` and `logs` through a scheduler: as on a host, with the scheduler in between.
 //! What signals do is in [`Signals`].
 
-use std::path::Path;
-
 use serde::Deserialize;
 
 use super::client::Call;
@@ -62,8 +60,7 @@ pub(super) async fn run(args: &RunArgs, session: &Session) -> Result<u8, CliErro
     }
     let request = args.request()?;
     refuse_host_only(&request)?;
-    let on_stdin = args.dir.as_deref() == Some(Path::new("-"));
-    let secrets = secrets(args.secrets.read(usize::from(on_stdin))?)?;
+    let secrets = secrets(args.secrets.read(args.readers_of_stdin())?)?;
     // What cannot be sent makes no run.
     let source = args.dir.as_deref().map(Source::open).transpose()?;
     let extracts = request.extracts.clone();

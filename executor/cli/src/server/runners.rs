@@ -5,10 +5,13 @@ use serde_json::{Map, Value, json};
 use super::Session;
 use super::client::Call;
 use super::control::Outcome;
+use super::files;
 use super::one_off::{Variable, secrets};
 use super::run::submitted;
 use super::words::List;
-use crate::args::{JobArgs, RunnerCommand, RunnerRunArgs, labels, variables};
+use crate::args::{JobArgs, RunnerCommand, RunnerRunArgs, from_stdin, labels, variables};
+use crate::beside::Attended;
+use crate::commands::files::Source;
 use crate::error::CliError;
 use crate::output::print_line;
 use crate::output::tree::{Column, Show};
@@ -201,13 +204,25 @@ impl<'a> Image<'a> {
 }
 
 async fn run(args: &RunnerRunArgs, session: &Session) -> Result<u8, CliError> {
+    let (typed, piped) = (
+        args.interactive && !args.detach,
+        from_stdin(args.dir.as_deref()),
+    );
+    if typed && piped {
+        let problem = "excludes --dir -: standard input is one of the two";
+        let wrong = FieldError::new("--interactive", true, problem);
+        return Err(CliError::field(wrong));
+    }
+    if !args.detach {
+        args.terminal.check(args.interactive, session.format)?;
+    }
     let mut wrong = Vec::new();
     let env = variables(&args.env, &mut wrong);
     let labels = labels(&args.label, &mut wrong);
     if !wrong.is_empty() {
         return Err(CliError::Fields(FieldErrors(wrong)));
     }
-    let (secret_env, secret_files) = secrets(args.secrets.read(0)?)?;
+    let (secret_env, secret_files) = secrets(args.secrets.read(usize::from(typed || piped))?)?;
     let env: Vec<Variable> = env
         .into_iter()
         .map(Variable::from)
@@ -216,14 +231,21 @@ async fn run(args: &RunnerRunArgs, session: &Session) -> Result<u8, CliError> {
     let mut body = json!({
         "command": args.shell, "argv": args.argv, "entrypoint": args.entrypoint, "env_variables": env,
         "secret_files": secret_files, "timeout_seconds": args.timeout, "labels": labels,
+        "stdin": args.interactive, "tty": args.terminal.tty,
     });
     // None are the runner's own.
     if !args.extract.is_empty() {
         body["extracts"] = json!(args.extract);
     }
+    // What cannot be sent makes no run.
+    let source = args.dir.as_deref().map(Source::open).transpose()?;
     let id = RUNNERS.id(&session.client, &args.runner).await?;
+    if let Some(source) = source {
+        body["files"] = json!({"upload_id": files::upload(source, session).await?});
+    }
     let call = Call::make(&["runners", &id, "runs"]).body(&body)?;
-    submitted(&call, args.detach, &args.extract, |_| None, session).await
+    let beside = |run: &str| Attended::of_run(run, args.interactive, &args.terminal);
+    submitted(&call, args.detach, &args.extract, beside, session).await
 }
 
 #[cfg(test)]

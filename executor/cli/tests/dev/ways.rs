@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::Signal;
 
 use crate::consoles::fed;
-use crate::place::{Dev, davit};
+use crate::place::{Dev, IMAGE, davit};
 use crate::pty::Pty;
 use crate::terminals::{By, beside, idle, text};
 
@@ -58,6 +58,40 @@ fn standard_input_reaches_scheduled_jobs_and_processes_beside_them() {
     assert_eq!(output.status.code(), Some(125));
     assert!(text(&output.stderr).contains("without stdin"), "{output:?}");
     dev.local(&["cancel", &run]).output().unwrap();
+    dev.finish();
+}
+
+#[test]
+#[ignore = "needs a real host: scripts/test runs it"]
+fn a_runners_run_has_input_files_and_a_terminal() {
+    let dev = Dev::start();
+    let create = ["runner", "create", "reader", "--type", "small", "--image"];
+    let job = [IMAGE, "--shell", "cat - in.txt; exit 4"];
+    let created = dev.command(&[&create[..], &job].concat()).output().unwrap();
+    assert!(created.status.success(), "{created:?}");
+    let files = tempfile::tempdir().unwrap();
+    std::fs::write(files.path().join("in.txt"), "from outside\n").unwrap();
+    let files = files.path().to_str().unwrap();
+    let run = |more: &[&str]| dev.command(&[&["runner", "run", "reader"], more].concat());
+    let output = fed(run(&["-i", "--dir", files]), b"typed\n");
+    assert_eq!(text(&output.stdout), "typed\nfrom outside\n", "{output:?}");
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+
+    let pty = Pty::new(33, 101);
+    let ask = "test -t 0 && echo all; read x; stty size; echo \"<$x>\"; exit 5";
+    let mut process = pty.spawn(&run(&["-it", "--shell", ask]));
+    pty.shows("all\r\n");
+    pty.types(b"typed\r");
+    pty.shows("33 101\r\n");
+    pty.shows("<typed>");
+    assert_eq!(process.code(), Some(5), "{}", process.said());
+
+    for wrong in [["--dir", "-"], ["--secret", "a=-"]] {
+        let output = fed(run(&[&["-i"], &wrong[..]].concat()), b"");
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("standard input"), "{wrong:?}: {said}");
+    }
     dev.finish();
 }
 
