@@ -328,3 +328,30 @@ fn env_file_lines(path: &Path) -> Result<Vec<String>, CliError> {
         .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     Ok(kept.map(str::to_owned).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::args::{Cli, Command};
+    use clap::Parser as _;
+
+    #[test]
+    fn what_is_typed_at_a_job_is_no_secret_too() {
+        for (options, allowed) in [
+            (&["-i"][..], false),
+            (&["--dir", "-"], false),
+            (&["-d", "-i"], true),
+            (&[], true),
+        ] {
+            let run = [&["davit", "run"], options, &["--secret", "a=-", "image"]].concat();
+            let Command::Run(args) = Cli::try_parse_from(run).unwrap().command else {
+                panic!("it is a run");
+            };
+            // It is not read: standard input may be anything here.
+            assert_eq!(args.readers_of_stdin() == 0, allowed, "{options:?}");
+            if !allowed {
+                let told = args.secrets.read(args.readers_of_stdin()).unwrap_err();
+                assert!(format!("{told:?}").contains("standard input"), "{told:?}");
+            }
+        }
+    }
+}

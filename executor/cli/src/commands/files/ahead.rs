@@ -6,14 +6,14 @@
 use std::path::PathBuf;
 
 use davit_types::ExtractPath;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::fetch_one;
 use crate::client::Client;
 
 /// A task that brings them, one after the other; it ends with this.
 pub(in crate::commands) struct Ahead {
-    bringing: JoinHandle<usize>,
+    bringing: JoinSet<usize>,
 }
 
 impl Ahead {
@@ -27,7 +27,8 @@ impl Ahead {
             return None;
         }
         let (client, run) = (client.clone(), run.to_owned());
-        let bringing = tokio::spawn(async move {
+        let mut bringing = JoinSet::new();
+        bringing.spawn(async move {
             for (at, ExtractPath { from, to }) in asked.iter().enumerate() {
                 let to = PathBuf::from(to);
                 let brought = fetch_one(&client, &run, (at, from), to, None).await;
@@ -41,7 +42,8 @@ impl Ahead {
     }
 
     /// How many of them have come, the first ones; once the run is over.
-    pub(super) async fn come(self) -> usize {
-        self.bringing.await.unwrap_or(0)
+    pub(super) async fn come(mut self) -> usize {
+        let come = self.bringing.join_next().await;
+        come.and_then(Result::ok).unwrap_or(0)
     }
 }
