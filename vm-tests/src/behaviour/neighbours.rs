@@ -1,4 +1,4 @@
-//! Hostile runs beside a well-behaved one: it is hardly slowed.
+//! Hostile runs beside a well-behaved one: it is hardly slowed, as far as its work is longer than a time slice.
 //!
 //! ```text
 //!  fork bomb ─┐
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Invariants: the shares of all runs together are less than the host has, as placement sees to; both times are of the same
-//! program in the same limits; the hostile ones are seen to be at it, before and after.
+//! program in the same limits; what the hostile ones did is looked at afterwards.
 
 use anyhow::{Context as _, ensure};
 
