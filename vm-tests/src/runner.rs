@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::behaviour::{self, Test};
@@ -22,6 +22,15 @@ use crate::wait::wait_for;
 const LOG_FILE: &str = "log";
 const RESULT_FILE: &str = "result.json";
 
+/// What becomes of the behaviours whose verdict is a time of few milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Timed {
+    /// All the others.
+    LeftOut,
+    /// No others.
+    Only,
+}
+
 /// `guest`: the behaviours on this machine.
 #[derive(Args)]
 pub(crate) struct GuestArguments {
@@ -30,6 +39,9 @@ pub(crate) struct GuestArguments {
     /// Leave out what neither containerd nor the kernel has a part in: another suite tells it.
     #[arg(long)]
     not_once: bool,
+    /// Leave out what is timed to the millisecond, or all else: the caller sees to it that nothing disturbs this machine.
+    #[arg(long, value_enum)]
+    timed: Option<Timed>,
     /// Print the names and stop.
     #[arg(long)]
     list: bool,
@@ -55,6 +67,7 @@ impl GuestArguments {
         Self {
             filter,
             not_once: false,
+            timed: None,
             list: false,
             json,
             output,
@@ -69,6 +82,10 @@ pub(crate) fn run_guest(arguments: &GuestArguments) -> anyhow::Result<bool> {
     let chosen: Vec<_> = behaviour::all()
         .filter(|test| test.name.contains(filter))
         .filter(|test| !(arguments.not_once && behaviour::is_told_once(test.name)))
+        .filter(|test| {
+            let only = arguments.timed.map(|timed| timed == Timed::Only);
+            only.is_none_or(|only| behaviour::is_timed(test.name) == only)
+        })
         .collect();
     if arguments.list {
         chosen.iter().for_each(|test| println!("{}", test.name));

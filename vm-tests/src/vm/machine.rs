@@ -127,6 +127,12 @@ impl Machine {
         heard
     }
 
+    /// Lets the guest's CPUs go before all else on this machine, or no longer.
+    pub(super) fn set_realtime(&self, realtime: bool) -> anyhow::Result<()> {
+        let priority = if realtime { "realtime" } else { "normal" };
+        self.call("priority", [priority]).map(drop)
+    }
+
     /// A power cut: kill -9 of QEMU.
     pub(super) fn cut(&self) -> anyhow::Result<()> {
         self.call("cut", [""; 0]).map(drop)

@@ -1,6 +1,7 @@
 //! `vm`: the behaviours in a throwaway VM of each suite, or on this host with `--here`.
 //!
-//! A power cut is told from here: it takes somebody outside. `--here` goes without.
+//! A power cut is told from here: it takes somebody outside. `--here` goes without. Behaviours whose verdict is a time of few
+//! milliseconds come last, with the guest's CPUs before all else on this machine.
 //!
 //! Invariants: the VM goes away whatever happens (its name carries this process's id, so that the
 //! next `scripts/vm up` removes it even after a kill -9); logs are collected also when tests fail.
@@ -20,6 +21,7 @@ use clap::{Args, ValueEnum};
 use self::machine::Machine;
 use crate::behaviour;
 use crate::outcome::{Outcome, Tally, TestReport};
+use crate::runner::Timed;
 
 /// Where the programs lie in the guest: first in everybody's PATH there.
 const GUEST_BINARIES: &str = "/opt/davit/bin";
@@ -120,8 +122,17 @@ fn run_suite(
     machine.push(&programs()?, GUEST_BINARIES)?;
     let mut reports = Vec::new();
     let cuts = power::is_wanted(wanted);
-    if behaviour::all().any(|test| wanted.has(test.name)) || !cuts {
-        reports = run_in_guest(&machine, wanted, &output)?;
+    let chosen = |timed| {
+        behaviour::all().any(|t| wanted.has(t.name) && behaviour::is_timed(t.name) == timed)
+    };
+    let timed = chosen(true);
+    if chosen(false) || !(timed || cuts) {
+        reports = run_in_guest(&machine, wanted, Timed::LeftOut, &output)?;
+    }
+    if timed {
+        machine.set_realtime(true)?;
+        reports.extend(run_in_guest(&machine, wanted, Timed::Only, &output)?);
+        machine.set_realtime(false)?;
     }
     // Last, for the machine is another one afterwards.
     if cuts {
@@ -134,6 +145,7 @@ fn run_suite(
 fn run_in_guest(
     machine: &Machine,
     wanted: Wanted<'_>,
+    timed: Timed,
     output: &Path,
 ) -> anyhow::Result<Vec<TestReport>> {
     let json = format!("{GUEST_OUTPUT}/results.json");
@@ -149,6 +161,10 @@ fn run_in_guest(
     if !wanted.once {
         guest.push("--not-once");
     }
+    guest.push(match timed {
+        Timed::LeftOut => "--timed=left-out",
+        Timed::Only => "--timed=only",
+    });
     guest.extend(wanted.filter);
     machine.exec(&["mkdir", "-p", GUEST_OUTPUT])?;
     let ran = machine.exec_live(&own, &guest);
