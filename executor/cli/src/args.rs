@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::console::{AttachArgs, EXEC_HELP, ExecArgs, TerminalArgs};
 pub(crate) use self::host::{ConfigureArgs, HostCommand, JournalArgs, PurgeArgs};
-pub(crate) use self::run::{PlacingArgs, RunArgs, from_stdin, labels, variables};
+pub(crate) use self::run::{NOT_SCHEDULED, PlacingArgs, RunArgs, from_stdin, labels, variables};
 pub(crate) use self::runner::{JobArgs, RunnerCommand, RunnerRunArgs};
 pub(crate) use self::scheduler::{DevArgs, SchedulerCommand, SchedulerSettingsArgs};
 pub(crate) use self::secrets::{ReadSecrets, SecretArgs};
@@ -70,7 +70,7 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a command in a new container and exit with its exit code
-    #[command(after_help = crate::exit::HELP)]
+    #[command(after_help = format!("{NOT_SCHEDULED}\n\n{}", crate::exit::HELP))]
     Run(Box<RunArgs>),
     /// List runs: the live ones, or all
     Ps {

@@ -17,6 +17,16 @@ use crate::error::CliError;
 /// Largest environment file read, bytes.
 const ENV_FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// What `davit run --help` says of a scheduler.
+pub(crate) const NOT_SCHEDULED: &str = "\
+What a scheduler does not take, and what to use instead:
+  --cpu, --memory, --pids, --disk  --instance-type: sizes have prices there
+  --name                           --label, or a saved job: davit runner create NAME
+  --publish                        a host's own executor: a scheduler has no ports to give
+  --log-cap                        nothing: each log has 256 MiB
+  --rm                             nothing: ended runs stay until their retention is over
+  --registry-user                  --registry, for one that is kept: davit registry add";
+
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Print the run's id and return; the run goes on
@@ -70,15 +80,8 @@ pub(crate) struct RunArgs {
     /// With a bridge: HOST-PORT:PORT[/tcp|udp], be reached at a port of the host's, where the operator allows it
     #[arg(long, value_name = "PORTS")]
     publish: Vec<String>,
-    /// Working directory in the container
-    #[arg(long, value_name = "DIR")]
-    workdir: Option<String>,
-    /// USER or USER:GROUP, names or numbers
-    #[arg(long, value_name = "USER")]
-    user: Option<String>,
-    /// Host name in the container
-    #[arg(long, value_name = "NAME")]
-    hostname: Option<String>,
+    #[command(flatten)]
+    inside: InsideArgs,
     /// Name for people, unique among live runs
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -120,6 +123,20 @@ pub(crate) struct RunArgs {
     /// Command and arguments; the image's own when absent
     #[arg(last = true, value_name = "ARGV")]
     argv: Vec<String>,
+}
+
+/// How a job finds its container.
+#[derive(Debug, Default, Args)]
+pub(crate) struct InsideArgs {
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// USER or USER:GROUP, names or numbers
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Host name in the container
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
 }
 
 /// What goes with `--network bridge`.
@@ -245,9 +262,9 @@ impl RunArgs {
             timeout_seconds: self.timeout,
             max_pause_seconds: self.max_pause,
             log_bytes_max: self.log_cap,
-            workdir: self.workdir.clone(),
-            user: self.user.clone(),
-            hostname: self.hostname.clone(),
+            workdir: self.inside.workdir.clone(),
+            user: self.inside.user.clone(),
+            hostname: self.inside.hostname.clone(),
             network: self.network,
             egress: self.bridge.egress.clone(),
             publish: self.publish.clone(),

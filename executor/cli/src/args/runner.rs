@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use davit_types::{Capability, ExtractPath, NetworkMode, OciRuntime};
 
-use super::run::{BridgeArgs, oci_runtime};
+use super::run::{BridgeArgs, InsideArgs, oci_runtime};
 use super::{SecretArgs, TerminalArgs, whole_seconds};
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +80,11 @@ pub(crate) struct JobArgs {
     /// Replaces the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) entrypoint: Option<String>,
+    #[command(flatten)]
+    pub(crate) inside: InsideArgs,
+    /// Mount the root file system read-only; --read-only=false takes that back
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    pub(crate) read_only: Option<bool>,
     /// -1000 to 1000; higher goes first
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) priority: Option<i32>,

@@ -45,6 +45,14 @@ pub(super) struct OneOff {
     egress: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network_bytes_per_second_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workdir: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only_root: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stdin: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -149,6 +157,10 @@ impl OneOff {
             capabilities: request.capabilities,
             egress: request.egress,
             network_bytes_per_second_max: request.network_bytes_per_second_max,
+            workdir: request.workdir,
+            user: request.user,
+            hostname: request.hostname,
+            read_only_root: request.read_only_root,
             stdin: request.stdin,
             tty: request.tty,
             files: None,
@@ -163,45 +175,148 @@ impl OneOff {
     }
 }
 
+/// An option that only a host's own executor takes.
+struct HostOnly {
+    option: &'static str,
+    is_given: fn(&RunRequest) -> bool,
+    instead: &'static str,
+}
+
+const SIZE: &str =
+    "sizes have prices there: choose one with --instance-type (`davit instance-type list`)";
+
+/// Also told to users before they try: [`NOT_SCHEDULED`](crate::args::NOT_SCHEDULED), and the README.
+const HOST_ONLY: &[HostOnly] = &[
+    HostOnly {
+        option: "--cpu",
+        is_given: |run| run.cpu_millis.is_some(),
+        instead: SIZE,
+    },
+    HostOnly {
+        option: "--memory",
+        is_given: |run| run.memory_bytes_max.is_some(),
+        instead: SIZE,
+    },
+    HostOnly {
+        option: "--pids",
+        is_given: |run| run.pids_max.is_some(),
+        instead: SIZE,
+    },
+    HostOnly {
+        option: "--disk",
+        is_given: |run| run.disk_bytes_max.is_some(),
+        instead: SIZE,
+    },
+    HostOnly {
+        option: "--name",
+        is_given: |run| run.name.is_some(),
+        instead: "runs have ids there: use --label, or save a runner (`davit runner create NAME`)",
+    },
+    HostOnly {
+        option: "--publish",
+        is_given: |run| !run.publish.is_empty(),
+        instead: "it has no ports of hosts to give: publish on a host's own executor (--socket)",
+    },
+    HostOnly {
+        option: "--log-cap",
+        is_given: |run| run.log_bytes_max.is_some(),
+        instead: "each log has 256 MiB there: leave it out",
+    },
+];
+
 /// Refuses what is asked of a run and only a host's own executor does.
 pub(super) fn refuse_host_only(request: &RunRequest) -> Result<(), ServerError> {
-    let size =
-        "sizes are the scheduler's: choose one with --instance-type (`davit instance-type list`)";
-    let image = "the image says it: build one that does, or run it on a host's own executor";
-    let asked = [
-        ("--cpu", request.cpu_millis.is_some(), size),
-        ("--memory", request.memory_bytes_max.is_some(), size),
-        ("--pids", request.pids_max.is_some(), size),
-        ("--disk", request.disk_bytes_max.is_some(), size),
-        ("--workdir", request.workdir.is_some(), image),
-        ("--user", request.user.is_some(), image),
-        ("--read-only", request.read_only_root, image),
-        (
-            "--hostname",
-            request.hostname.is_some(),
-            "a run's host name is its id there",
-        ),
-        (
-            "--name",
-            request.name.is_some(),
-            "runs have ids there: use --label, or save a runner (`davit runner create NAME`)",
-        ),
-        (
-            "--publish",
-            !request.publish.is_empty(),
-            "which host it comes to is not known before: publish on a host's own executor",
-        ),
-        (
-            "--log-cap",
-            request.log_bytes_max.is_some(),
-            "the host's operator sets it",
-        ),
-    ];
-    match asked.into_iter().find(|(_, given, _)| *given) {
-        Some((what, _, instead)) => Err(ServerError::HostOnly {
-            what: what.to_owned(),
-            instead,
+    match HOST_ONLY.iter().find(|only| (only.is_given)(request)) {
+        Some(only) => Err(ServerError::HostOnly {
+            what: only.option.to_owned(),
+            instead: only.instead,
         }),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::NOT_SCHEDULED;
+    use davit_types::{Bytes, limits};
+
+    const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md"));
+
+    #[test]
+    fn what_is_refused_is_told_before() {
+        for HostOnly { option, .. } in HOST_ONLY {
+            assert!(NOT_SCHEDULED.contains(option), "{option}");
+            assert!(README.contains(&format!("`{option}`")), "{option}");
+        }
+        let told = Bytes(limits::LOG_BYTES_DEFAULT).to_string();
+        assert!(told == "256MiB", "another size is told: {NOT_SCHEDULED}");
+    }
+
+    /// Every field otherwise than when it is absent.
+    fn all() -> RunRequest {
+        RunRequest {
+            image: "busybox:1".to_owned(),
+            command: Some("true".to_owned()),
+            argv: vec!["true".to_owned()],
+            entrypoint: Some("/bin/e".to_owned()),
+            env: Vec::new(),
+            name: Some("name".to_owned()),
+            labels: [("k".to_owned(), "v".to_owned())].into(),
+            instance_type: Some("small".to_owned()),
+            cpu_millis: Some(1),
+            memory_bytes_max: Some(Bytes(1)),
+            pids_max: Some(1),
+            disk_bytes_max: Some(Bytes(1)),
+            timeout_seconds: Some(1),
+            max_pause_seconds: Some(1),
+            log_bytes_max: Some(Bytes(1)),
+            workdir: Some("/srv".to_owned()),
+            user: Some("7:8".to_owned()),
+            hostname: Some("inside".to_owned()),
+            network: NetworkMode::Bridge,
+            egress: vec!["192.0.2.0/24".to_owned()],
+            publish: vec!["80:80".to_owned()],
+            network_bytes_per_second_max: Some(1),
+            pull_policy: PullPolicy::Never,
+            runtime: Some(OciRuntime::Runc),
+            read_only_root: true,
+            capabilities: [Capability::Chown].into(),
+            stdin: true,
+            tty: true,
+            extracts: vec!["out:out".parse().unwrap()],
+            secret_env: Vec::new(),
+            secret_files: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_sent_or_refused() {
+        let size = Size {
+            region: "here".to_owned(),
+            instance_type: "small".to_owned(),
+        };
+        let asked = serde_json::to_value(all()).unwrap();
+        let secrets = (Vec::new(), Vec::new());
+        let body = OneOff::new(all(), secrets, &PlacingArgs::default(), size);
+        let sent = serde_json::to_value(body).unwrap();
+        for (field, value) in asked.as_object().unwrap() {
+            // Variables have other names there.
+            if field == "env" || sent.get(field) == Some(value) {
+                continue;
+            }
+            let mut only = serde_json::json!({});
+            only[field] = value.clone();
+            let only: RunRequest = serde_json::from_value(only).unwrap();
+            assert!(
+                refuse_host_only(&only).is_err(),
+                "{field} is left out without a word"
+            );
+        }
+        let plain = RunRequest {
+            image: "busybox:1".to_owned(),
+            ..RunRequest::default()
+        };
+        refuse_host_only(&plain).unwrap();
     }
 }

@@ -140,6 +140,11 @@ fn described(job: &JobArgs) -> Result<Map<String, Value>, CliError> {
     put("secret_files", files);
     put("timeout_seconds", job.timeout.map(Value::from));
     put("entrypoint", job.entrypoint.clone().map(Value::from));
+    let inside = &job.inside;
+    put("workdir", inside.workdir.clone().map(Value::from));
+    put("user", inside.user.clone().map(Value::from));
+    put("hostname", inside.hostname.clone().map(Value::from));
+    put("read_only_root", job.read_only.map(Value::from));
     put("priority", job.priority.map(Value::from));
     put("live_runs_max", job.live_runs_max.map(Value::from));
     put("network", job.network.map(|mode| json!(mode)));

@@ -18,6 +18,7 @@ mod consoles;
 mod extracts;
 mod files;
 mod host;
+mod inside;
 mod ledger;
 mod place;
 mod pty;

@@ -24,7 +24,8 @@ async fn a_runner_from_its_making_to_its_end() {
         &create[..],
         &["--type", "small", "-e", "A=1", "--network", "bridge"],
         &["--egress", "192.0.2.0/24,tcp", "--network-rate", "1MiB"],
-        &["--runtime", "runc", "--cap-add", "chown"],
+        &["--runtime", "runc", "--cap-add", "chown", "--read-only"],
+        &["--workdir", "/srv", "--user", "7:8", "--hostname", "inside"],
         &["--", "echo", "hi"],
     ]
     .concat();
@@ -40,22 +41,22 @@ async fn a_runner_from_its_making_to_its_end() {
     assert_eq!(shown["runtime"], "runc");
     assert_eq!(shown["capabilities"], json!(["CAP_CHOWN"]));
     assert_eq!(shown["env_variables"][0]["env_val"], "1");
-    acme.said(&[
-        "runner",
-        "edit",
-        "nightly",
-        "--name",
-        "daily",
-        "--timeout",
-        "90s",
-    ])
-    .await;
+    let inside = |of: &serde_json::Value| {
+        ["workdir", "user", "hostname", "read_only_root"].map(|field| of[field].clone())
+    };
+    let mut wanted = [json!("/srv"), json!("7:8"), json!("inside"), json!(true)];
+    assert_eq!(inside(&shown), wanted);
+    let edit = ["runner", "edit", "nightly", "--name", "daily"];
+    let edit = [&edit[..], &["--timeout", "90s", "--read-only=false"]].concat();
+    acme.said(&edit).await;
     let shown = acme.json(&["runner", "show", &id[..35]]).await;
     assert_eq!(
         (&shown["name"], &shown["timeout_seconds"]),
         (&json!("daily"), &json!(90))
     );
     assert_eq!(shown["image_tag"], "1.36", "an edit left it alone");
+    wanted[3] = json!(false);
+    assert_eq!(inside(&shown), wanted);
     let listed = acme.said(&["runner", "list"]).await;
     assert!(listed.contains("daily  ready   docker.io"), "{listed}");
     acme.said(&["runner", "warmup", "daily"]).await;

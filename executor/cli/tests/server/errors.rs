@@ -85,7 +85,8 @@ async fn what_only_a_host_does_is_refused_with_another_way() {
         (&["run", "--cpu", "1", "x"], "davit instance-type list"),
         (&["run", "--memory", "1MiB", "x"], "--instance-type"),
         (&["run", "--name", "x", "x"], "--label"),
-        (&["run", "--workdir", "/", "x"], "image"),
+        (&["run", "--publish", "8080:80", "x"], "--socket"),
+        (&["run", "--log-cap", "1MiB", "x"], "256 MiB"),
         (
             &[
                 "run",

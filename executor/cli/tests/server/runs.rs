@@ -2,6 +2,7 @@
 
 use davit_scheduler::store::{AttemptEnd, Event};
 use davit_types::{EndReason, RunId};
+use serde_json::json;
 
 use crate::client::{Client, finished, text};
 use crate::proxy::cutting;
@@ -173,4 +174,23 @@ async fn runs_are_listed_inspected_and_charged() {
             .await
             .contains("more than one run")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_finds_its_container_as_was_asked_for() {
+    let world = World::begin().await;
+    let acme = world.acme().await;
+    let options = ["--workdir", "/srv", "--user", "7:8", "--hostname", "inside"];
+    let run = ["run", "-d", "--type", "small", "--read-only"];
+    let run = [&run[..], &options, &["busybox:1"]].concat();
+    let run = acme.said(&run).await;
+    let shown = &acme.json(&["inspect", run.trim()]).await[0];
+    assert_eq!(
+        ["workdir", "user", "hostname", "read_only_root"].map(|field| shown[field].clone()),
+        [json!("/srv"), json!("7:8"), json!("inside"), json!(true)]
+    );
+    let refused = ["run", "--type", "small", "--workdir", "srv", "busybox:1"];
+    let said = acme.refused(&refused).await;
+    assert!(said.contains("workdir = `srv`"), "{said}");
+    assert!(said.contains("absolute"), "{said}");
 }

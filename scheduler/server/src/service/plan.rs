@@ -168,6 +168,7 @@ impl Job {
     pub(super) fn plan(self, places: &Places, run: RunId) -> Result<Planned, ServiceError> {
         let settings = self.settings;
         let overrides = self.overrides;
+        let common = settings.as_request();
         let own = overrides.command.is_some() || !overrides.argv.is_empty();
         let (command, argv) = if own {
             (overrides.command, overrides.argv)
@@ -182,23 +183,16 @@ impl Job {
             labels: overrides.labels,
             instance_type: Some(settings.instance_type.clone()),
             timeout_seconds: overrides.timeout_seconds.or(Some(settings.timeout_seconds)),
-            max_pause_seconds: settings.max_pause_seconds,
-            network: settings.network,
-            capabilities: settings.capabilities,
-            egress: settings.egress,
-            network_bytes_per_second_max: settings.network_bytes_per_second_max,
-            pull_policy: settings.pull_policy,
-            runtime: settings.runtime,
             secret_env: marked(&self.env, [&settings.secret_env, &overrides.secret_env]),
             secret_files: secret_files::names(&self.files),
             stdin: overrides.stdin,
             tty: overrides.tty,
             extracts: if overrides.extracts.is_empty() {
-                settings.extracts
+                common.extracts
             } else {
                 overrides.extracts
             },
-            ..RunRequest::default()
+            ..common
         };
         let priority = overrides.priority.unwrap_or(settings.priority);
         let mut check = Check::default();
@@ -366,6 +360,10 @@ pub fn plain_settings(region: String, instance_type: String) -> RunnerSettings {
         capabilities: BTreeSet::new(),
         egress: Vec::new(),
         network_bytes_per_second_max: None,
+        workdir: None,
+        user: None,
+        hostname: None,
+        read_only_root: false,
         extracts: Vec::new(),
     }
 }

@@ -94,7 +94,8 @@ pub(crate) const FEATURE_FILES: &str = "files";
 pub(crate) const FEATURE_EXTRACTS: &str = "extracts";
 
 impl PlannedRun {
-    /// What its host must be able to do: one of old would run it without a word, and without its files.
+    /// What its host must be able to do: one of old would run it without a word, and without its files. Fields of the request
+    /// are not among them: a host refuses one that has a field it does not know.
     pub(crate) fn features(&self) -> impl Iterator<Item = &'static str> + use<> {
         let files = self.files.is_some().then_some(FEATURE_FILES);
         let extracts = !self.request.extracts.is_empty();

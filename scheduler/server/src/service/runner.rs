@@ -10,7 +10,6 @@ use davit_types::{
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
-use super::plan::check_request;
 use super::planned::{
     ATTEMPTS_MAX, BACKOFF_MS_MAX, EXECUTORS_MAX, FENCE_MS_MIN, LOST_AFTER_MS_MAX, LostPolicy,
     OnLost, RETRY_EXIT_CODES_MAX, RetryPolicy, STOP_AFTER_MS_MIN,
@@ -106,6 +105,18 @@ pub struct RunnerSettings {
     /// With a bridge: bytes a second in each direction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_bytes_per_second_max: Option<u64>,
+    /// Working directory; the image's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// `user[:group]`, names or numbers; the image's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Host name; the last part of the run's id when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Nothing can be written to the root file system.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_root: bool,
     /// What is to come out of its runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extracts: Vec<ExtractPath>,
@@ -149,8 +160,26 @@ impl RunnerSettings {
             check.range("live_runs_max", cap, 1, LIVE_RUNS_MAX);
         }
         self.check_policies(check);
-        self.check_network(check);
         self.check_hosts(check);
+    }
+
+    /// What a host is told of it in the same words, as it is: all that a run has no word in.
+    pub(super) fn as_request(&self) -> RunRequest {
+        RunRequest {
+            max_pause_seconds: self.max_pause_seconds,
+            workdir: self.workdir.clone(),
+            user: self.user.clone(),
+            hostname: self.hostname.clone(),
+            network: self.network,
+            egress: self.egress.clone(),
+            network_bytes_per_second_max: self.network_bytes_per_second_max,
+            pull_policy: self.pull_policy,
+            runtime: self.runtime,
+            read_only_root: self.read_only_root,
+            capabilities: self.capabilities.clone(),
+            extracts: self.extracts.clone(),
+            ..RunRequest::default()
+        }
     }
 
     fn check_policies(&self, check: &mut Check) {
@@ -178,20 +207,6 @@ impl RunnerSettings {
             );
             check.fail("on_lost.lost_after_ms", lost.lost_after_ms, problem);
         }
-    }
-
-    /// As a host will. What its operator allows, only the host knows.
-    fn check_network(&self, check: &mut Check) {
-        let request = RunRequest {
-            // Checked apart.
-            image: "image".to_owned(),
-            network: self.network,
-            egress: self.egress.clone(),
-            network_bytes_per_second_max: self.network_bytes_per_second_max,
-            extracts: self.extracts.clone(),
-            ..RunRequest::default()
-        };
-        check_request(check, &request, &[]);
     }
 
     fn check_hosts(&self, check: &mut Check) {

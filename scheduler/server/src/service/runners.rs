@@ -346,10 +346,10 @@ async fn check(
         argv: settings.argv.clone(),
         entrypoint: settings.entrypoint.clone(),
         env: env.to_vec(),
-        max_pause_seconds: settings.max_pause_seconds,
         secret_files: settings.secret_files.clone(),
-        ..RunRequest::default()
+        ..settings.as_request()
     };
+    // What a host's operator allows, only the host knows.
     plan::check_request(&mut check, &request, &[]);
     secret_files::check(&mut check, files);
     let places = Places::load(service).await?;

@@ -30,6 +30,7 @@ mod flood;
 mod host;
 mod life;
 mod losses;
+mod old_hosts;
 mod once;
 mod replicas;
 mod robot;

@@ -13,6 +13,7 @@ mod client;
 mod document;
 mod extracts;
 mod idempotency;
+mod inside;
 mod malformed;
 mod principals;
 mod runners;

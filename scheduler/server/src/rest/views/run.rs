@@ -125,6 +125,17 @@ pub(in crate::rest) struct NewOneOff {
     egress: Vec<String>,
     /// With network bridge: bytes a second in each direction.
     network_bytes_per_second_max: Option<u64>,
+    /// Working directory, absolute; the image's when absent.
+    #[schema(example = "/srv")]
+    workdir: Option<String>,
+    /// `USER` or `USER:GROUP`, names or numbers; the image's when absent.
+    #[schema(example = "1000:1000")]
+    user: Option<String>,
+    /// Host name, at most 63 characters; the last part of the run's id when absent.
+    hostname: Option<String>,
+    /// Whether nothing can be written to its root file system.
+    #[serde(default)]
+    read_only_root: bool,
     /// Files it comes with.
     files: Option<FilesInput>,
     /// What is to come out of it, at most 64.
@@ -154,6 +165,10 @@ impl From<NewOneOff> for OneOff {
         settings.capabilities = new.capabilities;
         settings.egress = new.egress;
         settings.network_bytes_per_second_max = new.network_bytes_per_second_max;
+        settings.workdir = new.workdir;
+        settings.user = new.user;
+        settings.hostname = new.hostname;
+        settings.read_only_root = new.read_only_root;
         Self {
             image: new.image,
             settings,

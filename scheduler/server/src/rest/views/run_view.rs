@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use davit_types::{EndReason, RunStatus, Usage};
+use davit_types::{EndReason, RunStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::extracts::{self, ExtractView};
+use super::measured::{Measured, measured};
 use super::security::SecurityView;
 use super::uploads::RunFilesView;
 use super::{Money, time};
@@ -75,54 +76,6 @@ impl From<Status> for RunStatus {
             Status::Canceled => Self::Canceled,
         }
     }
-}
-
-/// What the host measured of an attempt.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub(in crate::rest) struct Measured {
-    wall_ms: u64,
-    paused_ms: u64,
-    cpu_us: u64,
-    cpu_user_us: u64,
-    cpu_system_us: u64,
-    cpu_throttled_us: u64,
-    memory_peak_bytes: Option<u64>,
-    io_read_bytes: u64,
-    io_write_bytes: u64,
-    pids_peak: Option<u64>,
-    oom_kills: u64,
-    pids_refused: u64,
-    /// Bytes that reached it over its link, of a run with network bridge.
-    network_received_bytes: Option<u64>,
-    /// Bytes it sent.
-    network_sent_bytes: Option<u64>,
-    /// Bytes it had on its own disk when it ended, where its host bounds them.
-    disk_used_bytes: Option<u64>,
-    /// Files, directories and links there.
-    disk_used_files: Option<u64>,
-}
-
-/// What was measured; `None` for an attempt of which that is not known.
-fn measured(attempt: &AttemptRow) -> Option<Measured> {
-    let usage: Usage = serde_json::from_str(&attempt.usage).ok()?;
-    attempt.complete.then_some(Measured {
-        wall_ms: usage.wall_ms,
-        paused_ms: usage.paused_ms,
-        cpu_us: usage.cpu_us,
-        cpu_user_us: usage.cpu_user_us,
-        cpu_system_us: usage.cpu_system_us,
-        cpu_throttled_us: usage.cpu_throttled_us,
-        memory_peak_bytes: usage.memory_peak_bytes,
-        io_read_bytes: usage.io_read_bytes,
-        io_write_bytes: usage.io_write_bytes,
-        pids_peak: usage.pids_peak,
-        oom_kills: usage.oom_kills,
-        pids_refused: usage.pids_refused,
-        network_received_bytes: usage.network_received_bytes,
-        network_sent_bytes: usage.network_sent_bytes,
-        disk_used_bytes: usage.disk_used_bytes,
-        disk_used_files: usage.disk_used_files,
-    })
 }
 
 /// What a run used.
@@ -212,6 +165,14 @@ pub(in crate::rest) struct RunView {
     command: Option<String>,
     argv: Vec<String>,
     entrypoint: Option<String>,
+    /// As it was asked for: the image's, when absent.
+    workdir: Option<String>,
+    /// The same.
+    user: Option<String>,
+    /// As it was asked for: the last part of its id, when absent.
+    hostname: Option<String>,
+    /// Nothing can be written to its root file system.
+    read_only_root: bool,
     labels: BTreeMap<String, String>,
     /// Names of the variables whose values are taken out of the log.
     secret_env: Vec<String>,
@@ -339,6 +300,10 @@ impl RunView {
             command: request.command.clone(),
             argv: request.argv.clone(),
             entrypoint: request.entrypoint.clone(),
+            workdir: request.workdir.clone(),
+            user: request.user.clone(),
+            hostname: request.hostname.clone(),
+            read_only_root: request.read_only_root,
             labels: request.labels.clone(),
             secret_env: request.secret_env.clone(),
             secret_files: request.secret_files.clone(),

@@ -66,6 +66,13 @@ pub(in crate::rest) struct RunnerView {
     capabilities: BTreeSet<Capability>,
     egress: Vec<String>,
     network_bytes_per_second_max: Option<u64>,
+    /// The image's when absent.
+    workdir: Option<String>,
+    /// The image's when absent.
+    user: Option<String>,
+    /// The last part of the run's id when absent.
+    hostname: Option<String>,
+    read_only_root: bool,
     /// What comes out of its runs.
     extracts: Vec<ExtractBody>,
     /// When a host last fetched its image ahead.
@@ -144,6 +151,10 @@ impl RunnerView {
             capabilities: settings.capabilities,
             egress: settings.egress,
             network_bytes_per_second_max: settings.network_bytes_per_second_max,
+            workdir: settings.workdir,
+            user: settings.user,
+            hostname: settings.hostname,
+            read_only_root: settings.read_only_root,
             extracts: settings.extracts.into_iter().map(Into::into).collect(),
             warmed_at: runner.body.warmed_ms.map(time),
             created_at: time(runner.created_ms),
