@@ -1,9 +1,12 @@
 //! `exec`, `run -i`, `run -t` and `attach -i` through a scheduler. What is done with a console is in [`crate::beside`], how one
 //! is spoken over in [`super::socket`].
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use davit_rpc::console::{Exec, Open, open::With};
+use davit_types::FieldError;
+use url::form_urlencoded;
 
 use super::client::Call;
 use super::follow::{Following, follow, print_all};
@@ -22,6 +25,10 @@ const ELSEWHERE_TRIES_MAX: u32 = 50;
 const ELSEWHERE_PAUSE_MS: u64 = 100;
 /// How long a look at a run may wait for its end.
 const LOOK_MS: &str = "20000";
+/// Bytes of what is executed, with its variables, as they are sent: the head of a request has 64 KiB with all that proxies add.
+const EXEC_BYTES_MAX: usize = 56 << 10;
+/// Has the values of variables: in a query they would be in the logs of proxies.
+const ENV_HEADER: &str = "davit-env";
 /// Between two looks that did not wait, as of a busy replica.
 const LOOK_PAUSE_MS: u64 = 250;
 /// How long a scheduler that went away is waited for.
@@ -31,13 +38,7 @@ const RETURN_SECONDS_MAX: u64 = 120;
 pub(super) async fn exec(args: &ExecArgs, session: &Session) -> Result<u8, CliError> {
     let signals = Signals::catch()?;
     let exec: Exec = args.process()?;
-    if !exec.env.is_empty() {
-        return Err(ServerError::HostOnly {
-            what: "--env of exec".to_owned(),
-            instead: "set it in the command: davit exec RUN -- env KEY=VALUE PROGRAM…",
-        }
-        .into());
-    }
+    short_enough(&exec)?;
     let run = RUNS.id(&session.client, &args.run).await?;
     let tty = exec.tty;
     let mut dial = Way { session, tty };
@@ -171,6 +172,32 @@ fn refusal(error: ServerError) -> Refusal {
     }
 }
 
+/// Pairs as a query has them: visible ASCII.
+fn encoded<'a>(pairs: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    text.extend_pairs(pairs).finish()
+}
+
+/// What is too long comes to no scheduler: it hangs up in the middle of it, without a word that arrives for certain.
+fn short_enough(exec: &Exec) -> Result<(), CliError> {
+    let command = String::from("command");
+    let parts = exec.argv.iter().map(|part| (&command, part));
+    // Names are sent twice.
+    let names = exec.env.keys().map(|name| (&command, name));
+    let bytes = encoded(parts.chain(names).chain(&exec.env)).len();
+    if bytes <= EXEC_BYTES_MAX {
+        return Ok(());
+    }
+    let problem = format!(
+        "has {bytes} bytes with its variables as they are sent, at most {EXEC_BYTES_MAX} allowed through a scheduler: \
+         pass on what is long with --interactive"
+    );
+    let program = exec.argv.first().map_or("", String::as_str);
+    Err(CliError::field(FieldError::new(
+        "command", program, problem,
+    )))
+}
+
 /// The request that opens a console.
 fn asked(open: &Open) -> Call {
     let switch = |given: bool| if given { "true" } else { "false" };
@@ -187,11 +214,54 @@ fn asked(open: &Open) -> Call {
                     call = call.query(name, value);
                 }
             }
-            call
+            let env: BTreeMap<&String, &String> = exec.env.iter().collect();
+            for &name in env.keys() {
+                call = call.query("env", name);
+            }
+            match env.is_empty() {
+                true => call,
+                false => call.header(ENV_HEADER, &encoded(env)),
+            }
         }
         Some(With::Attach(attach)) => {
             Call::get(&["runs", &open.run, "attach"]).query("stdin", switch(attach.stdin))
         }
         None => Call::get(&["runs", &open.run, "attach"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exec(env: &[(&str, &str)]) -> Exec {
+        let pair = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        Exec {
+            argv: vec!["sh".to_owned()],
+            env: env.iter().map(pair).collect(),
+            ..Exec::default()
+        }
+    }
+
+    #[test]
+    fn the_address_has_names_of_variables_and_no_values() {
+        let open = |exec| Open {
+            run: "r".to_owned(),
+            with: Some(With::Exec(exec)),
+            window_size: None,
+        };
+        let call = format!("{:?}", asked(&open(exec(&[("A", "1&é"), ("B", "")]))));
+        assert!(call.contains(r#"("env", "A"), ("env", "B")"#), "{call}");
+        assert!(call.contains(r#""davit-env": "A=1%26%C3%A9&B=""#), "{call}");
+        let plain = format!("{:?}", asked(&open(exec(&[]))));
+        assert!(!plain.contains("env"), "{plain}");
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_request_is_refused_by_its_size() {
+        assert!(short_enough(&exec(&[("A", &"x".repeat(EXEC_BYTES_MAX - 50))])).is_ok());
+        let long = exec(&[("A", &"&".repeat(EXEC_BYTES_MAX / 3))]);
+        let said = format!("{:?}", short_enough(&long).unwrap_err());
+        assert!(said.contains("at most 57344 allowed"), "{said}");
     }
 }

@@ -1,4 +1,5 @@
-//! How a job finds its container, asked for through the scheduler: directory, user, host name, root file system.
+//! How a job finds its container, asked for through the scheduler: directory, user, host name, root file system; and the
+//! variables of a process beside it.
 
 use std::process::Output;
 
@@ -6,7 +7,7 @@ use serde_json::json;
 
 use crate::place::{Dev, IMAGE, one_off};
 use crate::rest::run_id;
-use crate::terminals::{By, text};
+use crate::terminals::{By, beside, idle, text};
 
 /// A job that tells how it finds its container.
 const TELL: &str =
@@ -96,5 +97,41 @@ fn the_api_says_it_and_the_host_tells_that_it_is_so() {
     assert_eq!(security["read_only_root"], true);
     let logs = dev.command(&["logs", &run]).output().unwrap();
     assert_eq!(printed(&logs), "/tmp\n7\n8\ninside\nro\n");
+    dev.finish();
+}
+
+#[test]
+#[ignore = "needs a real host: scripts/test runs it"]
+fn a_process_beside_has_the_variables_it_is_given() {
+    let dev = Dev::start();
+    for by in [By::Host, By::Server] {
+        let run = idle(&dev, by);
+        let tell = [
+            "sh",
+            "-c",
+            "printf '<%s>' \"$A\" \"$EMPTY\" \"$OURS\" \"$HOME\"",
+        ];
+        let given = ["-e", "A=b c&d=%20\u{fc}\n+", "-e", "EMPTY=", "-e", "OURS"];
+        let given = [&given[..], &["-e", "HOME=/elsewhere"]].concat();
+        let exec = [&["exec"], &given[..], &[&run], &tell].concat();
+        let output = by.davit(&dev, &exec).env("OURS", "from here").output();
+        let told = "<b c&d=%20\u{fc}\n+><><from here></elsewhere>";
+        assert_eq!(printed(&output.unwrap()), told);
+        // The job's own otherwise.
+        let plain = printed(&beside(&dev, by, &[&[run.as_str()], &tell[..]].concat()));
+        assert!(plain.starts_with("<><><></"), "{plain}");
+        for (wrong, words) in [("1A=b", "must match"), ("NOWHERE", "has no value")] {
+            let output = beside(&dev, by, &["-e", wrong, &run, "true"]);
+            assert_eq!(output.status.code(), Some(125), "{output:?}");
+            assert!(text(&output.stderr).contains(words), "{output:?}");
+        }
+        dev.local(&["cancel", &run]).output().unwrap();
+    }
+    let long = format!("A={}", "x".repeat(100 << 10));
+    let run = idle(&dev, By::Server);
+    let output = beside(&dev, By::Server, &["-e", &long, &run, "true"]);
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert!(text(&output.stderr).contains("57344"), "{output:?}");
+    dev.local(&["cancel", &run]).output().unwrap();
     dev.finish();
 }

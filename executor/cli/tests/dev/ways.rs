@@ -45,7 +45,7 @@ fn standard_input_reaches_scheduled_jobs_and_processes_beside_them() {
     assert_eq!(text(&output.stdout), "/tmp\n7\n");
     for (arguments, words) in [
         (&[run.as_str(), "nosuchprogram"][..], "nosuchprogram"),
-        (&["-e", "A=b", &run, "true"], "--env of exec"),
+        (&["-e", "1A=b", &run, "true"], "1A"),
         (&["01a00000-0000-7000-8000-000000000000", "true"], "run"),
     ] {
         let output = beside(&dev, By::Server, arguments);

@@ -129,14 +129,18 @@ impl Problem {
 
     /// A parameter or header that cannot be read.
     pub(super) fn bad_parameter(field: &str, value: &str, what: impl Into<String>) -> Self {
-        let error = FieldError::new(field, value, what);
-        let mut problem = Self::new(
-            StatusCode::BAD_REQUEST,
-            "bad-parameter",
-            "A parameter cannot be read",
-            error.to_string(),
-        );
-        problem.errors = vec![error.into()];
+        Self::bad_parameters(FieldErrors(vec![FieldError::new(field, value, what)]))
+    }
+
+    /// The same of several.
+    pub(super) fn bad_parameters(errors: FieldErrors) -> Self {
+        let detail = match errors.0.as_slice() {
+            [one] => one.to_string(),
+            more => format!("{} parameters are not valid", more.len()),
+        };
+        let (status, title) = (StatusCode::BAD_REQUEST, "A parameter cannot be read");
+        let mut problem = Self::new(status, "bad-parameter", title, detail);
+        problem.errors = errors.0.into_iter().map(WrongField::from).collect();
         problem
     }
 

@@ -76,7 +76,17 @@ impl Stage {
 
     /// A console, both ends of it, and what was asked for.
     pub(crate) async fn open(&mut self, rest: &str, tty: bool) -> (Client, Call, Open) {
-        let dialled = tokio::spawn(self.dial(rest));
+        let dialled = self.dial(rest);
+        self.both(dialled, tty).await
+    }
+
+    /// Both ends of what is dialled.
+    pub(crate) async fn both(
+        &mut self,
+        dialled: impl Future<Output = Result<Client, Refused>> + Send + 'static,
+        tty: bool,
+    ) -> (Client, Call, Open) {
+        let dialled = tokio::spawn(dialled);
         let order = self.line.ordered().await;
         assert_eq!(order.key.as_ref(), Some(&self.key));
         let mut call = self.line.call(&order.console_id).await.unwrap();
@@ -116,12 +126,26 @@ pub(crate) async fn dial(
     path: &str,
     protocols: &str,
 ) -> Result<Client, Refused> {
+    dial_with(address, token, path, protocols, &[]).await
+}
+
+/// The same with values of variables beside the address, a header each.
+pub(crate) async fn dial_with(
+    address: SocketAddr,
+    token: &str,
+    path: &str,
+    protocols: &str,
+    env: &[&str],
+) -> Result<Client, Refused> {
     let mut request = format!("ws://{address}{path}")
         .into_client_request()
         .unwrap();
     let headers = request.headers_mut();
     headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
     headers.insert("sec-websocket-protocol", protocols.parse().unwrap());
+    for values in env {
+        headers.append("davit-env", values.parse().unwrap());
+    }
     let stream = TcpStream::connect(address).await.unwrap();
     match client_async(request, stream).await {
         Ok((socket, response)) => Ok(Client {

@@ -20,6 +20,7 @@ mod cluster;
 mod console;
 mod consoles;
 mod consoles_end;
+mod consoles_env;
 mod consoles_held;
 mod ends;
 mod extracts;

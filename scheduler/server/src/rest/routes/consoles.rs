@@ -19,7 +19,7 @@ use crate::rest::params::RunPath;
 use crate::rest::problem::Problem;
 use crate::service::access::{Caller, Scope};
 use crate::service::consoles;
-use params::{AttachParams, ExecParams};
+use params::{AttachParams, EnvHeader, ExecParams};
 
 /// Executes a command beside a running job, in its container.
 ///
@@ -32,7 +32,7 @@ use params::{AttachParams, ExecParams};
 /// 409 tells that the run does not execute, or that its host would not; 503 with the type `urn:davit:problem:elsewhere` that its
 /// host is connected to another replica: repeat the request until it comes to that one.
 #[utoipa::path(get, path = "/exec", tag = "consoles",
-    params(("run_id" = uuid::Uuid, Path), ExecParams), operation_id = "exec_in_run",
+    params(("run_id" = uuid::Uuid, Path), ExecParams, EnvHeader), operation_id = "exec_in_run",
     security(("token" = ["runs:exec"])),
     responses((status = 101, description = "The connection is a WebSocket, and the command was begun."), Problems))]
 pub(in crate::rest) async fn exec(
@@ -83,7 +83,7 @@ async fn open(
     caller.may(Scope::RunsExec)?;
     let RunPath { run, runner } = path;
     let side = consoles::side(&api.service, &api.consoles, &caller, run, runner).await?;
-    let params = ExecParams::read(query.as_deref().unwrap_or_default(), kind)?;
+    let params = ExecParams::read(query.as_deref().unwrap_or_default(), &headers, kind)?;
     let upgrade = upgrade.map_err(|rejection| {
         let what = format!("{rejection}; this path is for WebSockets over HTTP/1.1");
         Problem::bad_parameter("Upgrade", "", what)

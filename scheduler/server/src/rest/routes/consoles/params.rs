@@ -1,8 +1,17 @@
-//! The query of a console: as Kubernetes has it, with a parameter for each part of a command.
+//! The query of a console: as Kubernetes has it, with a parameter for each part of a command and for each variable.
+//!
+//! ```text
+//!  ?command=sh&env=A=b&env=TOKEN ──┐
+//!                                  ├─► Exec, held to what its host will hold it to
+//!  Davit-Env: TOKEN=…  ────────────┘
+//! ```
+//!
+//! Invariant: a variable is named in the query. So a scheduler that knows of none refuses it, and does not execute without it.
 
+use axum::http::HeaderMap;
 use davit_rpc::console::open::With;
 use davit_rpc::console::{Attach, Exec};
-use davit_types::limits;
+use davit_types::{EnvVar, ExecRequest, FieldError, FieldErrors};
 use url::form_urlencoded;
 use utoipa::IntoParams;
 
@@ -10,12 +19,25 @@ use super::Kind;
 use crate::rest::console::Wishes;
 use crate::rest::problem::Problem;
 
+/// Has the values of variables that are not to be in a URL, which proxies log: `KEY=VALUE&…`, encoded as a query.
+pub(super) const ENV_HEADER: &str = "davit-env";
+
+/// A variable, whose value may be yet to come.
+#[derive(Debug, PartialEq, Eq)]
+struct Variable {
+    key: String,
+    value: Option<String>,
+}
+
 /// What is to be executed, and which channels there are.
 #[derive(Debug, Default, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::rest) struct ExecParams {
     /// The program and its arguments, one parameter each, in order. There is no shell.
     command: Vec<String>,
+    /// Variables over the job's, one parameter each: `KEY=VALUE`, or `KEY`, whose value is then in the header `Davit-Env`.
+    #[param(value_type = Vec<String>)]
+    env: Vec<Variable>,
     /// Whether channel 0 is its input; it has none, when absent.
     stdin: Option<bool>,
     /// Whether channel 1 carries its output; it does, when absent.
@@ -28,6 +50,20 @@ pub(in crate::rest) struct ExecParams {
     user: Option<String>,
     /// In which directory; the job's, when absent.
     workdir: Option<String>,
+}
+
+/// Values of variables.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(
+    dead_code,
+    reason = "only its documentation is used; `ExecParams` reads the header"
+)]
+pub(in crate::rest) struct EnvHeader {
+    /// Values of variables that `env` only names, encoded as a query: proxies log URLs. The head of the request, with its path
+    /// and query, has 64 KiB.
+    #[param(rename = "Davit-Env", example = "TOKEN=a%20b&LANG=C")]
+    davit_env: Option<String>,
 }
 
 /// Which channels there are.
@@ -46,13 +82,20 @@ pub(in crate::rest) struct AttachParams {
     stderr: Option<bool>,
 }
 
+impl Variable {
+    fn pair(self) -> (String, String) {
+        (self.key, self.value.unwrap_or_default())
+    }
+}
+
 impl ExecParams {
-    pub(super) fn read(query: &str, kind: Kind) -> Result<Self, Problem> {
+    pub(super) fn read(query: &str, headers: &HeaderMap, kind: Kind) -> Result<Self, Problem> {
         let mut params = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             params.put(&name, &value, kind)?;
         }
         if kind == Kind::Exec {
+            params.fill(headers)?;
             params.check()?;
         }
         Ok(params)
@@ -68,6 +111,7 @@ impl ExecParams {
                 self.command.push(value.to_owned());
                 return Ok(());
             }
+            ("env", Kind::Exec) => return self.name(value),
             ("user", Kind::Exec) => return text(&mut self.user, name, value),
             ("workdir", Kind::Exec) => return text(&mut self.workdir, name, value),
             _ => return Err(Problem::bad_parameter(name, value, "is no parameter here")),
@@ -83,51 +127,63 @@ impl ExecParams {
         }
     }
 
-    fn check(&self) -> Result<(), Problem> {
-        let wrong =
-            |field, value: &str, what: String| Err(Problem::bad_parameter(field, value, what));
-        let (parts, most) = (self.command.len(), limits::ARGV_ELEMENTS_MAX);
-        let Some(program) = self.command.first().filter(|program| !program.is_empty()) else {
-            return wrong("command", "", "must name a program to execute".to_owned());
+    fn name(&mut self, given: &str) -> Result<(), Problem> {
+        let (key, value) = match given.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (given, None),
         };
-        if parts > most {
-            return wrong(
-                "command",
-                program,
-                format!("is there {parts} times, at most {most} allowed"),
-            );
+        if self.env.iter().any(|var| var.key == key) {
+            return Err(twice("env", key));
         }
-        let chars: usize = self.command.iter().map(|part| part.chars().count()).sum();
-        let most = limits::ARGV_CHARS_MAX;
-        if chars > most {
-            return wrong(
-                "command",
-                program,
-                format!("has {chars} characters in total, at most {most} allowed"),
-            );
-        }
-        for (field, value, most) in [
-            ("user", &self.user, limits::NAME_CHARS_MAX),
-            ("workdir", &self.workdir, limits::PATH_CHARS_MAX),
-        ] {
-            let Some(value) = value else { continue };
-            let chars = value.chars().count();
-            if !(1..=most).contains(&chars) {
-                return wrong(
-                    field,
-                    value,
-                    format!("has {chars} characters, 1 to {most} allowed"),
-                );
+        let key = key.to_owned();
+        self.env.push(Variable { key, value });
+        Ok(())
+    }
+
+    /// The values of those variables that are only named, from the header; one that nobody named is refused, too.
+    fn fill(&mut self, headers: &HeaderMap) -> Result<(), Problem> {
+        let wrong = |name: &str, what| Err(Problem::bad_parameter(ENV_HEADER, name, what));
+        for line in headers.get_all(ENV_HEADER) {
+            for (name, value) in form_urlencoded::parse(line.as_bytes()) {
+                let named = |var: &&mut Variable| var.key == *name;
+                match self.env.iter_mut().find(named).map(|var| &mut var.value) {
+                    Some(empty @ None) => *empty = Some(value.into_owned()),
+                    Some(Some(_)) => return wrong(&name, "has two values"),
+                    None => return wrong(&name, "is not named in the query: env=KEY"),
+                }
             }
         }
-        if let Some(dir) = self.workdir.as_deref().filter(|dir| !dir.starts_with('/')) {
-            return wrong("workdir", dir, "is not an absolute path".to_owned());
-        }
-        let texts = self.command.iter().chain(&self.user).chain(&self.workdir);
-        match texts.into_iter().find(|text| text.contains('\0')) {
-            Some(text) => wrong("query", text, "holds a NUL".to_owned()),
+        match self.env.iter().find(|var| var.value.is_none()) {
+            Some(var) => wrong(&var.key, "is named in the query, and has no value here"),
             None => Ok(()),
         }
+    }
+
+    /// As the host will.
+    fn check(&self) -> Result<(), Problem> {
+        let variable = |var: &Variable| EnvVar {
+            key: var.key.clone(),
+            value: var.value.clone().unwrap_or_default(),
+        };
+        let request = ExecRequest {
+            argv: self.command.clone(),
+            env: self.env.iter().map(variable).collect(),
+            workdir: self.workdir.clone(),
+            user: self.user.clone(),
+        };
+        let renamed = |error: FieldError| FieldError {
+            field: match error.field.split(['[', '.']).next() {
+                Some("argv") => "command".to_owned(),
+                Some("env") => "env".to_owned(),
+                _ => error.field,
+            },
+            ..error
+        };
+        let Err(FieldErrors(wrong)) = request.checked() else {
+            return Ok(());
+        };
+        let wrong = wrong.into_iter().map(renamed).collect();
+        Err(Problem::bad_parameters(FieldErrors(wrong)))
     }
 
     pub(super) fn wishes(&self) -> Wishes {
@@ -145,7 +201,7 @@ impl ExecParams {
             Kind::Attach => With::Attach(Attach { stdin }),
             Kind::Exec => With::Exec(Exec {
                 argv: self.command,
-                env: Default::default(),
+                env: self.env.into_iter().map(Variable::pair).collect(),
                 workdir: self.workdir,
                 user: self.user,
                 tty: self.tty.unwrap_or(false),
