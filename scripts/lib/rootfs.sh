@@ -10,7 +10,7 @@ guest_packages() {
   printf '%s\n' linux-image-cloud-amd64 initramfs-tools systemd-sysv udev kmod dbus \
     containerd runc crun runsc busybox-static docker-registry skopeo \
     iproute2 nftables procps psmisc python3-minimal openssh-server strace ca-certificates curl jq \
-    e2fsprogs dmsetup
+    e2fsprogs xfsprogs dmsetup
 }
 
 check_suite() {

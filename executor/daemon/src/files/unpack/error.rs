@@ -44,6 +44,14 @@ pub enum UnpackError {
     },
 }
 
+impl UnpackError {
+    /// Whether there was no room for it, be it the file system's or a quota's.
+    pub(crate) fn is_out_of_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Make { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 impl From<ArchiveError> for UnpackError {
     fn from(error: ArchiveError) -> Self {
         match error {

@@ -24,6 +24,7 @@ pub(super) async fn take(
     let user = oci::user_text(run, &order.image.config).to_owned();
     let chain_id = order.image.chain_id.clone();
     let host = Arc::clone(order.host);
+    let disk = host.disk.bound_of(run);
     offload(move || {
         let user = host.warm.users().resolve(&chain_id, &user, &mounts)?;
         let owner = (user.uid, user.gid);
@@ -36,7 +37,12 @@ pub(super) async fn take(
                 files_max: (limits.upload_files_max, "files.upload_files_max"),
             },
         };
-        let unpacked = upload.take(|stream| unpack(stream, &target))?;
+        let unpacked = upload.take(|stream| unpack(stream, &target));
+        // Who runs out of room on a disk of the run's own has to hear how much that is. Some file systems hold root to it too.
+        let unpacked = unpacked.map_err(|error| match disk {
+            Some(bytes_max) if error.is_out_of_room() => LaunchError::FilesOnDisk(bytes_max, error),
+            _ => error.into(),
+        })?;
         tracing::debug!(
             files = unpacked.files,
             bytes = unpacked.bytes,

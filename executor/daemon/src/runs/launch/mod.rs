@@ -26,7 +26,7 @@ use davit_rundir::{
     FORMAT_VERSION, LaunchRecord, NetworkRecord, RunDir, RunDirError, Secrets, SlotDir, SlotId,
     SpecRecord, Stamp,
 };
-use davit_types::{OciRuntime, RunSpec, SecurityProfile, StopSignal};
+use davit_types::{Bytes, OciRuntime, RunSpec, SecurityProfile, StopSignal};
 use oci_spec::runtime::Spec;
 
 use self::give::GiveError;
@@ -81,6 +81,8 @@ pub(crate) enum LaunchError {
     Place(#[from] PlaceError),
     #[error("its files were not taken")]
     Files(#[from] UnpackError),
+    #[error("its files were not taken, and its disk holds {0}")]
+    FilesOnDisk(Bytes, #[source] UnpackError),
     #[error(
         "its files went with the executor that was receiving them: nothing of the job has run, submit it again"
     )]
